@@ -140,7 +140,7 @@ func TestAuditLogBegins(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(data, "log.made")))
 	again := serve(t, data, environ...)
 	again.requireValue(p.token, "patient-1", record)
-	again.logs("there is no audit log: one is begun")
+	again.logs("there is no audit log: starting a new one")
 	require.FileExists(t, filepath.Join(data, "log.made"))
 	require.Zero(t, again.stop(syscall.SIGTERM))
 }

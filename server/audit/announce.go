@@ -11,14 +11,17 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// Announce records changes of keys or tokens, makes all of them by one call of apply, and records them again if that
-// fails. So a restore honors them even if the store of keysets is lost. All events carry the same FactJob. apply must be
-// able to be made again after a kill, and must know its result: an error that wraps durable.ErrUnknownOutcome means that the
-// changes may have been made, any other error that they were not ([keystore.Replace] reads back). They are recorded
-// with the error's code, as unknown or failed. Readers treat an announced change as made unless a failed event follows
-// ([Announced]).
+// Announce makes changes to keys or tokens that must be on record even if the keystore is lost later. It records the
+// events, calls apply once to make all of the changes, and records the events again if apply fails. A restore therefore
+// honors the changes. Announce adds the same FactJob to all events.
 //
-// Once it is announced, the cancellation of ctx no longer stops the change; durable.ChangeTimeout does.
+// It must be safe to call apply again after a kill. apply must know its outcome: an error that wraps
+// durable.ErrUnknownOutcome means that the changes may have been made, any other error means that they were not
+// ([keystore.Replace] reads back to find out). The second record then has the error's code and the outcome "unknown" or
+// "failed". Readers treat an announced change as made unless a failed event follows ([EffectiveChanges]).
+//
+// Once the change is announced, the cancellation of ctx no longer stops it; it ends after durable.ChangeTimeout at the
+// latest. A returned error satisfies [IsAnnounced].
 func Announce(ctx context.Context, r Recorder, apply func(ctx context.Context) error, events ...Event) error {
 	events = slices.Clone(events)
 	job := rand.Text()
@@ -26,8 +29,8 @@ func Announce(ctx context.Context, r Recorder, apply func(ctx context.Context) e
 		events[i].Facts = events[i].Facts.with(FactJob, job)
 	}
 	if err := r.Record(ctx, events...); err != nil {
-		_ = recordOutcome(ctx, r, events, err) // the lines may still be written, and the change is not made
-		return &announced{fmt.Errorf("audit: nothing was changed, since it cannot be recorded: %w", err)}
+		_ = recordOutcome(ctx, r, events, err) // the lines may still be written later, although the change is not made
+		return &announcedError{fmt.Errorf("audit: nothing was changed, since it cannot be recorded: %w", err)}
 	}
 	changing, cancel := durable.Detach(ctx)
 	defer cancel()
@@ -38,21 +41,22 @@ func Announce(ctx context.Context, r Recorder, apply func(ctx context.Context) e
 	if errors.Is(err, durable.ErrUnknownOutcome) {
 		err = fmt.Errorf("audit: make the change again: %w", err)
 	}
-	return &announced{errors.Join(err, recordOutcome(ctx, r, events, err))}
+	return &announcedError{errors.Join(err, recordOutcome(ctx, r, events, err))}
 }
 
-// announced is an error of Announce.
-type announced struct{ error }
+// announcedError is an error of Announce.
+type announcedError struct{ error }
 
-func (a *announced) Unwrap() error { return a.error }
+func (a *announcedError) Unwrap() error { return a.error }
 
-// IsAnnounced reports whether an error comes from Announce, which has recorded it: no other event is needed.
+// IsAnnounced reports whether an error comes from Announce. Announce has recorded the failure already, so the caller
+// must not record it again.
 func IsAnnounced(err error) bool {
-	var a *announced
+	var a *announcedError
 	return errors.As(err, &a)
 }
 
-// recordOutcome records that announced changes were not made, or that it is not known.
+// recordOutcome records that announced changes were not made, or that their outcome is unknown.
 func recordOutcome(ctx context.Context, r Recorder, events []Event, err error) error {
 	ctx, cancel := durable.Detach(ctx)
 	defer cancel()
@@ -62,15 +66,15 @@ func recordOutcome(ctx context.Context, r Recorder, events []Event, err error) e
 	return r.Record(ctx, events...)
 }
 
-// Confirm records that a change which somebody asked for was in effect already. A change can take effect
-// without a success on record: a process that lost its reply may have recorded that it failed.
+// RecordAlreadyDone records that a requested change was already in effect. A change can be in effect although no
+// success is on record, for example if a process lost the reply of the keystore and recorded a failure.
 func RecordAlreadyDone(ctx context.Context, r Recorder, e Event) error {
 	e.Facts = e.Facts.with(FactPhase, phaseAlready)
 	return r.Record(ctx, e)
 }
 
-// Announced returns the lines of changes that were made or have an unknown outcome, in order.
-func EffectiveChanges(lines []Line) (made []Line) {
+// EffectiveChanges returns, in order, the lines of announced changes that were made or whose outcome is unknown.
+func EffectiveChanges(lines []Line) (effective []Line) {
 	failed := map[string]bool{}
 	for _, l := range lines {
 		if job := l.Facts[FactJob]; l.Outcome == outcomeFailed && job != "" {
@@ -79,8 +83,8 @@ func EffectiveChanges(lines []Line) (made []Line) {
 	}
 	for _, l := range lines {
 		if l.Outcome == outcomeOK && !failed[l.Facts[FactJob]] {
-			made = append(made, l)
+			effective = append(effective, l)
 		}
 	}
-	return made
+	return effective
 }

@@ -13,24 +13,24 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// kept is an audit log in memory.
-type kept struct {
-	all  []audit.Event
-	fail error // of the next call
+// memoryRecorder is a Recorder that keeps its events in memory.
+type memoryRecorder struct {
+	events    []audit.Event
+	nextError error // returned by the next call of Record
 }
 
-func (k *kept) Record(ctx context.Context, events ...audit.Event) error {
-	err := errors.Join(k.fail, ctx.Err())
-	k.fail = nil
+func (k *memoryRecorder) Record(ctx context.Context, events ...audit.Event) error {
+	err := errors.Join(k.nextError, ctx.Err())
+	k.nextError = nil
 	if err == nil {
-		k.all = append(k.all, events...)
+		k.events = append(k.events, events...)
 	}
 	return err
 }
 
-// outcomes are those of the events, as a line has them.
-func (k *kept) outcomes() (all []string) {
-	for _, e := range k.all {
+// outcomes returns the outcomes of the events, as their lines have them.
+func (k *memoryRecorder) outcomes() (all []string) {
+	for _, e := range k.events {
 		switch {
 		case e.Code == "":
 			all = append(all, "ok")
@@ -43,13 +43,13 @@ func (k *kept) outcomes() (all []string) {
 	return all
 }
 
-// All events of a change are recorded before it is made. A failure is recorded only if it was not made, and an unknown outcome
-// if that cannot be found out.
-func TestAnnounce(t *testing.T) {
+// All events of a change are recorded before the change is made. A failure is recorded only if the change was not made,
+// and an unknown outcome if that cannot be determined.
+func TestAnnounceRecordsBeforeTheChange(t *testing.T) {
 	lost := fmt.Errorf("%w: %w", durable.ErrUnknownOutcome, keystore.ErrUnavailable)
 	for _, c := range []struct {
 		name     string
-		fails    error // of apply
+		fails    error // returned by apply
 		outcomes []string
 	}{
 		{"made", nil, []string{"ok", "ok"}},
@@ -57,11 +57,11 @@ func TestAnnounce(t *testing.T) {
 		{"unknown", lost, []string{"ok", "ok", "unknown", "unknown"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			log := &kept{}
+			log := &memoryRecorder{}
 			ctx, cancel := context.WithCancel(t.Context())
 			facts := audit.Facts{audit.FactUse: "cache"}
 			err := audit.Announce(ctx, log, func(ctx context.Context) error {
-				require.Len(t, log.all, 2)
+				require.Len(t, log.events, 2)
 				cancel() // the caller disconnects
 				require.NoError(t, ctx.Err())
 				_, limited := ctx.Deadline()
@@ -74,28 +74,28 @@ func TestAnnounce(t *testing.T) {
 				require.ErrorIs(t, err, keystore.ErrUnavailable)
 			}
 			require.Equal(t, c.outcomes, log.outcomes())
-			require.Len(t, facts, 1, "the caller's facts stay as they are")
-			for _, e := range log.all {
-				require.Equal(t, log.all[0].Facts[audit.FactJob], e.Facts[audit.FactJob])
+			require.Len(t, facts, 1, "Announce must not change the caller's facts")
+			for _, e := range log.events {
+				require.Equal(t, log.events[0].Facts[audit.FactJob], e.Facts[audit.FactJob])
 				require.NotEmpty(t, e.Facts[audit.FactJob])
 			}
 		})
 	}
 }
 
-// A change that cannot be announced is not made. Its line may be written later, so its failure is recorded too.
-func TestAnnounceUnrecorded(t *testing.T) {
-	log := &kept{fail: audit.ErrUnavailable}
+// A change that cannot be announced is not made. Its lines may be written later, so its failure is recorded too.
+func TestAnnounceMakesNoChangeWithoutRecord(t *testing.T) {
+	log := &memoryRecorder{nextError: audit.ErrUnavailable}
 	err := audit.Announce(t.Context(), log, func(context.Context) error {
-		t.Error("it was made")
+		t.Error("the change was made although it was not recorded")
 		return nil
 	}, audit.Event{Action: audit.KeyDestroy})
 	require.ErrorIs(t, err, audit.ErrUnavailable)
 	require.Equal(t, []string{"failed"}, log.outcomes())
 }
 
-// Readers take an announced change as made unless a failure follows.
-func TestAnnounced(t *testing.T) {
+// Readers treat an announced change as made unless a failure follows.
+func TestEffectiveChangesOmitFailedOnes(t *testing.T) {
 	line := func(outcome, job string) audit.Line {
 		l := audit.Line{}
 		l.Outcome, l.Facts = outcome, audit.Facts{audit.FactJob: job}
@@ -111,7 +111,7 @@ func TestAnnounced(t *testing.T) {
 	require.Equal(t, []string{"made", "unknown", ""}, jobs)
 }
 
-func TestReasons(t *testing.T) {
+func TestReasonsAreParsedAndListed(t *testing.T) {
 	for _, r := range audit.Reasons {
 		parsed, err := audit.ParseReason(string(r))
 		require.NoError(t, err)

@@ -8,60 +8,62 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// measureInterval is how often the files are looked at, which other processes write as well.
+// measureInterval is how often the size of the files is measured. Other processes write to the log as well, so counting
+// this process's own writes is not enough.
 const measureInterval = 10 * time.Second
 
 var (
-	errBudget = fmt.Errorf("%w: it has used up its budget: raise the budget, or keep fewer files", ErrUnavailable)
-	// ErrAlmostFull means that the log has used 80 % of its budget.
+	errBudget = fmt.Errorf("%w: its budget is used up: raise the budget or keep fewer files", ErrUnavailable)
+	// ErrAlmostFull reports that the log has used 80 % of its budget.
 	ErrAlmostFull = &codes.Error{Of: "audit_almost_full", Text: "the audit log has used 80 % of its budget: raise the budget, or keep fewer files"}
 )
 
-// usage is how much of the budget is used.
-type usage uint8
+// budgetUsage classifies the share of the budget that is used.
+type budgetUsage uint8
 
 const (
-	roomy usage = iota
-	almostFull
-	full
+	usageLow budgetUsage = iota
+	usageAlmostFull
+	usageFull
 )
 
-// Size returns the bytes of the log's files, by all processes and at most ten seconds old, and the budget for them. A
-// budget of zero means no limit.
+// Size returns the size of the log's files in bytes and their budget in bytes. The size includes the files of all
+// processes and is at most ten seconds old. A budget of 0 means no limit.
 func (f *File) Size() (bytes, budget int64) { return f.size.Load(), f.options.Budget }
 
-// HasRoom returns ErrAlmostFull if 80 % of the budget are used.
+// CheckBudget returns ErrAlmostFull if at least 80 % of the budget is used.
 func (f *File) CheckBudget(context.Context) error {
-	if f.used() >= almostFull {
+	if f.usage() >= usageAlmostFull {
 		return ErrAlmostFull
 	}
 	return nil
 }
 
-func (f *File) used() usage {
+func (f *File) usage() budgetUsage {
 	switch bytes, budget := f.Size(); {
 	case budget == 0 || bytes < budget/5*4:
-		return roomy
+		return usageLow
 	case bytes < budget:
-		return almostFull
+		return usageAlmostFull
 	}
-	return full
+	return usageFull
 }
 
-// fit returns the events that the budget has room for. Beyond it, administration is still recorded, so that an operator can
-// act; refusals are only counted; and for the use of keys the policy for failures applies.
-func (f *File) fit(events []Event) ([]Event, error) {
-	if f.used() < full {
+// admitEvents returns the events that may be written. If the budget is used up, it still admits administrative events,
+// so that an operator can act, only counts refusals, and treats the use of keys as a failure to record, to which
+// Options.OnFailure applies.
+func (f *File) admitEvents(events []Event) ([]Event, error) {
+	if f.usage() < usageFull {
 		return events, nil
 	}
-	var fitting []Event
+	var admitted []Event
 	refusals, uses := 0, 0
 	for i := range events {
 		switch e := &events[i]; {
 		case e.Action == AccessRefused:
 			refusals++
-		case e.Action.kind >= notable || e.unrecorded():
-			fitting = append(fitting, *e)
+		case e.Action.kind >= notable || e.isIgnored():
+			admitted = append(admitted, *e)
 		default:
 			uses++
 		}
@@ -70,15 +72,15 @@ func (f *File) fit(events []Event) ([]Event, error) {
 		f.options.OnLost(refusals)
 	}
 	if uses > 0 {
-		if err := f.lose(uses, errBudget); err != nil {
+		if err := f.countLost(uses, errBudget); err != nil {
 			return nil, err
 		}
 	}
-	return fitting, nil
+	return admitted, nil
 }
 
-// measure adds up the sizes of all files.
-func (f *File) measure() error {
+// measureSize adds up the sizes of the files of all processes.
+func (f *File) measureSize() error {
 	chains, err := listChains(f.dir)
 	if err != nil {
 		return err
@@ -97,25 +99,26 @@ func (f *File) measure() error {
 	return nil
 }
 
-// watchBudget measures the log from time to time, and writes to the server's log when it comes near the budget.
-func (k *keeper) watchBudget() {
-	if time.Since(k.measured) >= measureInterval {
-		if err := k.measure(); err != nil {
+// watchBudget measures the log every measureInterval, and writes to the server's log when the usage of the budget
+// changes.
+func (k *headKeeper) watchBudget() {
+	if time.Since(k.lastMeasured) >= measureInterval {
+		if err := k.measureSize(); err != nil {
 			k.options.Log.Error("the size of the audit log cannot be measured", "error", err)
 		}
-		k.measured = time.Now()
+		k.lastMeasured = time.Now()
 	}
-	use := k.used()
-	if use == k.use {
+	use := k.usage()
+	if use == k.lastUsage {
 		return
 	}
 	bytes, budget := k.Size()
-	switch k.use = use; use {
-	case almostFull:
+	switch k.lastUsage = use; use {
+	case usageAlmostFull:
 		k.options.Log.Warn("the audit log has used 80 % of its budget: raise the budget, or keep fewer files", "bytes", bytes, "budget", budget)
-	case full:
-		k.options.Log.Error("the audit log has used up its budget: raise the budget, or keep fewer files", "bytes", bytes, "budget", budget)
+	case usageFull:
+		k.options.Log.Error("the budget of the audit log is used up: raise the budget, or keep fewer files", "bytes", bytes, "budget", budget)
 	default:
-		k.options.Log.Info("the audit log has room again", "bytes", bytes, "budget", budget)
+		k.options.Log.Info("the audit log is within its budget again", "bytes", bytes, "budget", budget)
 	}
 }

@@ -16,33 +16,33 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// output is a log that its writer's goroutines write while the test reads it.
-type output struct {
+// syncBuffer collects the server's log, which other goroutines write while the test reads it.
+type syncBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (o *output) Write(p []byte) (int, error) {
+func (o *syncBuffer) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.Write(p)
 }
 
-func (o *output) String() string {
+func (o *syncBuffer) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()
 }
 
-// The log warns at 80 % of its budget. Beyond the budget no key is used, refusals are only counted, and administration is
-// still recorded.
-func TestBudget(t *testing.T) {
+// The log warns at 80 % of its budget. Beyond the budget, uses of keys are refused, refusals are only counted, and
+// administration is still recorded.
+func TestFullBudgetRefusesUseAndAdmitsAdministration(t *testing.T) {
 	for _, policy := range []audit.FailurePolicy{audit.Refuse, audit.Continue} {
 		t.Run(fmt.Sprint(policy), func(t *testing.T) {
 			var lost atomic.Int64
-			log := &output{}
+			log := &syncBuffer{}
 			const budget = 20_000
-			dir, key := filepath.Join(t.TempDir(), "audit"), openKey(t)
+			dir, key := filepath.Join(t.TempDir(), "audit"), newKey(t)
 			open := func(options audit.Options) *audit.File {
 				f, err := audit.Open(dir, key, options)
 				require.NoError(t, err)
@@ -80,7 +80,7 @@ func TestBudget(t *testing.T) {
 			require.EqualValues(t, 2, lost.Load())
 			require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.AccessRefused, Code: "forbidden"}))
 			require.EqualValues(t, 3, lost.Load())
-			require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.KeyOpen, Class: classify.Public}), "which is never recorded")
+			require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.KeyOpen, Class: classify.Public}), "use of public data is never recorded")
 			require.Equal(t, full, used())
 			require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.TokenRevoke, Subject: "token"}))
 			require.Greater(t, used(), full)
@@ -88,9 +88,9 @@ func TestBudget(t *testing.T) {
 			require.NoError(t, f.Close())
 
 			f = open(audit.Options{Budget: 2 * budget})
-			require.NoError(t, f.Record(t.Context(), use), "with a larger budget it goes on")
+			require.NoError(t, f.Record(t.Context(), use), "a larger budget admits events again")
 			require.NoError(t, f.CheckBudget(t.Context()))
-			require.Greater(t, used(), full, "what others wrote counts")
+			require.Greater(t, used(), full, "earlier files count")
 			require.NoError(t, f.Close())
 		})
 	}

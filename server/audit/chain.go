@@ -14,33 +14,34 @@ import (
 	"github.com/coffer-storage/coffer/internal/durable"
 )
 
-// checkInterval is how long a file that was as its process left it is written to without another look. If the file is changed within
-// that time, lines are lost that the same change would take away at its end.
+// checkInterval is how long the writer appends to its file without checking again that the file is intact. A change
+// within that time can lose lines, but no more than the same change would lose at the end of the interval.
 const checkInterval = time.Millisecond
 
-// chain is the end of a chain, as the process that holds it writes it. It is for one goroutine, except for written.
+// chain is the end of a chain, to which its process appends. One goroutine uses it, except for publishedEnd.
 //
-// A process goes on with a file only if the last line that it knows ends it. Otherwise it begins the next file: what
-// stands in a file is never made good, and what a kill cut short is the end of its file.
+// A process appends to a file only if the file ends with the last line that the process knows. Otherwise it begins the
+// next file. Bytes in a file are never repaired, so an alteration stays visible, and a line that a kill cut short stays
+// at the end of its file.
 type chain struct {
-	reader
-	dir     string
-	options *Options
-	reserve *durable.Reserve
-	open    func(path string) (disk, error) // openDisk, except in tests
-	current logFile
-	file    disk          // nil if another file is to be begun
-	info    fs.FileInfo   // of file
-	end     int64         // the offset behind the last line in the current file
-	began   time.Time     // when the current file's first line was written; zero if it has none
-	looked  time.Duration // when the file was looked at last, as File.busy counts
-	altered bool          // lines are missing or changed, and no line records it yet
-	missed  place         // the end of the chain that was last found to be missing; zero if it was found since
-	buffer  []byte        // used again
-	last    atomic.Pointer[place]
+	chainReader
+	dir               string
+	options           *Options
+	reserve           *durable.Reserve
+	open              func(path string) (disk, error) // openDisk, replaced in tests
+	current           logFile
+	file              disk          // nil if the next line begins another file
+	info              fs.FileInfo   // identity of file, as of when it was opened
+	end               int64         // offset behind the last line in the current file
+	firstLineTime     time.Time     // when the first line of the current file was written; zero if the file is empty
+	lastChecked       time.Duration // when the file was checked last, since File.opened
+	alterationPending bool          // lines are missing or changed, and no line records that yet
+	reportedMissing   chainEnd      // the end that was last reported as missing; zero once it was found again
+	buffer            []byte        // reused by write
+	published         atomic.Pointer[chainEnd]
 }
 
-// disk is what a chain needs of an os.File.
+// disk is the part of os.File that a chain uses.
 type disk interface {
 	io.Writer
 	io.Closer
@@ -48,7 +49,7 @@ type disk interface {
 	Sync() error
 }
 
-// openDisk opens a file that its owner alone can read.
+// openDisk opens a file for appending. It restricts the file to its owner.
 func openDisk(path string) (disk, error) {
 	file, err := durable.OpenRegular(path, os.O_WRONLY|os.O_APPEND)
 	if err != nil {
@@ -60,88 +61,89 @@ func openDisk(path string) (disk, error) {
 	return file, nil
 }
 
-// written returns the end of the chain.
-func (c *chain) written() place { return *c.last.Load() }
+// publishedEnd returns the end of the chain. It is safe for concurrent use.
+func (c *chain) publishedEnd() chainEnd { return *c.published.Load() }
 
-func (c *chain) publish() { c.last.Store(&place{c.at, c.current.number, c.end}) }
+func (c *chain) publishEnd() { c.published.Store(&chainEnd{c.last, c.current.number, c.end}) }
 
-// check looks whether the file is as this process left it, and recovers the end of the chain if it is not. Unless it must look, it
-// believes what it saw within checkInterval before now.
-func (c *chain) check(now time.Duration, must bool) error {
-	if c.file != nil && !must && now-c.looked < checkInterval {
+// checkFile checks that the file at the current path is the open one and has the expected size, and otherwise recovers
+// the end of the chain. It skips the check within checkInterval of the last one, unless mustLook is set.
+func (c *chain) checkFile(now time.Duration, mustLook bool) error {
+	if c.file != nil && !mustLook && now-c.lastChecked < checkInterval {
 		return nil
 	}
-	c.looked = now
+	c.lastChecked = now
 	if c.file != nil {
 		info, err := os.Stat(c.current.path)
 		if err == nil && os.SameFile(info, c.info) && info.Size() == c.end {
 			return nil
 		}
 	}
-	return c.recover(c.written())
+	return c.recoverTail(c.publishedEnd())
 }
 
-// recover looks for the last line, from one that was in the chain. If that is not where it was, or what follows it is
-// neither a line nor a line that was cut short, the chain was altered.
-func (c *chain) recover(known place) error {
+// recoverTail finds the last line of the chain, starting from an end that is known to have been written. If the known
+// line is not where it was, or if it is followed by anything but lines of the chain and a line that was cut short, the
+// chain was altered: recoverTail sets alterationPending, so that the next commit records the alteration.
+func (c *chain) recoverTail(known chainEnd) error {
 	files, err := listFiles(c.dir, known.Last.Chain, known.File)
 	if err = errors.Join(err, c.close()); err != nil {
 		return err
 	}
-	c.at, c.end, c.current = known.Last, known.Offset, newLogFile(c.dir, known.Last.Chain, known.File)
-	lost, whole := known.Offset > 0, false
+	c.last, c.end, c.current = known.Last, known.Offset, newLogFile(c.dir, known.Last.Chain, known.File)
+	missing, endsWithOurLine := known.Offset > 0, false
 	for _, f := range files {
-		if f.number == known.File && lost {
-			if lost, err = c.lost(f); err != nil {
+		if f.number == known.File && missing {
+			if missing, err = c.lastLineMissing(f); err != nil {
 				return err
 			}
 		}
 		c.current = f
-		if whole = !lost; lost || f.size == 0 {
+		if endsWithOurLine = !missing; missing || f.size == 0 {
 			continue
 		}
 		offset := int64(0)
 		if f.number == known.File {
 			offset = known.Offset
 		}
-		e, err := c.read(context.Background(), f, offset, func([]byte) {})
+		e, err := c.readFile(context.Background(), f, offset, func([]byte) {})
 		if err != nil {
 			return err
 		}
-		whole, lost = e == nil, e != nil && !e.cutShort
+		endsWithOurLine, missing = e == nil, e != nil && !e.cutShort
 	}
-	c.altered = c.altered || lost && known != c.missed
-	if c.missed = (place{}); lost {
-		c.missed = known
+	c.alterationPending = c.alterationPending || missing && known != c.reportedMissing
+	if c.reportedMissing = (chainEnd{}); missing {
+		c.reportedMissing = known
 	}
-	if whole {
-		if err := c.use(c.current); err != nil {
+	if endsWithOurLine {
+		if err := c.openForAppend(c.current); err != nil {
 			return err
 		}
-		c.publish()
+		c.publishEnd()
 		return nil
 	}
 	if c.current.size > 0 {
-		c.current = newLogFile(c.dir, c.at.Chain, c.current.number+1)
+		c.current = newLogFile(c.dir, c.last.Chain, c.current.number+1)
 	}
 	return nil
 }
 
-// lost reports whether the last line does not end where it did in a file.
-func (c *chain) lost(f logFile) (bool, error) {
+// lastLineMissing reports whether the last known line is missing at the offset where it ended in a file.
+func (c *chain) lastLineMissing(f logFile) (bool, error) {
 	file, err := openFile(f.path)
 	if err != nil {
 		return true, err
 	}
 	defer file.Close()
-	want := fmt.Appendf(nil, "%s%s%s\n", macBegin, c.at.MAC, macEnd)
+	want := fmt.Appendf(nil, "%s%s%s\n", macBegin, c.last.MAC, macEnd)
 	got := make([]byte, len(want))
 	_, err = file.ReadAt(got, max(0, c.end-int64(len(want))))
 	return err != nil || !bytes.Equal(got, want), nil
 }
 
-// use opens a file to write behind its end.
-func (c *chain) use(f logFile) error {
+// openForAppend opens a file and appends to it from now on.
+func (c *chain) openForAppend(f logFile) error {
 	file, err := c.open(f.path)
 	if err != nil {
 		return err
@@ -151,10 +153,10 @@ func (c *chain) use(f logFile) error {
 		return errors.Join(err, file.Close())
 	}
 	err = c.close()
-	c.current, c.file, c.info, c.end, c.began = f, file, info, info.Size(), time.Time{}
+	c.current, c.file, c.info, c.end, c.firstLineTime = f, file, info, info.Size(), time.Time{}
 	if c.end > 0 {
 		first, e := firstLine(f)
-		c.began, err = first.at, errors.Join(err, e)
+		c.firstLineTime, err = first.at, errors.Join(err, e)
 	}
 	return err
 }
@@ -169,7 +171,7 @@ func (c *chain) close() (err error) {
 
 // write appends objects, each followed by a newline, as lines. After an error, some of them may have been written.
 func (c *chain) write(objects [][]byte) error {
-	at, lines := c.at, c.buffer[:0]
+	at, lines := c.last, c.buffer[:0]
 	for _, part := range objects {
 		for object := range bytes.Lines(part) {
 			lines = c.appendLine(lines, &at, bytes.TrimSuffix(object, []byte{'\n'}))
@@ -178,54 +180,54 @@ func (c *chain) write(objects [][]byte) error {
 	if cap(lines) <= keptBuffer {
 		c.buffer = lines
 	}
-	if err := c.rotate(int64(len(lines))); err != nil {
+	if err := c.rotateIfNeeded(int64(len(lines))); err != nil {
 		return err
 	}
-	rest := lines
+	unwritten := lines
 	err := c.reserve.RetryIfFull(func() error {
-		n, err := c.file.Write(rest)
-		rest = rest[n:]
+		n, err := c.file.Write(unwritten)
+		unwritten = unwritten[n:]
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	c.at, c.end = at, c.end+int64(len(lines))
-	if c.began.IsZero() {
-		c.began = time.Now()
+	c.last, c.end = at, c.end+int64(len(lines))
+	if c.firstLineTime.IsZero() {
+		c.firstLineTime = time.Now()
 	}
-	c.publish()
+	c.publishEnd()
 	if c.options.Mirror != nil {
 		c.options.Mirror(lines)
 	}
 	return nil
 }
 
-// rotate begins another file if there is none to go on with, or it is full or old. If it cannot, it goes on with the
-// full or old one.
-func (c *chain) rotate(more int64) error {
-	full := c.options.MaxSize > 0 && c.end+more > c.options.MaxSize
-	old := c.options.MaxAge > 0 && !c.began.IsZero() && time.Since(c.began) > c.options.MaxAge
-	if c.file != nil && (c.end == 0 || !full && !old) {
+// rotateIfNeeded begins another file if no file is open, or if the current file is too large or too old. If it cannot,
+// it keeps using the current file.
+func (c *chain) rotateIfNeeded(added int64) error {
+	tooLarge := c.options.MaxSize > 0 && c.end+added > c.options.MaxSize
+	tooOld := c.options.MaxAge > 0 && !c.firstLineTime.IsZero() && time.Since(c.firstLineTime) > c.options.MaxAge
+	if c.file != nil && (c.end == 0 || !tooLarge && !tooOld) {
 		return nil
 	}
 	next := c.current
 	var err error
 	if c.file != nil {
-		next = newLogFile(c.dir, c.at.Chain, next.number+1)
-		err = c.file.Sync() // or a power cut could take lines before those of the next file
+		next = newLogFile(c.dir, c.last.Chain, next.number+1)
+		err = c.file.Sync() // otherwise a power cut could lose lines of this file and keep those of the next
 	}
 	if err == nil {
-		err = os.MkdirAll(chainDir(c.dir, c.at.Chain), 0o700) // which somebody may have taken away
+		err = os.MkdirAll(chainDir(c.dir, c.last.Chain), 0o700) // the directory may have been removed
 	}
 	if err == nil {
 		err = c.reserve.RetryIfFull(func() error { return durable.Create(next.path, nil) })
-		if c.file == nil && errors.Is(err, fs.ErrExist) { // it is empty
+		if c.file == nil && errors.Is(err, fs.ErrExist) { // the file is empty: a kill came before its first line
 			err = nil
 		}
 	}
 	if err == nil {
-		err = c.use(next)
+		err = c.openForAppend(next)
 	}
 	if err != nil && c.file != nil {
 		c.options.Log.Error("the audit log cannot begin another file", "error", err)

@@ -19,33 +19,33 @@ func TestMain(m *testing.M) {
 	proctest.Main(m, map[string]func(testing.TB){"fillsDisk": fillDisk, "spendsReserve": spendReserve})
 }
 
-func TestFullDisk(t *testing.T) {
+func TestLogContinuesAfterFullDisk(t *testing.T) {
 	t.Parallel()
 	proctest.RunMounting(t, "fillsDisk", t.TempDir())
 }
 
-// On a full disk events are refused with the reason, and lines end whole. Once there is space again, the log continues, names how
-// many events it lost, and verifies.
+// On a full disk, events are refused with the reason, and no line is cut short. When there is space again, the log
+// continues, reports how many events it lost, and verifies.
 func fillDisk(t testing.TB) {
 	root := os.Args[1]
 	proctest.MountSmall(t, root, "1m")
 	path, key := filepath.Join(root, "audit"), audit.NewKey(new(secret.Key))
-	f, err := audit.Open(path, key, audit.Options{Log: quiet, Timeout: time.Minute})
+	f, err := audit.Open(path, key, audit.Options{Log: discardLog, Timeout: time.Minute})
 	require.NoError(t, err)
 	written, refused := 0, 0
 	for ; err == nil; written++ {
-		require.Less(t, written, 100_000, "the disk does not fill")
-		err = f.Record(t.Context(), use(written))
+		require.Less(t, written, 100_000, "the disk did not become full")
+		err = f.Record(t.Context(), useEvent(written))
 	}
 	written--
 	for ; refused < 20; refused++ {
 		require.ErrorIs(t, err, audit.ErrUnavailable)
 		require.ErrorContains(t, err, "no space left")
 		require.ErrorIs(t, f.Ready(t.Context()), audit.ErrUnavailable)
-		err = f.Record(t.Context(), use(0))
+		err = f.Record(t.Context(), useEvent(0))
 	}
 	require.NoError(t, syscall.Mount("", root, "", syscall.MS_REMOUNT, "size=2m"))
-	require.NoError(t, f.Record(t.Context(), use(1)))
+	require.NoError(t, f.Record(t.Context(), useEvent(1)))
 	require.NoError(t, f.Close())
 	var lost uint64
 	lines := 0
@@ -53,25 +53,26 @@ func fillDisk(t testing.TB) {
 		lines++
 		lost += l.Lost
 	}))
-	require.Equal(t, written+2, lines, "those before, the one that names the gap, and the one after")
+	require.Equal(t, written+2, lines, "all recorded events, and the line that reports the gap")
 	require.EqualValues(t, refused+1, lost)
 	report, err := audit.Verify(t.Context(), path, key, nil, nil)
 	require.NoError(t, err)
 	require.Nil(t, report.Fault)
 }
 
-func TestReserve(t *testing.T) {
+func TestReserveIsUsedOnFullDisk(t *testing.T) {
 	t.Parallel()
 	proctest.RunMounting(t, "spendsReserve", t.TempDir())
 }
 
-// If others take all of the disk, events are recorded in new files too, and a log opens, for as long as the reserve lasts. Others can
-// take what it releases. It is whole again once there is space, and no line is missing or cut short.
+// If other programs fill the disk, the log still opens and records events, in new files too, until the reserve is used
+// up. Other programs can take the space that the reserve releases. The reserve is refilled once there is space, and no
+// line is missing or cut short.
 func spendReserve(t testing.TB) {
 	root := os.Args[1]
 	proctest.MountSmall(t, root, "48m")
 	path, key := filepath.Join(root, "audit"), audit.NewKey(new(secret.Key))
-	options := audit.Options{Log: quiet, Timeout: time.Minute, MaxSize: 1 << 20}
+	options := audit.Options{Log: discardLog, Timeout: time.Minute, MaxSize: 1 << 20}
 	f, err := audit.Open(path, key, options)
 	require.NoError(t, err)
 	filler, err := os.Create(filepath.Join(root, "filler"))
@@ -79,7 +80,7 @@ func spendReserve(t testing.TB) {
 	written := 0
 	record := func(n int) {
 		for range n {
-			require.NoError(t, f.Record(t.Context(), use(written)))
+			require.NoError(t, f.Record(t.Context(), useEvent(written)))
 			written++
 		}
 	}
@@ -95,8 +96,8 @@ func spendReserve(t testing.TB) {
 	record(10_000)
 	require.NoError(t, f.Ready(t.Context()))
 	for err = nil; err == nil; {
-		require.Less(t, written, 100_000, "the disk does not fill")
-		if err = f.Record(t.Context(), use(written)); err == nil {
+		require.Less(t, written, 100_000, "the disk did not become full")
+		if err = f.Record(t.Context(), useEvent(written)); err == nil {
 			written++
 		}
 	}
@@ -116,7 +117,7 @@ func spendReserve(t testing.TB) {
 		lines++
 		lost += l.Lost
 	}))
-	require.Equal(t, written+1, lines, "those that were recorded, and the one that names the gap")
+	require.Equal(t, written+1, lines, "all recorded events, and the line that reports the gap")
 	require.EqualValues(t, 1, lost)
 	report, err := audit.Verify(t.Context(), path, key, nil, nil)
 	require.NoError(t, err)

@@ -9,10 +9,10 @@ var (
 	ParseLine = parseLine
 )
 
-// WaitForNextCheck returns when the next event will find what was done to its file.
+// WaitForNextCheck waits until the writer checks its file again before the next event.
 func WaitForNextCheck() { time.Sleep(2 * checkInterval) }
 
-// WaitForKeeper returns when the keeper has ended what it was doing.
+// WaitForKeeper waits until the head keeper has finished its present work.
 func (f *File) WaitForKeeper() {
 	for range 2 { // the second send succeeds when the keeper has received the first one
 		f.keeper.wake <- struct{}{}

@@ -24,14 +24,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var discardLog = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-func openKey(t *testing.T) *audit.Key {
+func newKey(t *testing.T) *audit.Key {
 	t.Helper()
 	return audit.NewKey(secret.New())
 }
 
-// keyOf returns the key of a log, which the tests keep in a file beside it.
+// keyOf returns the key of a log, which the tests keep in a file beside the log.
 func keyOf(t *testing.T, dir string) *audit.Key {
 	t.Helper()
 	if err := durable.Create(dir+".key", secret.New().Append(nil)); !errors.Is(err, fs.ErrExist) {
@@ -44,8 +44,8 @@ func keyOf(t *testing.T, dir string) *audit.Key {
 	return audit.NewKey(key)
 }
 
-// first is the first file of a log's first chain.
-func first(dir string) string { return filepath.Join(dir, "1", "00000000000000000001.log") }
+// firstFile returns the path of the first file of the first chain.
+func firstFile(dir string) string { return filepath.Join(dir, "1", "00000000000000000001.log") }
 
 func open(t *testing.T, path string, options audit.Options) *audit.File {
 	t.Helper()
@@ -58,10 +58,10 @@ func open(t *testing.T, path string, options audit.Options) *audit.File {
 	return f
 }
 
-// lines reads all lines of a log, chain by chain; a line that is not a JSON object is nil.
-func lines(t *testing.T, dir string) (all []map[string]any) {
+// logLines returns all lines of a log, chain by chain. A line that is not a JSON object is nil.
+func logLines(t *testing.T, dir string) (all []map[string]any) {
 	t.Helper()
-	for _, file := range readLog(t, dir).lines {
+	for _, file := range readContent(t, dir).lines {
 		for _, line := range file {
 			var one map[string]any
 			_ = json.Unmarshal([]byte(line), &one)
@@ -71,31 +71,31 @@ func lines(t *testing.T, dir string) (all []map[string]any) {
 	return all
 }
 
-// text is all of a log.
-func text(t *testing.T, dir string) (all string) {
+// logText returns the text of a whole log.
+func logText(t *testing.T, dir string) (all string) {
 	t.Helper()
-	for _, file := range readLog(t, dir).lines {
+	for _, file := range readContent(t, dir).lines {
 		all += strings.Join(file, "")
 	}
 	return all
 }
 
-func use(n int) audit.Event {
+func useEvent(n int) audit.Event {
 	return audit.Event{Action: audit.KeyOpen, RequestID: fmt.Sprint(n), Tenant: "clinic", Class: classify.PHI, Subject: "t1", Issuer: "coffer"}
 }
 
-func TestLine(t *testing.T) {
+func TestRecordWritesWholeLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
-	key := openKey(t)
+	key := newKey(t)
 	f, err := audit.Open(path, key, audit.Options{PlainContext: []string{"field"}})
 	require.NoError(t, err)
-	e := use(7)
+	e := useEvent(7)
 	e.Code, e.Operation, e.Name, e.KeyID = "authentication_failed", "getEntry", "patient:P12345", format.KeyID{0xab}
 	e.Context = map[string]string{"field": "ssn", "user_id": "user_123", "other": "x"}
 	require.NoError(t, f.Record(t.Context(), e))
 	require.NoError(t, f.Close())
 
-	got := lines(t, path)
+	got := logLines(t, path)
 	require.Len(t, got, 1)
 	at, err := time.Parse("2006-01-02T15:04:05.000Z", got[0]["time"].(string))
 	require.NoError(t, err)
@@ -114,7 +114,7 @@ func TestLine(t *testing.T) {
 	}, got[0])
 }
 
-func TestSeverityAndOutcome(t *testing.T) {
+func TestSeverityAndOutcomeFollowFromEvent(t *testing.T) {
 	for _, c := range []struct {
 		event             audit.Event
 		severity, outcome string
@@ -130,48 +130,47 @@ func TestSeverityAndOutcome(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "audit")
 		require.NoError(t, open(t, path, audit.Options{}).Record(t.Context(), c.event))
-		got := lines(t, path)
+		got := logLines(t, path)
 		require.Equal(t, c.severity, got[0]["severity"])
 		require.Equal(t, c.outcome, got[0]["outcome"])
 	}
 }
 
-// Facts are those of the list, each bounded.
-func TestFacts(t *testing.T) {
+func TestFactsAreTruncated(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{})
 	facts := audit.Facts{audit.FactJob: "j1", audit.FactFailed: "3", audit.FactReason: strings.Repeat("r", 300)}
 	require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.KeyRotate, Facts: facts}))
-	require.Equal(t, map[string]any{"job": "j1", "failed": "3", "reason": strings.Repeat("r", 255)}, lines(t, path)[0]["facts"])
+	require.Equal(t, map[string]any{"job": "j1", "failed": "3", "reason": strings.Repeat("r", 255)}, logLines(t, path)[0]["facts"])
 }
 
-// The ordinary use of keys of low classes would bury the rest; its failures would not.
-func TestClassDecides(t *testing.T) {
+// Ordinary use of keys of low classes would hide other events in the log. Its failures are recorded.
+func TestOrdinaryUseOfLowClassesIsNotRecorded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{})
 	for _, class := range classify.All {
 		require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.KeySeal, Class: class},
 			audit.Event{Action: audit.KeyOpen, Class: class, Code: "authentication_failed"}))
 	}
-	got := lines(t, path)
+	got := logLines(t, path)
 	require.Len(t, got, 3+5)
 	require.Equal(t, "public", got[0]["class"])
 	require.Equal(t, "critical", got[0]["severity"])
 }
 
-// TestNothingSecret plants what must not be read into every place of an event that is not meant to show it.
-func TestNothingSecret(t *testing.T) {
+// The test puts a secret into every field of an event that must not be shown.
+func TestRecordHidesNamesAndContexts(t *testing.T) {
 	const secret = "planted-4111-secret"
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{PlainContext: []string{"field"}})
-	e := use(1)
+	e := useEvent(1)
 	e.Name, e.Code = secret, secret
 	e.Context = map[string]string{"patient": secret, secret: "x", "field": strings.Repeat("y", 300) + secret}
 	require.NoError(t, f.Record(t.Context(), e))
-	content := text(t, path)
+	content := logText(t, path)
 	require.NotContains(t, content, secret)
 	require.NotContains(t, content, "patient")
-	require.Contains(t, content, `"code":"internal"`, "a code that is not in the table is none")
+	require.Contains(t, content, `"code":"internal"`, "an unknown code is replaced")
 }
 
 func TestLinesAreBounded(t *testing.T) {
@@ -183,15 +182,15 @@ func TestLinesAreBounded(t *testing.T) {
 		e.Context[fmt.Sprint(i)] = long
 	}
 	require.NoError(t, f.Record(t.Context(), e))
-	content := text(t, path)
-	require.Equal(t, 1, strings.Count(content, "\n"), "one line, whatever is in it")
+	content := logText(t, path)
+	require.Equal(t, 1, strings.Count(content, "\n"), "newlines in fields are escaped")
 	require.Less(t, len(content), 16<<10)
-	require.NotNil(t, lines(t, path)[0])
+	require.NotNil(t, logLines(t, path)[0])
 }
 
-// TestConcurrentWriters: of several servers and commands on one log no line is lost, torn or written twice, and there
-// are as many chains as there were writers at once.
-func TestConcurrentWriters(t *testing.T) {
+// If several servers and commands write to one log, no line is lost, cut or written twice, and there are as many chains
+// as concurrent writers need.
+func TestConcurrentWritersLoseNoLine(t *testing.T) {
 	const files, writers, each = 3, 16, 50
 	path := filepath.Join(t.TempDir(), "audit")
 	for round := range 2 {
@@ -203,7 +202,7 @@ func TestConcurrentWriters(t *testing.T) {
 			for j := range writers {
 				wg.Go(func() {
 					for k := range each {
-						if err := f.Record(t.Context(), use((i*writers+j)*each+k), use(-1)); err != nil {
+						if err := f.Record(t.Context(), useEvent((i*writers+j)*each+k), useEvent(-1)); err != nil {
 							t.Error(err)
 						}
 					}
@@ -215,7 +214,7 @@ func TestConcurrentWriters(t *testing.T) {
 			require.NoError(t, f.Close())
 		}
 		seen := map[string]int{}
-		for _, line := range lines(t, path) {
+		for _, line := range logLines(t, path) {
 			require.NotNil(t, line)
 			seen[line["requestId"].(string)]++
 		}
@@ -227,36 +226,36 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 }
 
-// TestReopen: all lines stay, even one that was cut short. The next process begins another file behind that one.
-func TestReopen(t *testing.T) {
+// All lines stay, even one that was cut short. The next process begins another file after it.
+func TestOpenContinuesAfterCutLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{})
-	require.NoError(t, f.Record(t.Context(), use(1)))
+	require.NoError(t, f.Record(t.Context(), useEvent(1)))
 	require.NoError(t, f.Close())
-	appendTo(t, first(path), `{"v":1,"chain":1,"seq":2,"time":"2026-01-01T00:00:0`)
-	torn := text(t, path)
+	appendTo(t, firstFile(path), `{"v":1,"chain":1,"seq":2,"time":"2026-01-01T00:00:0`)
+	torn := logText(t, path)
 	f = open(t, path, audit.Options{})
-	require.NoError(t, f.Record(t.Context(), use(2)))
-	require.NoError(t, f.Record(t.Context(), use(3)))
-	require.True(t, strings.HasPrefix(text(t, path), torn), "nothing is ever taken away")
-	got := lines(t, path)
+	require.NoError(t, f.Record(t.Context(), useEvent(2)))
+	require.NoError(t, f.Record(t.Context(), useEvent(3)))
+	require.True(t, strings.HasPrefix(logText(t, path), torn), "the log is only appended to")
+	got := logLines(t, path)
 	require.Len(t, got, 4)
 	require.Nil(t, got[1])
 	require.Equal(t, "2", got[2]["requestId"])
 	require.Equal(t, "3", got[3]["requestId"])
 	require.Len(t, filesOf(t, path), 2)
 	require.NoError(t, f.Close())
-	require.NoError(t, open(t, path, audit.Options{}).Record(t.Context(), use(4)))
-	require.Len(t, filesOf(t, path), 2, "a whole file is continued")
+	require.NoError(t, open(t, path, audit.Options{}).Record(t.Context(), useEvent(4)))
+	require.Len(t, filesOf(t, path), 2, "a file without a cut line is continued")
 }
 
-func TestOwnersEyesOnly(t *testing.T) {
+func TestFilesAreReadableByOwnerOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	for range 2 {
 		f := open(t, path, audit.Options{})
-		require.NoError(t, f.Record(t.Context(), use(1), audit.Event{Action: audit.KeyDestroy}))
+		require.NoError(t, f.Record(t.Context(), useEvent(1), audit.Event{Action: audit.KeyDestroy}))
 		require.NoError(t, f.Close())
-		require.NoError(t, os.Chmod(first(path), 0o644))
+		require.NoError(t, os.Chmod(firstFile(path), 0o644))
 	}
 	open(t, path, audit.Options{})
 	require.NoError(t, filepath.WalkDir(path, func(file string, d fs.DirEntry, err error) error {
@@ -268,40 +267,40 @@ func TestOwnersEyesOnly(t *testing.T) {
 	}))
 }
 
-// TestUnwritable: events are refused, or go unrecorded, until the file can be written. TestFullDisk has a full disk.
-func TestUnwritable(t *testing.T) {
+// Events are refused, or not recorded, until the file can be written. TestLogContinuesAfterFullDisk covers a full disk.
+func TestRecordFailsWhileFileIsNotWritable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
-	f := open(t, path, audit.Options{Log: quiet})
-	require.NoError(t, f.Ready(t.Context()), "nothing failed yet")
-	require.NoError(t, os.Symlink("/dev/full", first(path)))
-	err := f.Record(t.Context(), use(1))
+	f := open(t, path, audit.Options{Log: discardLog})
+	require.NoError(t, f.Ready(t.Context()), "no write has failed yet")
+	require.NoError(t, os.Symlink("/dev/full", firstFile(path)))
+	err := f.Record(t.Context(), useEvent(1))
 	require.ErrorIs(t, err, audit.ErrUnavailable)
 	require.Equal(t, "audit_unavailable", codes.Of(err).Code)
 	require.ErrorContains(t, err, "not a regular file")
 	require.ErrorIs(t, f.Ready(t.Context()), audit.ErrUnavailable)
-	require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.KeyOpen, Class: classify.Public}), "what is not recorded is not refused")
+	require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.KeyOpen, Class: classify.Public}), "an event that is not recorded is not refused")
 	require.NoError(t, f.Close())
 
-	goesOn := open(t, path, audit.Options{OnFailure: audit.Continue, Log: quiet})
-	require.NoError(t, goesOn.Record(t.Context(), use(1)))
-	require.ErrorIs(t, goesOn.Ready(t.Context()), audit.ErrUnavailable, "it says so all the same")
+	goesOn := open(t, path, audit.Options{OnFailure: audit.Continue, Log: discardLog})
+	require.NoError(t, goesOn.Record(t.Context(), useEvent(1)))
+	require.ErrorIs(t, goesOn.Ready(t.Context()), audit.ErrUnavailable, "readiness reports the failure nevertheless")
 
-	require.NoError(t, os.Remove(first(path))) // it can be written again
+	require.NoError(t, os.Remove(firstFile(path))) // now it can be written again
 	require.NoError(t, goesOn.Ready(t.Context()))
-	require.NoError(t, goesOn.Record(t.Context(), use(2)))
-	require.Len(t, lines(t, path), 2)
+	require.NoError(t, goesOn.Record(t.Context(), useEvent(2)))
+	require.Len(t, logLines(t, path), 2)
 }
 
-func TestClosed(t *testing.T) {
+func TestRecordAfterCloseFails(t *testing.T) {
 	f := open(t, filepath.Join(t.TempDir(), "audit"), audit.Options{})
 	require.NoError(t, f.Close())
 	require.NoError(t, f.Close())
-	require.ErrorIs(t, f.Record(t.Context(), use(1)), audit.ErrUnavailable)
+	require.ErrorIs(t, f.Record(t.Context(), useEvent(1)), audit.ErrUnavailable)
 }
 
-func TestUnusablePath(t *testing.T) {
+func TestOpenFailsAtPathOfFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
-	_, err := audit.Open(path, openKey(t), audit.Options{})
+	_, err := audit.Open(path, newKey(t), audit.Options{})
 	require.Error(t, err)
 }

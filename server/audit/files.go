@@ -18,43 +18,46 @@ import (
 	"github.com/coffer-storage/coffer/internal/durable"
 )
 
-// The directory of a log has the file chains and a directory for each chain, its number, with the chain's files, which
-// are numbered. Chains come in pairs, 1 and 2, 3 and 4: a process writes both. Locks are files named lock.
+// A log is a directory that contains the file "chains", which lists the chains, and one directory for each chain. The
+// directory of a chain is named by its number and contains the chain's numbered files. Chains come in pairs (1 and 2, 3
+// and 4), because each process writes two. Lock files are named "lock".
 
-const maxChains = 256 // chains of a log: two for each process that writes to it at once
+const maxChains = 256 // upper bound of chain numbers; each process that writes at the same time needs two
 
-func listPath(dir string) string { return filepath.Join(dir, "chains") }
+func chainListPath(dir string) string { return filepath.Join(dir, "chains") }
 
 func lockPath(dir string) string { return filepath.Join(dir, "lock") }
 
 func chainDir(dir string, chain uint32) string { return filepath.Join(dir, fmt.Sprint(chain)) }
 
-// firstOf returns the first chain of the process that writes a chain. Its directory has the head and the lock of both.
-func firstOf(chain uint32) uint32 { return chain - (chain+1)%2 }
+// firstOfPair returns the first chain of the pair that a chain belongs to. Its directory contains the head and the lock
+// of both.
+func firstOfPair(chain uint32) uint32 { return chain - (chain+1)%2 }
 
 func headPath(dir string, chain uint32) string {
-	return filepath.Join(chainDir(dir, firstOf(chain)), "head")
+	return filepath.Join(chainDir(dir, firstOfPair(chain)), "head")
 }
 
 // logFile is a file of a chain.
 type logFile struct {
 	path   string
-	number uint64 // from 1
-	size   int64  // as far as it is to be read
+	number uint64 // counts from 1
+	size   int64  // readers stop at this offset
 }
 
 func newLogFile(dir string, chain uint32, number uint64) logFile {
 	return logFile{path: filepath.Join(chainDir(dir, chain), fmt.Sprintf("%020d.log", number)), number: number}
 }
 
-// name returns CHAIN/FILE.
-func (f logFile) name() string {
+// displayName returns CHAIN/FILE, the name of the file in reports.
+func (f logFile) displayName() string {
 	return filepath.Base(filepath.Dir(f.path)) + "/" + filepath.Base(f.path)
 }
 
-// listFiles returns the files of a chain from a number on, in order. The directory need not exist.
+// listFiles returns the files of a chain, in order, from a number on. It returns no files if the directory does not
+// exist.
 func listFiles(dir string, chain uint32, from uint64) (files []logFile, err error) {
-	entries, err := os.ReadDir(chainDir(dir, chain)) // sorted
+	entries, err := os.ReadDir(chainDir(dir, chain)) // sorted by name
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
@@ -66,7 +69,7 @@ func listFiles(dir string, chain uint32, from uint64) (files []logFile, err erro
 		}
 		info, err := os.Stat(one.path)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // it was deleted in the meantime
+			continue // deleted since the directory was read
 		}
 		if err != nil {
 			return nil, fmt.Errorf("audit: %w", err)
@@ -77,7 +80,7 @@ func listFiles(dir string, chain uint32, from uint64) (files []logFile, err erro
 	return files, nil
 }
 
-// listChains returns the chains that have a directory.
+// listChains returns, in order, the numbers of the chains that have a directory.
 func listChains(dir string) (chains []uint32, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -92,7 +95,7 @@ func listChains(dir string) (chains []uint32, err error) {
 	return chains, nil
 }
 
-// openFile opens a file of the log to be read.
+// openFile opens a file of the log for reading.
 func openFile(path string) (*os.File, error) {
 	file, err := durable.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
@@ -101,22 +104,22 @@ func openFile(path string) (*os.File, error) {
 	return file, nil
 }
 
-// reader reads the lines of a chain in order. It is for one goroutine.
-type reader struct {
-	linker
-	at Anchor // the last line
+// chainReader reads the lines of a chain in order and checks their MACs. One goroutine uses it.
+type chainReader struct {
+	lineMAC
+	last Anchor // the last line that was read
 }
 
-// ending is the first thing in a file that is not the next line of its chain.
-type ending struct {
-	line     int    // its number in the file, from 1
-	text     []byte // at most maxLine bytes of it
-	cutShort bool   // a kill, a full disk or a power cut leaves such an end of a file
+// fileTail is the first text in a file that is not the next line of its chain.
+type fileTail struct {
+	line     int    // line number in the file, from 1
+	text     []byte // its first maxLine bytes
+	cutShort bool   // the tail is as a kill, a full disk or a power cut leaves it
 }
 
-// read reads the lines of a file from an offset on, and calls each with those that follow. It returns nil at the end
-// of the file.
-func (r *reader) read(ctx context.Context, f logFile, offset int64, each func(text []byte)) (*ending, error) {
+// readFile reads the lines of a file from an offset on, and calls each for every line that is the next one of the
+// chain. It stops at the first text that is not, and returns that, or nil if the file ends with a line of the chain.
+func (r *chainReader) readFile(ctx context.Context, f logFile, offset int64, each func(text []byte)) (*fileTail, error) {
 	file, err := openFile(f.path)
 	if err != nil {
 		return nil, err
@@ -129,22 +132,24 @@ func (r *reader) read(ctx context.Context, f logFile, offset int64, each func(te
 			return nil, nil
 		}
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
-			return nil, fmt.Errorf("audit: %s: %w", f.name(), err)
+			return nil, fmt.Errorf("audit: %s: %w", f.displayName(), err)
 		}
 		line, whole := bytes.CutSuffix(text, []byte{'\n'})
-		if l, ok := parseLink(line); ok && whole && r.follows(r.at, l) {
-			r.at = l.Anchor
+		if l, ok := parseChainedLine(line); ok && whole && r.isNext(r.last, l) {
+			r.last = l.Anchor
 			each(line)
 			continue
 		}
-		e := &ending{line: number, text: slices.Clone(text)}
+		e := &fileTail{line: number, text: slices.Clone(text)}
 		e.cutShort, err = isCutShort(e.text, lines)
 		return e, err
 	}
 	return nil, ctx.Err()
 }
 
-// isCutShort reports whether a text, and the rest of its file, is the beginning of a line, zeros, or both.
+// isCutShort reports whether the text together with the rest of its file is the beginning of a line, zeros, or a
+// beginning followed by zeros. A power cut can leave zeros if the file system extended the file before it wrote the
+// data.
 func isCutShort(text []byte, rest *bufio.Reader) (bool, error) {
 	text = bytes.TrimRight(text, "\x00")
 	begin := min(len(text), len(lineBegin))
@@ -162,7 +167,7 @@ func isCutShort(text []byte, rest *bufio.Reader) (bool, error) {
 	}
 }
 
-// firstLine returns the first line of a file as it stands there; a zero one if the file has none.
+// firstLine returns the first line of a file without checking it. It returns a zero Line if the file has no line.
 func firstLine(f logFile) (Line, error) {
 	file, err := openFile(f.path)
 	if err != nil {
@@ -179,32 +184,33 @@ func firstLine(f logFile) (Line, error) {
 
 const blockSize = 64 << 10
 
-// text is a line of a file without its end, and its offset.
-type text struct {
+// fileLine is a line of a file without its newline, and its offset.
+type fileLine struct {
 	line  []byte
 	start int64
 }
 
-// backward yields the lines of a file from its end, in bounded memory. A line longer than maxLine comes in parts.
-func backward(file io.ReaderAt, size int64) iter.Seq2[text, error] {
-	return func(yield func(text, error) bool) {
-		held := []byte{} // behind size, up to the end of the next line
-		for size > 0 || len(held) > 0 {
-			if i := bytes.LastIndexByte(held[:max(0, len(held)-1)], '\n'); len(held) > 0 && (i >= 0 || size == 0 || len(held) > maxLine) {
-				if !yield(text{bytes.TrimSuffix(held[i+1:], []byte{'\n'}), size + int64(i) + 1}, nil) {
+// readBackward yields the lines of a file from its end to its beginning, in bounded memory. It yields a line longer
+// than maxLine in parts.
+func readBackward(file io.ReaderAt, size int64) iter.Seq2[fileLine, error] {
+	return func(yield func(fileLine, error) bool) {
+		pending := []byte{} // bytes behind offset size that were read and not yet yielded
+		for size > 0 || len(pending) > 0 {
+			if i := bytes.LastIndexByte(pending[:max(0, len(pending)-1)], '\n'); len(pending) > 0 && (i >= 0 || size == 0 || len(pending) > maxLine) {
+				if !yield(fileLine{bytes.TrimSuffix(pending[i+1:], []byte{'\n'}), size + int64(i) + 1}, nil) {
 					return
 				}
-				held = held[:i+1]
+				pending = pending[:i+1]
 				continue
 			}
 			n := min(size, blockSize)
-			block := make([]byte, int(n)+len(held))
+			block := make([]byte, int(n)+len(pending))
 			if _, err := file.ReadAt(block[:n], size-n); err != nil {
-				yield(text{}, err)
+				yield(fileLine{}, err)
 				return
 			}
-			copy(block[n:], held)
-			size, held = size-n, block
+			copy(block[n:], pending)
+			size, pending = size-n, block
 		}
 	}
 }

@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// Filter says which lines are wanted. The zero Filter wants all.
+// Filter selects lines. The zero Filter selects all lines.
 type Filter struct {
-	Tenant   string    // empty: of every tenant, and of none
-	Action   string    // such as key.open, or what several begin with, such as key.
-	Class    string    // and no other
-	Severity Severity  // the least
-	Since    time.Time // zero: from the beginning of the log
+	Tenant   string    // empty selects all, including lines without a tenant
+	Action   string    // an action such as "key.open", or a prefix that ends with a dot, such as "key."; empty selects all
+	Class    string    // exactly this class; empty selects all
+	Severity Severity  // this severity and higher ones; empty selects all
+	Since    time.Time // lines from this time on; zero selects all
 }
 
-// Wants reports whether a line passes.
+// Matches reports whether the filter selects a line.
 func (f *Filter) Matches(l *Line) bool {
 	switch {
-	case f.Tenant != "" && f.Tenant != l.Tenant, f.Action != "" && !fits(f.Action, l.Action), f.Class != "" && f.Class != l.Class:
+	case f.Tenant != "" && f.Tenant != l.Tenant, f.Action != "" && !matchesPattern(f.Action, l.Action), f.Class != "" && f.Class != l.Class:
 		return false
 	case slices.Index(severities, l.Severity) < slices.Index(severities, f.Severity):
 		return false
@@ -26,19 +26,19 @@ func (f *Filter) Matches(l *Line) bool {
 	return !l.at.Before(f.Since)
 }
 
-// fits reports whether an action is the one that is wanted, or begins so.
-func fits(wanted, action string) bool {
+// matchesPattern reports whether an action equals a pattern, or begins with a pattern that ends with a dot.
+func matchesPattern(wanted, action string) bool {
 	return action == wanted || strings.HasSuffix(wanted, ".") && strings.HasPrefix(action, wanted)
 }
 
-// IsAction reports whether there is an action that a Filter of that Action wants.
+// MatchesAction reports whether a pattern is valid for Filter.Action: it must match at least one action.
 func MatchesAction(name string) bool {
-	return name != "" && slices.ContainsFunc(actions, func(action string) bool { return fits(name, action) })
+	return name != "" && slices.ContainsFunc(actions, func(action string) bool { return matchesPattern(name, action) })
 }
 
 var severities = []Severity{Info, Notice, Warning, Critical}
 
-// ParseSeverity reads a severity's name.
+// ParseSeverity parses the name of a severity. It returns false if there is no such severity.
 func ParseSeverity(text string) (Severity, bool) {
 	return Severity(text), slices.Contains(severities, Severity(text))
 }

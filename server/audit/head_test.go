@@ -16,11 +16,11 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-// TestHead: without its head, or with one that somebody made, a log does not verify, and no process goes on with it.
-func TestHead(t *testing.T) {
+// A log whose head is missing or forged does not verify, and no process continues it.
+func TestForgedHeadIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{})
-	require.NoError(t, f.Record(t.Context(), use(1)))
+	require.NoError(t, f.Record(t.Context(), useEvent(1)))
 	require.NoError(t, f.Close())
 	head := filepath.Join(path, "1/head")
 	good, err := os.ReadFile(head)
@@ -45,15 +45,15 @@ func TestHead(t *testing.T) {
 	require.Nil(t, verify(t, path).Fault)
 }
 
-// TestAnchors: a later head finds a log that was put back together with its heads, and one that was written again with
-// the key.
-func TestAnchors(t *testing.T) {
+// A head that was kept elsewhere reveals a log that was restored together with its heads, and one that was rewritten
+// with the key.
+func TestKeptHeadsRevealRollback(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "audit")
 	write := func() (at audit.Anchor) {
 		f, err := audit.Open(path, keyOf(t, path), audit.Options{})
 		require.NoError(t, err)
-		require.NoError(t, f.Record(t.Context(), use(1)))
+		require.NoError(t, f.Record(t.Context(), useEvent(1)))
 		require.NoError(t, f.Close())
 		head, err := audit.ReadHeads(path, keyOf(t, path))
 		require.NoError(t, err)
@@ -71,10 +71,10 @@ func TestAnchors(t *testing.T) {
 	require.Equal(t, audit.FaultTruncated, verify(t, path, audit.Anchor{Chain: 9, Seq: 1}).Fault.Kind, "the log has no such chain")
 
 	old := filepath.Join(copied, "audit")
-	require.Nil(t, verify(t, old, first).Fault, "it cannot be told by itself")
+	require.Nil(t, verify(t, old, first).Fault, "an old state of the whole log verifies on its own")
 	require.Equal(t, audit.FaultTruncated, verify(t, old, second).Fault.Kind)
 	path = old
-	write() // another second line
+	write() // writes another second line
 	fault := verify(t, old, second).Fault
 	require.Equal(t, []any{audit.FaultRewritten, 2}, []any{fault.Kind, fault.Line})
 
@@ -84,8 +84,9 @@ func TestAnchors(t *testing.T) {
 	}
 }
 
-// awaitHead waits until the keeper has written the head of a log with one line. It writes no other head before there is another line.
-func awaitHead(t *testing.T, f *audit.File, path string) {
+// waitForHead waits until the head keeper has written the head of a log with one line. It writes no other head before
+// there is another line.
+func waitForHead(t *testing.T, f *audit.File, path string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		now, err := audit.ReadHeads(path, keyOf(t, path))
@@ -94,9 +95,9 @@ func awaitHead(t *testing.T, f *audit.File, path string) {
 	f.WaitForKeeper()
 }
 
-// TestHeadTakenAway: a process that writes notices that the head is gone, or another than before, and says so
-// in the log; a line need not be written then.
-func TestHeadTakenAway(t *testing.T) {
+// A running process notices that the head is missing or was replaced, and records that, even if it has no other line to
+// write.
+func TestWriterRecordsLostHead(t *testing.T) {
 	for name, take := range map[string]func(head string, first []byte) error{
 		"gone":     func(head string, _ []byte) error { return os.Remove(head) },
 		"false":    func(head string, _ []byte) error { return durable.Replace(head, []byte("{}\n")) },
@@ -107,25 +108,25 @@ func TestHeadTakenAway(t *testing.T) {
 				t.Parallel()
 				path := filepath.Join(t.TempDir(), "audit")
 				head := filepath.Join(path, "1/head")
-				told := 0
-				f, err := audit.Open(path, keyOf(t, path), audit.Options{Log: quiet, OnAltered: func() { told++ }})
+				reports := 0
+				f, err := audit.Open(path, keyOf(t, path), audit.Options{Log: discardLog, OnAltered: func() { reports++ }})
 				require.NoError(t, err)
 				first, err := os.ReadFile(head)
 				require.NoError(t, err)
-				require.NoError(t, f.Record(t.Context(), use(1)))
-				awaitHead(t, f, path)
+				require.NoError(t, f.Record(t.Context(), useEvent(1)))
+				waitForHead(t, f, path)
 				require.NoError(t, take(head, first))
 				if more {
-					require.NoError(t, f.Record(t.Context(), use(2)))
-					require.NoError(t, f.Record(t.Context(), use(3)))
+					require.NoError(t, f.Record(t.Context(), useEvent(2)))
+					require.NoError(t, f.Record(t.Context(), useEvent(3)))
 				}
 				require.NoError(t, f.Close())
-				require.Equal(t, 1, told, name)
-				require.Equal(t, 1, strings.Count(text(t, path), `"severity":"critical","action":"audit.altered"`), name)
+				require.Equal(t, 1, reports, name)
+				require.Equal(t, 1, strings.Count(logText(t, path), `"severity":"critical","action":"audit.altered"`), name)
 				now, err := audit.ReadHeads(path, keyOf(t, path))
 				require.NoError(t, err)
 				require.Len(t, now.Heads, 2, name)
-				require.EqualValues(t, len(lines(t, path)), now.Heads[0].Seq+now.Heads[1].Seq, name)
+				require.EqualValues(t, len(logLines(t, path)), now.Heads[0].Seq+now.Heads[1].Seq, name)
 				require.Equal(t, audit.FaultRecorded, verify(t, path).Fault.Kind, name)
 			})
 		}

@@ -16,121 +16,123 @@ import (
 
 const (
 	syncInterval = time.Second
-	headInterval = 10 * time.Minute // how often the heads are written to the server's log, from where they can be kept elsewhere
+	headInterval = 10 * time.Minute // how often the heads are written to the server's log, from which they can be collected and kept elsewhere
 )
 
-// keeper syncs the chains of a process, writes their head and deletes earlier files, in one goroutine beside the
-// writer: no caller waits for it.
-type keeper struct {
+// headKeeper syncs the chains of a process, writes their head, and deletes files beyond the retention limit. It runs in
+// a goroutine beside the writer, so callers of Record do not wait for it.
+type headKeeper struct {
 	*File
-	head     head          // as it was written last
-	missed   bool          // a line records that it is lost, and it is not written again yet
-	failing  bool          // the last note failed
-	measured time.Time     // when the size was measured last
-	use      usage         // of the budget, when it was last looked at
-	told     time.Time     // when heads were written to the server's log
-	wake     chan struct{} // for retention
-	stopping chan struct{}
-	stopped  chan struct{}
+	head               head          // as it was last written
+	alterationRecorded bool          // the head is missing or changed, a line records that, and the head has not been rewritten yet
+	failing            bool          // the last update failed
+	lastMeasured       time.Time     // when the size of the log was last measured
+	lastUsage          budgetUsage   // usage of the budget when it was last measured
+	lastPublished      time.Time     // when the heads were last written to the server's log
+	wake               chan struct{} // requests pruning
+	stopping           chan struct{}
+	stopped            chan struct{}
 }
 
-func newKeeper(f *File, h head) *keeper {
-	return &keeper{File: f, head: h, wake: make(chan struct{}, 1), stopping: make(chan struct{}), stopped: make(chan struct{})}
+func newHeadKeeper(f *File, h head) *headKeeper {
+	return &headKeeper{File: f, head: h, wake: make(chan struct{}, 1), stopping: make(chan struct{}), stopped: make(chan struct{})}
 }
 
-func (k *keeper) run() {
+func (k *headKeeper) run() {
 	defer close(k.stopped)
 	ticker := time.NewTicker(syncInterval)
 	defer ticker.Stop()
-	k.tell()
-	k.rotated() // files that are no longer kept go at the start, too
+	k.publishHead()
+	k.wakeUp() // files beyond the retention limit are also deleted at the start
 	for {
 		select {
 		case <-ticker.C:
-			k.tryNote()
+			k.updateHeadAndLog()
 			k.watchBudget()
 			k.reserve.Refill()
-			if time.Since(k.told) >= headInterval {
-				k.tell()
+			if time.Since(k.lastPublished) >= headInterval {
+				k.publishHead()
 			}
 		case <-k.wake:
 			if err := k.prune(); err != nil {
-				k.options.Log.Error("the audit log's earlier files cannot be deleted", "error", err)
+				k.options.Log.Error("earlier files of the audit log cannot be deleted", "error", err)
 			}
-			k.measured = time.Time{}
+			k.lastMeasured = time.Time{}
 		case <-k.stopping:
-			k.tryNote() // Close notes what comes after this
+			k.updateHeadAndLog() // Close updates the head again after the last lines
 			return
 		}
 	}
 }
 
-func (k *keeper) stop() {
+func (k *headKeeper) stop() {
 	close(k.stopping)
 	<-k.stopped
 }
 
-// rotated wakes the keeper after a new file was begun.
-func (k *keeper) rotated() {
+// wakeUp requests pruning after the writer began a new file.
+func (k *headKeeper) wakeUp() {
 	select {
 	case k.wake <- struct{}{}:
-	default: // it has not looked since the last one
+	default: // an earlier request is still pending
 	}
 }
 
-func (k *keeper) tell() {
-	k.told = time.Now()
+func (k *headKeeper) publishHead() {
+	k.lastPublished = time.Now()
 	if all, err := ReadHeads(k.dir, k.key); err == nil && len(all.Heads) > 0 {
 		k.options.Log.Info("audit head", "head", all.Heads.String())
 	}
 }
 
-// tryNote notes, and writes to the server's log when that begins to fail: the next note tries again.
-func (k *keeper) tryNote() {
-	err := k.note()
+// updateHeadAndLog updates the head. It writes to the server's log when updating begins to fail; the next tick tries
+// again.
+func (k *headKeeper) updateHeadAndLog() {
+	err := k.updateHead()
 	if err != nil && !k.failing {
 		k.options.Log.Error("the audit log cannot be synced, or its head cannot be read or written", "error", err)
 	}
 	k.failing = err != nil
-	k.diskFails.Store(provesNothing(err))
+	k.diskFailing.Store(isReadFailure(err))
 }
 
-// provesNothing reports whether an error of reading does not mean that a file is not as it was written: file descriptors or memory ran
-// out, or the disk failed.
-func provesNothing(err error) bool {
+// isReadFailure reports whether an error means that a file could not be read, which is no evidence of an alteration:
+// file descriptors or memory ran out, or the disk failed.
+func isReadFailure(err error) bool {
 	return slices.ContainsFunc([]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.ETIMEDOUT}, func(one error) bool {
 		return errors.Is(err, one)
 	})
 }
 
-// note syncs what was written, and makes the last lines the head. If the head was taken away or changed, a line records
-// that before it is written again.
-func (k *keeper) note() error {
-	h := k.ends() // before the head is read: lines that are written after that do not replace a head that was changed in the meantime
-	now, err := readHead(k.dir, k.head.From.Chain, k.key, k.head.Log)
-	if provesNothing(err) {
+// updateHead syncs the lines that were written, and then makes the last of them the head. The order matters: the head
+// may only name lines that are on the disk. If the head file is missing or changed, updateHead first records that in
+// the log, and then rewrites the head, so that the rewrite does not hide the alteration.
+func (k *headKeeper) updateHead() error {
+	h := k.currentHead() // Taken before the head is read: if the head is changed after this, lines that are written later must not replace it unnoticed.
+	now, err := readHead(k.dir, k.head.Start.Chain, k.key, k.head.Log)
+	if isReadFailure(err) {
 		return err
 	}
 	lost := err != nil || now != k.head
-	if lost && !k.missed {
+	if lost && !k.alterationRecorded {
 		r := k.newRequest([]Event{*alteredEvent(k.head.Ends[0].Last)})
-		r.check = true // lines that went with the head have the same cause
+		r.check = true // lines that are missing as well have the same cause, and are reported once
 		if err := k.submit(r); err != nil {
 			return err
 		}
 		k.reportAltered()
-		if err := os.MkdirAll(chainDir(k.dir, k.head.From.Chain), 0o700); err != nil { // which somebody may have taken away
+		if err := os.MkdirAll(chainDir(k.dir, k.head.Start.Chain), 0o700); err != nil { // the directory may have been removed
 			return err
 		}
-		h = k.ends()
+		h = k.currentHead()
 	}
-	if k.missed = lost; !lost {
-		k.alarmed.Store(false)
+	if k.alterationRecorded = lost; !lost {
+		k.alterationReported.Store(false)
 	}
 	for i, end := range h.Ends {
 		if end != k.head.Ends[i] {
 			err := syncFile(newLogFile(k.dir, end.Last.Chain, end.File).path)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) { // a file that was taken away is missed
+			if err != nil && !errors.Is(err, fs.ErrNotExist) { // the writer reports a missing file
 				return err
 			}
 		}
@@ -141,11 +143,11 @@ func (k *keeper) note() error {
 	return k.writeHead(h)
 }
 
-// ends returns the head with the ends of the chains as they are now.
-func (k *keeper) ends() head {
+// currentHead returns the head with the present ends of the chains.
+func (k *headKeeper) currentHead() head {
 	h := k.head
 	for i, c := range k.chains {
-		h.Ends[i] = c.written()
+		h.Ends[i] = c.publishedEnd()
 	}
 	return h
 }
@@ -158,53 +160,54 @@ func syncFile(path string) error {
 	return errors.Join(file.Sync(), file.Close())
 }
 
-func (k *keeper) writeHead(h head) error {
+func (k *headKeeper) writeHead(h head) error {
 	h.Time = time.Now().UTC().Format(timeLayout)
-	err := k.reserve.RetryIfFull(func() error { return writeSealed(headPath(k.dir, h.From.Chain), k.key, &h) })
+	err := k.reserve.RetryIfFull(func() error { return writeAuthenticated(headPath(k.dir, h.Start.Chain), k.key, &h) })
 	if err != nil {
 		return err
 	}
-	k.head, k.missed = h, false
+	k.head, k.alterationRecorded = h, false
 	return nil
 }
 
-// prune deletes the earlier files of the first chain beyond those that are kept.
-func (k *keeper) prune() error {
+// prune deletes the oldest files of the first chain until at most options.Keep earlier files are left.
+func (k *headKeeper) prune() error {
 	if k.options.Keep == 0 {
 		return nil
 	}
-	if err := k.note(); err != nil { // the head must be behind what is deleted
+	if err := k.updateHead(); err != nil { // the head must name lines behind the deleted ones
 		return err
 	}
-	_ = os.Remove(newLogFile(k.dir, k.head.From.Chain, k.head.Pruned).path) // if a kill left it
-	files, err := listFiles(k.dir, k.head.From.Chain, k.head.Pruned+1)
+	_ = os.Remove(newLogFile(k.dir, k.head.Start.Chain, k.head.LastPruned).path) // a kill may have left it
+	files, err := listFiles(k.dir, k.head.Start.Chain, k.head.LastPruned+1)
 	for ; len(files)-1 > k.options.Keep && err == nil; files = files[1:] {
 		err = k.pruneFile(files[0], files[1])
 	}
 	return err
 }
 
-// pruneFile deletes a file. It keeps one that is not as it was written, or that the next one does not follow: that is
-// evidence.
-func (k *keeper) pruneFile(file, next logFile) error {
-	r := reader{k.key.newLinker(), k.head.From}
-	e, err := r.read(context.Background(), file, 0, func([]byte) {})
+// pruneFile deletes a file. First it records the deletion in the log, then it moves the start of the chain in the head,
+// and only then it removes the file. After a kill in between, Verify accepts the file as a leftover. pruneFile keeps a
+// file that was altered, or that the next file does not continue, because it is evidence.
+func (k *headKeeper) pruneFile(file, next logFile) error {
+	r := chainReader{k.key.newLineMAC(), k.head.Start}
+	e, err := r.readFile(context.Background(), file, 0, func([]byte) {})
 	if err == nil && e != nil && !e.cutShort {
 		err = ErrAltered
 	}
 	if err != nil {
-		return fmt.Errorf("audit: %s is not as it was written, run coffer audit verify: %w", file.path, err)
+		return fmt.Errorf("audit: %s was altered: run coffer audit verify: %w", file.path, err)
 	}
 	first, err := firstLine(next)
-	if l, ok := parseLink(first.Text); err != nil || !ok || !r.follows(r.at, l) {
-		return fmt.Errorf("audit: %s does not follow %s, run coffer audit verify: %w", next.path, file.path, errors.Join(ErrAltered, err))
+	if l, ok := parseChainedLine(first.Text); err != nil || !ok || !r.isNext(r.last, l) {
+		return fmt.Errorf("audit: %s does not continue %s: run coffer audit verify: %w", next.path, file.path, errors.Join(ErrAltered, err))
 	}
-	pruned := Event{Action: auditPruned, Facts: Facts{FactTo: strconv.FormatUint(r.at.Seq, 10)}}
+	pruned := Event{Action: auditPruned, Facts: Facts{FactTo: strconv.FormatUint(r.last.Seq, 10)}}
 	if err := k.submit(k.newRequest([]Event{pruned})); err != nil {
 		return err
 	}
 	h := k.head
-	h.From, h.Pruned = r.at, file.number
+	h.Start, h.LastPruned = r.last, file.number
 	if err := k.writeHead(h); err != nil {
 		return err
 	}

@@ -12,21 +12,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// startUnkept starts a log whose keeper the test runs itself.
-func startUnkept(t *testing.T) (*File, string) {
-	f, path := newFaulty(t, &faults{}, Options{})
-	go f.write()
+// startWithoutKeeper opens a log without the goroutine of its head keeper. The test calls the head keeper's methods.
+func startWithoutKeeper(t *testing.T) (*File, string) {
+	f, path := newFaultyLog(t, &diskFaults{}, Options{})
+	go f.runWriter()
 	t.Cleanup(func() {
 		go f.keeper.run()
 		require.NoError(t, f.Close())
 	})
-	require.NoError(t, f.Record(t.Context(), opened, Event{Action: KeyDestroy})) // a line in each chain
-	require.NoError(t, f.keeper.note())
+	require.NoError(t, f.Record(t.Context(), openEvent, Event{Action: KeyDestroy})) // one line in each chain
+	require.NoError(t, f.keeper.updateHead())
 	return f, path
 }
 
-// altered counts the lines of the second chain that record an alteration.
-func altered(t *testing.T, dir string) int {
+// countAlterations counts the lines of the second chain that record an alteration.
+func countAlterations(t *testing.T, dir string) int {
 	files, err := listFiles(dir, 2, 0)
 	require.NoError(t, err)
 	found := 0
@@ -38,84 +38,84 @@ func altered(t *testing.T, dir string) int {
 	return found
 }
 
-// A head that cannot be written again is one alteration, not one for each attempt.
+// A head that cannot be rewritten is recorded as one alteration, not once for each attempt.
 func TestLostHeadIsRecordedOnce(t *testing.T) {
-	f, path := startUnkept(t)
+	f, path := startWithoutKeeper(t)
 	head := filepath.Join(path, "1", "head")
 	require.NoError(t, os.Remove(head))
 	require.NoError(t, os.MkdirAll(filepath.Join(head, "in the way"), 0o700))
 	for range 3 {
-		require.Error(t, f.keeper.note())
+		require.Error(t, f.keeper.updateHead())
 	}
 	require.NoError(t, os.RemoveAll(head))
-	require.NoError(t, f.keeper.note())
-	require.Equal(t, 1, altered(t, path))
+	require.NoError(t, f.keeper.updateHead())
+	require.Equal(t, 1, countAlterations(t, path))
 	_, err := ReadHeads(path, testKey)
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(head))
-	require.NoError(t, f.keeper.note())
-	require.Equal(t, 2, altered(t, path), "lost again")
+	require.NoError(t, f.keeper.updateHead())
+	require.Equal(t, 2, countAlterations(t, path), "a second loss is another alteration")
 }
 
-// Lines that went with the head are found with it, and not reported again after the head is written.
+// Lines that are missing together with the head are not reported again after the head was rewritten.
 func TestLostDirectoryIsReportedOnce(t *testing.T) {
-	f, path := startUnkept(t)
+	f, path := startWithoutKeeper(t)
 	reports := 0
 	f.options.OnAltered = func() { reports++ }
 	require.NoError(t, os.RemoveAll(path))
 	for range 2 {
-		require.NoError(t, f.keeper.note())
+		require.NoError(t, f.keeper.updateHead())
 	}
-	require.NoError(t, f.Record(t.Context(), opened, Event{Action: KeyDestroy}))
+	require.NoError(t, f.Record(t.Context(), openEvent, Event{Action: KeyDestroy}))
 	require.Equal(t, 1, reports)
 }
 
 // A head that cannot be read because file descriptors ran out was not altered.
-func TestNoDescriptorsIsNoAlteration(t *testing.T) {
-	f, path := startUnkept(t)
+func TestExhaustedDescriptorsAreNoAlteration(t *testing.T) {
+	f, path := startWithoutKeeper(t)
 	var limit syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	none := limit
 	none.Cur = 0
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none))
-	err := f.keeper.note()
+	err := f.keeper.updateHead()
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 	require.ErrorIs(t, err, syscall.EMFILE)
-	require.NoError(t, f.keeper.note())
-	require.Zero(t, altered(t, path))
+	require.NoError(t, f.keeper.updateHead())
+	require.Zero(t, countAlterations(t, path))
 }
 
 // A head that cannot be read because the disk fails was not altered, but the log is not ready.
 func TestFailingDiskIsNoAlteration(t *testing.T) {
-	f, path := startUnkept(t)
+	f, path := startWithoutKeeper(t)
 	head := filepath.Join(path, "1", "head")
 	require.NoError(t, os.Rename(head, head+".aside"))
-	require.NoError(t, os.Symlink("/proc/self/mem", head)) // a read is EIO
-	f.keeper.tryNote()
+	require.NoError(t, os.Symlink("/proc/self/mem", head)) // reading it fails with EIO
+	f.keeper.updateHeadAndLog()
 	require.ErrorIs(t, f.Ready(t.Context()), ErrUnavailable)
 	require.NoError(t, os.Rename(head+".aside", head))
-	f.keeper.tryNote()
+	f.keeper.updateHeadAndLog()
 	require.NoError(t, f.Ready(t.Context()))
-	require.Zero(t, altered(t, path))
+	require.Zero(t, countAlterations(t, path))
 }
 
-// If something that cannot be opened stands in the place of the head, the head was taken away, and is written again.
-func TestHeadOfAnotherKind(t *testing.T) {
-	f, path := startUnkept(t)
+// A head that was replaced by something that cannot be opened counts as missing, and is rewritten.
+func TestHeadReplacedBySymlinkIsRecorded(t *testing.T) {
+	f, path := startWithoutKeeper(t)
 	head := filepath.Join(path, "1", "head")
 	require.NoError(t, os.Remove(head))
-	require.NoError(t, os.Symlink(filepath.Base(head), head)) // to itself
-	require.NoError(t, f.keeper.note())
-	require.Equal(t, 1, altered(t, path))
+	require.NoError(t, os.Symlink(filepath.Base(head), head)) // a link to itself
+	require.NoError(t, f.keeper.updateHead())
+	require.Equal(t, 1, countAlterations(t, path))
 	_, err := ReadHeads(path, testKey)
 	require.NoError(t, err)
 }
 
-// The entries of a page hold their own bytes, not the blocks of the files that they were read from.
-func TestPageHoldsItsLinesAlone(t *testing.T) {
-	f, path := startUnkept(t)
+// An entry of a page must not keep the block of the file that it was read from in memory.
+func TestPageKeepsNoFileBlocks(t *testing.T) {
+	f, path := startWithoutKeeper(t)
 	for range 100 {
-		require.NoError(t, f.Record(t.Context(), opened))
+		require.NoError(t, f.Record(t.Context(), openEvent))
 	}
 	p, err := NewReader(path, testKey).Page(t.Context(), Query{Limit: 10})
 	require.NoError(t, err)

@@ -14,9 +14,9 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-// Different things never have one hash: the kind, the tenant and the bounds between the parts count.
-func TestHashesAreApart(t *testing.T) {
-	key := openKey(t)
+// Different inputs have different hashes: the kind, the tenant and the boundaries between the parts all count.
+func TestHashesDependOnKindTenantAndParts(t *testing.T) {
+	key := newKey(t)
 	seen := map[string]bool{}
 	for _, hash := range []string{
 		key.HashName("a", "b"), key.HashName("b", "a"), key.HashName("ab", ""), key.HashName("", "ab"), key.HashTenant("a"),
@@ -28,9 +28,9 @@ func TestHashesAreApart(t *testing.T) {
 	require.Equal(t, key.HashName("a", "b"), key.HashName("a", "b"))
 }
 
-// Hashes that are made at the same time are what each is alone.
-func TestHashesAtOnce(t *testing.T) {
-	key := openKey(t)
+// Hashes that are computed concurrently equal those that are computed one by one.
+func TestConcurrentHashesAreRight(t *testing.T) {
+	key := newKey(t)
 	want := map[string]string{}
 	for i := range 50 {
 		name := strings.Repeat("n", 7*i)
@@ -41,7 +41,7 @@ func TestHashesAtOnce(t *testing.T) {
 		wg.Go(func() {
 			for name, hash := range want {
 				if key.HashName("clinic", name) != hash {
-					t.Error("another hash")
+					t.Error("a concurrent hash differs")
 				}
 			}
 		})
@@ -49,15 +49,15 @@ func TestHashesAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-func TestKeyIsNeverShown(t *testing.T) {
-	key := openKey(t)
+func TestKeyIsNeverPrinted(t *testing.T) {
+	key := newKey(t)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
 		require.Equal(t, "[secret]", fmt.Sprintf(verb, key))
 	}
 }
 
-// TestKeyIsCopied: a keyring clears keys that it drops, and the log goes on.
-func TestKeyIsCopied(t *testing.T) {
+// A keyring clears the keys that it drops. The log must continue to work.
+func TestNewKeyCopiesSecret(t *testing.T) {
 	raw := secret.New()
 	key := audit.NewKey(raw)
 	hash := key.HashName("a", "b")
@@ -69,8 +69,7 @@ func TestKeyIsCopied(t *testing.T) {
 	require.Equal(t, hash, key.HashName("a", "b"))
 }
 
-// TestKeyID: a log names its key, whoever asks.
-func TestKeyID(t *testing.T) {
+func TestReadKeyIDReturnsKeyOfLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	_, used, err := audit.ReadKeyID(path)
 	require.NoError(t, err)
@@ -83,7 +82,7 @@ func TestKeyID(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, used)
 	require.Equal(t, raw.ID(), id)
-	_, err = audit.Open(path, openKey(t), audit.Options{})
+	_, err = audit.Open(path, newKey(t), audit.Options{})
 	require.ErrorIs(t, err, audit.ErrHead, "another key")
 	require.NoError(t, os.WriteFile(filepath.Join(path, "chains"), []byte("{}\n"), 0o600))
 	_, used, err = audit.ReadKeyID(path)
@@ -91,8 +90,8 @@ func TestKeyID(t *testing.T) {
 	require.True(t, used)
 }
 
-// TestLogGone: if a head or the list is gone, the next start fails and makes none.
-func TestLogGone(t *testing.T) {
+// If a head or the list of chains is missing, Open fails and creates nothing.
+func TestOpenRefusesLogWithMissingParts(t *testing.T) {
 	for name, c := range map[string]struct {
 		gone string
 		want error
@@ -103,7 +102,7 @@ func TestLogGone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "audit")
 			f := open(t, path, audit.Options{})
-			require.NoError(t, f.Record(t.Context(), use(1)))
+			require.NoError(t, f.Record(t.Context(), useEvent(1)))
 			require.NoError(t, f.Close())
 			require.NoError(t, os.RemoveAll(filepath.Join(filepath.Dir(path), c.gone)))
 			for range 2 {

@@ -18,14 +18,15 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-// victim is the path of the log that a process which is to be killed writes.
-const victim = "COFFER_AUDIT_TEST_VICTIM"
+// victimPath is the environment variable with the path of the log that the process to be killed writes.
+const victimPath = "COFFER_AUDIT_TEST_VICTIM"
 
-// TestVictim is the process that is killed. It prints the events that were recorded.
-func TestVictim(t *testing.T) {
-	path := os.Getenv(victim)
+// TestProcessToKill is the process that TestLogVerifiesAfterKills starts and kills. It prints the ids of recorded
+// events.
+func TestProcessToKill(t *testing.T) {
+	path := os.Getenv(victimPath)
 	if path == "" {
-		t.Skip("it is run by the others")
+		t.Skip("TestLogVerifiesAfterKills starts this process")
 	}
 	f, err := audit.Open(path, keyOf(t, path), audit.Options{MaxSize: 100_000, Keep: 10, Sync: audit.SyncLater, Timeout: time.Minute})
 	require.NoError(t, err)
@@ -35,7 +36,7 @@ func TestVictim(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for j := 0; ; j++ {
-				e := use(0)
+				e := useEvent(0)
 				e.RequestID = fmt.Sprintf("%d-%d-%d", os.Getpid(), i, j)
 				if j%20 == 19 {
 					e.Action, e.RequestID = audit.KeyDestroy, "end-"+e.RequestID
@@ -52,9 +53,9 @@ func TestVictim(t *testing.T) {
 	wg.Wait()
 }
 
-// TestKilled: two processes write, and are killed at random moments. The log verifies after each, also while
-// the other writes on, and all recorded events are in it.
-func TestKilled(t *testing.T) {
+// Two processes write and are killed at random moments. The log verifies after each kill, and all recorded events are
+// in it.
+func TestLogVerifiesAfterKills(t *testing.T) {
 	kills := 10
 	if text := os.Getenv("COFFER_KILLS"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -65,10 +66,10 @@ func TestKilled(t *testing.T) {
 	torn, ends := 0, map[string]int{}
 	for range kills {
 		var wg, writing sync.WaitGroup
-		said := make([][]string, 2)
-		writing.Add(len(said)) // at once, or the second one continues the first one's chain and deletes its files
-		for i := range said {
-			wg.Go(func() { said[i] = runVictim(t, path, &writing, 20*time.Millisecond+rand.N(60*time.Millisecond)) })
+		ids := make([][]string, 2)
+		writing.Add(len(ids)) // at the same time, or the second process would continue the first one's chain and delete its files
+		for i := range ids {
+			wg.Go(func() { ids[i] = runVictim(t, path, &writing, 20*time.Millisecond+rand.N(60*time.Millisecond)) })
 		}
 		wg.Wait()
 		v := verify(t, path)
@@ -77,12 +78,12 @@ func TestKilled(t *testing.T) {
 			torn += len(c.Torn)
 		}
 		var text strings.Builder
-		for _, lines := range readLog(t, path).lines {
+		for _, lines := range readContent(t, path).lines {
 			text.WriteString(strings.Join(lines, ""))
 		}
-		for _, ids := range said {
+		for _, ids := range ids {
 			require.NotEmpty(t, ids)
-			for _, id := range ids[max(0, len(ids)-20):] { // earlier files were deleted
+			for _, id := range ids[max(0, len(ids)-20):] { // retention deleted earlier files
 				require.LessOrEqual(t, 3, strings.Count(text.String(), `"requestId":"`+id+`"`))
 			}
 			for _, id := range ids {
@@ -93,35 +94,35 @@ func TestKilled(t *testing.T) {
 		}
 	}
 	require.NoError(t, audit.ReadVerified(t.Context(), path, keyOf(t, path), &audit.Filter{Action: "key.destroy"}, func(l *audit.Line) {
-		if _, recorded := ends[l.RequestID]; recorded { // a kill can cut others short between their lines
+		if _, recorded := ends[l.RequestID]; recorded { // a kill can cut other events between their lines
 			ends[l.RequestID]++
 		}
 	}))
 	for id, n := range ends {
-		require.GreaterOrEqual(t, n, 3, "%s outlives retention", id)
+		require.GreaterOrEqual(t, n, 3, "%s must outlive retention", id)
 	}
-	t.Logf("%d lines were cut short; %d ends", torn, len(ends))
+	t.Logf("%d lines were cut short; %d keys were destroyed", torn, len(ends))
 	f := open(t, path, audit.Options{})
-	require.NoError(t, f.Record(t.Context(), use(1)))
+	require.NoError(t, f.Record(t.Context(), useEvent(1)))
 	require.Nil(t, verify(t, path).Fault)
 }
 
-// runVictim starts a victim, and kills it some time after all that are to write at once have begun.
-func runVictim(t *testing.T, path string, writing *sync.WaitGroup, after time.Duration) (said []string) {
+// runVictim starts a process and kills it some time after all processes have begun to write.
+func runVictim(t *testing.T, path string, writing *sync.WaitGroup, after time.Duration) (ids []string) {
 	begun := sync.OnceFunc(writing.Done)
 	defer begun()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestVictim$")
-	cmd.Env = append(os.Environ(), victim+"="+path)
+	cmd := exec.Command(os.Args[0], "-test.run=^TestProcessToKill$")
+	cmd.Env = append(os.Environ(), victimPath+"="+path)
 	out, err := cmd.StdoutPipe()
 	if err != nil || cmd.Start() != nil {
-		t.Error("it does not start")
+		t.Error("the process does not start")
 		return nil
 	}
 	scanner := bufio.NewScanner(out)
 	for scanner.Scan() && scanner.Text() != "begun" {
 	}
 	for scanner.Scan() {
-		if len(said) == 0 {
+		if len(ids) == 0 {
 			begun()
 			go func() {
 				writing.Wait()
@@ -129,10 +130,10 @@ func runVictim(t *testing.T, path string, writing *sync.WaitGroup, after time.Du
 				_ = cmd.Process.Kill()
 			}()
 		}
-		said = append(said, scanner.Text())
+		ids = append(ids, scanner.Text())
 	}
 	if cmd.Wait() == nil || cmd.ProcessState.ExitCode() != -1 {
-		t.Errorf("it failed: %v", said)
+		t.Errorf("the process was not killed: %v", ids)
 	}
-	return said
+	return ids
 }

@@ -10,23 +10,24 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// ErrHeads means that a text does not name lines of chains.
+// ErrHeads reports that a text does not have the format of Heads.
 var ErrHeads = &codes.Error{Of: "invalid_argument", Text: "heads are CHAIN:SEQ:MAC, separated by commas, with a MAC of 64 hexadecimal digits"}
 
-// Anchor names a line and, by its MAC, all lines before it in its chain. It is not secret.
+// Anchor identifies a line of a chain. Its MAC depends on all lines before it, so an anchor that is kept elsewhere
+// later proves them too. It is not secret.
 type Anchor struct {
 	Chain uint32
-	Seq   uint64 // the line's number in its chain, from 1; 0 is before the first line
+	Seq   uint64 // sequence number in the chain, from 1; 0 is before the first line
 	MAC   MAC
 }
 
-// MAC is HMAC-SHA256 (RFC 2104).
+// MAC is an HMAC-SHA256 (RFC 2104).
 type MAC [sha256.Size]byte
 
 // String returns lowercase hexadecimal digits.
 func (m MAC) String() string { return hex.EncodeToString(m[:]) }
 
-// String returns CHAIN:SEQ:MAC.
+// String returns CHAIN:SEQ:MAC, with the MAC in hexadecimal digits.
 func (a Anchor) String() string { return a.position() + ":" + a.MAC.String() }
 
 func (a Anchor) position() string {
@@ -36,7 +37,7 @@ func (a Anchor) position() string {
 // MarshalText implements encoding.TextMarshaler.
 func (a Anchor) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
-// UnmarshalText reads what String returns. It returns ErrHeads.
+// UnmarshalText parses the format of String. It returns ErrHeads if the text has another format.
 func (a *Anchor) UnmarshalText(text []byte) error {
 	chain, rest, _ := bytes.Cut(text, []byte{':'})
 	seq, mac, _ := bytes.Cut(rest, []byte{':'})
@@ -50,7 +51,7 @@ func (a *Anchor) UnmarshalText(text []byte) error {
 	return ErrHeads
 }
 
-// Heads names a line of each of several chains.
+// Heads are anchors of several chains, at most one for each chain.
 type Heads []Anchor
 
 // String returns the anchors, separated by commas.
@@ -65,7 +66,7 @@ func (h Heads) String() string {
 // MarshalText implements encoding.TextMarshaler.
 func (h Heads) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 
-// ParseHeads reads what String returns. It returns ErrHeads.
+// ParseHeads parses the format of Heads.String. It returns ErrHeads if the text has another format.
 func ParseHeads(text string) (Heads, error) {
 	var h Heads
 	for one := range strings.SplitSeq(text, ",") {
@@ -78,59 +79,59 @@ func ParseHeads(text string) (Heads, error) {
 	return h, nil
 }
 
-// A line is {"v":1,"chain":C,"seq":N,…,"mac":"M"}. M is the MAC over the MAC of the line before and this line's
-// bytes up to the comma before "mac".
+// A line is {"v":1,"chain":C,"seq":N,…,"mac":"M"}. M is the MAC over the MAC of the line before, followed by the bytes
+// of this line up to the comma before "mac".
 const (
 	lineBegin = `{"v":1,"chain":`
 	seqBegin  = `,"seq":`
 	macBegin  = `,"mac":"`
 	macEnd    = `"}`
 	macLength = len(macBegin) + 2*sha256.Size + len(macEnd)
-	maxLine   = 64 << 10 // bytes that are read as one line; see TestLinesAreBounded
+	maxLine   = 64 << 10 // most bytes that are read as one line; see TestLinesAreBounded
 )
 
-// appendLine appends a JSON object as the line behind at, and moves at to it.
-func (c linker) appendLine(dst []byte, at *Anchor, object []byte) []byte {
+// appendLine appends a JSON object as the line after at, and advances at to that line.
+func (c lineMAC) appendLine(dst []byte, at *Anchor, object []byte) []byte {
 	start := len(dst)
 	at.Seq++
 	dst = strconv.AppendUint(append(dst, lineBegin...), uint64(at.Chain), 10)
 	dst = strconv.AppendUint(append(dst, seqBegin...), at.Seq, 10)
 	dst = append(append(dst, ','), object[1:len(object)-1]...)
-	at.MAC = c.link(at.MAC, dst[start:])
+	at.MAC = c.macOf(at.MAC, dst[start:])
 	dst = hex.AppendEncode(append(dst, macBegin...), at.MAC[:])
 	return append(append(dst, macEnd...), '\n')
 }
 
-// link is a line as it stands in a file. It proves nothing.
-type link struct {
+// chainedLine is a line of a file with its position in the chain. Its MAC has not been checked.
+type chainedLine struct {
 	Anchor
-	body []byte // signed by the MAC
+	body []byte // the bytes that the MAC authenticates
 }
 
-// parseLink takes a line without its end apart.
-func parseLink(line []byte) (l link, ok bool) {
+// parseChainedLine parses a line without its newline. It does not check the MAC.
+func parseChainedLine(line []byte) (l chainedLine, ok bool) {
 	end := len(line) - macLength
 	if end < len(lineBegin) || len(line) > maxLine || !bytes.HasPrefix(line, []byte(lineBegin)) {
-		return link{}, false
+		return chainedLine{}, false
 	}
 	mac, ended := bytes.CutSuffix(line[end:], []byte(macEnd))
 	mac, begun := bytes.CutPrefix(mac, []byte(macBegin))
 	if !ended || !begun || !parseMAC(&l.MAC, mac) {
-		return link{}, false
+		return chainedLine{}, false
 	}
 	l.body = line[:end]
 	chain, rest, ok := bytes.Cut(l.body[len(lineBegin):], []byte(seqBegin))
 	digits := bytes.IndexByte(rest, ',')
 	number, valid := parseNumber(chain)
 	if !ok || digits < 0 || !valid || number >= maxChains {
-		return link{}, false
+		return chainedLine{}, false
 	}
 	l.Chain = uint32(number)
 	l.Seq, ok = parseNumber(rest[:digits])
 	return l, ok && l.Seq > 0
 }
 
-// parseNumber reads a number in the one form in which it is written.
+// parseNumber parses a number. It accepts only the form that strconv.FormatUint writes.
 func parseNumber(digits []byte) (uint64, bool) {
 	n, err := strconv.ParseUint(string(digits), 10, 64)
 	return n, err == nil && strconv.FormatUint(n, 10) == string(digits)

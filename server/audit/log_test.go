@@ -15,20 +15,20 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-// content is the files of a log, each as its lines with their ends, chain by chain, the oldest first.
-type content struct {
+// logContent contains the files of a log, chain by chain, oldest first, each as its lines with their newlines.
+type logContent struct {
 	names []string
 	lines [][]string
 }
 
-func readLog(t *testing.T, dir string) (c content) {
+func readContent(t *testing.T, dir string) (c logContent) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*", "*.log"))
 	require.NoError(t, err)
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // deleted by retention in the meantime
+			continue // deleted by retention since it was listed
 		}
 		require.NoError(t, err)
 		c.names, c.lines = append(c.names, file), append(c.lines, slices.Collect(strings.Lines(string(text))))
@@ -36,18 +36,20 @@ func readLog(t *testing.T, dir string) (c content) {
 	return c
 }
 
-// base is a file's chain and name.
-func base(path string) string { return filepath.Base(filepath.Dir(path)) + "/" + filepath.Base(path) }
+// displayName returns the chain and name of a file.
+func displayName(path string) string {
+	return filepath.Base(filepath.Dir(path)) + "/" + filepath.Base(path)
+}
 
-func (c content) clone() content {
+func (c logContent) clone() logContent {
 	lines := make([][]string, len(c.lines))
 	for i := range lines {
 		lines[i] = slices.Clone(c.lines[i])
 	}
-	return content{c.names, lines}
+	return logContent{c.names, lines}
 }
 
-func (c content) write(t *testing.T) {
+func (c logContent) write(t *testing.T) {
 	t.Helper()
 	for i, name := range c.names {
 		require.NoError(t, os.WriteFile(name, []byte(strings.Join(c.lines[i], "")), 0o600))
@@ -55,31 +57,31 @@ func (c content) write(t *testing.T) {
 }
 
 // torn reports whether a line was cut short.
-func (c content) torn(file string, line int) bool {
+func (c logContent) torn(file string, line int) bool {
 	for i, name := range c.names {
-		if base(name) == file {
+		if displayName(name) == file {
 			return line <= len(c.lines[i]) && !strings.HasSuffix(c.lines[i][line-1], "\"}\n")
 		}
 	}
 	return false
 }
 
-// firstChange is the place where c, which was altered, is not as it was: a file and a line of it, or the line behind
-// the last one of a chain.
-func (c content) firstChange(was content) (file string, line int) {
+// firstChange returns the first place where c differs from its original: a line of a file, or the line after the last
+// one of a chain.
+func (c logContent) firstChange(was logContent) (file string, line int) {
 	for i, name := range c.names {
-		lines := slices.Collect(strings.Lines(strings.Join(c.lines[i], ""))) // as they are read, whatever was made of them
+		lines := slices.Collect(strings.Lines(strings.Join(c.lines[i], ""))) // split again, because an alteration may have joined or split lines
 		for j, text := range lines {
 			if j >= len(was.lines[i]) || was.lines[i][j] != text {
-				return base(name), j + 1
+				return displayName(name), j + 1
 			}
 		}
 		if len(lines) == len(was.lines[i]) {
 			continue
 		}
-		file, line = base(name), len(lines)+1
+		file, line = displayName(name), len(lines)+1
 		for k := i + 1; k < len(c.names) && filepath.Dir(c.names[k]) == filepath.Dir(name); k++ {
-			if file, line = base(c.names[k]), len(c.lines[k])+1; line > 1 {
+			if file, line = displayName(c.names[k]), len(c.lines[k])+1; line > 1 {
 				return file, 1
 			}
 		}
@@ -95,14 +97,14 @@ func verify(t *testing.T, path string, anchors ...audit.Anchor) *audit.Verificat
 	return v
 }
 
-// randomLog writes a log in several files and chains by several processes, some of which were killed within a line.
+// randomLog writes a log with several files and chains. Some of its writers were killed in the middle of a line.
 func randomLog(t *testing.T, random *rand.Rand) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "audit")
-	options := audit.Options{Sync: audit.SyncLater, MaxSize: 1500 + random.Int64N(3000), Log: quiet}
+	options := audit.Options{Sync: audit.SyncLater, MaxSize: 1500 + random.Int64N(3000), Log: discardLog}
 	record := func(f *audit.File) {
 		for range 1 + random.IntN(10) {
-			e := use(random.IntN(1000))
+			e := useEvent(random.IntN(1000))
 			e.Name = strings.Repeat("n", random.IntN(5))
 			require.NoError(t, f.Record(t.Context(), slices.Repeat([]audit.Event{e}, 1+random.IntN(3))...))
 		}
@@ -114,7 +116,7 @@ func randomLog(t *testing.T, random *rand.Rand) string {
 		require.NoError(t, f.Close())
 		require.NoError(t, other.Close())
 		if random.IntN(2) == 0 {
-			names := readLog(t, path).names
+			names := readContent(t, path).names
 			appendTo(t, names[len(names)-1], `{"v":1,"chain":3,"seq":99,"time":"2026-01`)
 		}
 	}
@@ -135,18 +137,17 @@ func appendTo(t *testing.T, path, text string) {
 	require.NoError(t, file.Close())
 }
 
-// Verify reports how many files it has read.
-func TestVerifyProgress(t *testing.T) {
+func TestVerifyReportsProgress(t *testing.T) {
 	t.Parallel()
 	path := randomLog(t, rand.New(rand.NewPCG(1, 2)))
-	files := len(readLog(t, path).names)
+	files := len(readContent(t, path).names)
 	require.Greater(t, files, 2)
-	var told []int
+	var progress []int
 	_, err := audit.Verify(t.Context(), path, keyOf(t, path), nil, func(done, total int) {
 		require.Equal(t, files, total)
-		told = append(told, done)
+		progress = append(progress, done)
 	})
 	require.NoError(t, err)
-	require.Len(t, told, files)
-	require.True(t, slices.IsSorted(told))
+	require.Len(t, progress, files)
+	require.True(t, slices.IsSorted(progress))
 }

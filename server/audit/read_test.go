@@ -18,8 +18,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// tailOf is the request ids that Tail gives.
-func tailOf(t *testing.T, path string, n int, filter audit.Filter) (ids []string) {
+// tailIDs returns the request ids of the lines that Tail emits.
+func tailIDs(t *testing.T, path string, n int, filter audit.Filter) (ids []string) {
 	t.Helper()
 	require.NoError(t, audit.Tail(t.Context(), path, n, &filter, false, func(l *audit.Line) error {
 		require.True(t, strings.HasPrefix(string(l.Text), fmt.Sprintf(`{"v":1,"chain":%d,"seq":%d,`, l.Chain, l.Seq)))
@@ -29,21 +29,21 @@ func tailOf(t *testing.T, path string, n int, filter audit.Filter) (ids []string
 	return ids
 }
 
-// page is one that can be read.
-func page(t *testing.T, dir string, q audit.Query) (entries []audit.Entry, next audit.Heads) {
+// readPage reads a page without an error.
+func readPage(t *testing.T, dir string, q audit.Query) (entries []audit.Entry, next audit.Heads) {
 	t.Helper()
 	p, err := audit.NewReader(dir, nil).Page(t.Context(), q)
 	require.NoError(t, err)
 	return p.Entries, p.Next
 }
 
-func TestTail(t *testing.T) {
+func TestTailFiltersAcrossFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
-	require.Empty(t, tailOf(t, path, 10, audit.Filter{}))
+	require.Empty(t, tailIDs(t, path, 10, audit.Filter{}))
 	f := open(t, path, audit.Options{MaxSize: 2000, Sync: audit.SyncLater})
 	var all []string
 	for i := range 30 {
-		e := use(i)
+		e := useEvent(i)
 		switch {
 		case i%3 == 0:
 			e.Tenant = "other"
@@ -57,30 +57,29 @@ func TestTail(t *testing.T) {
 		require.NoError(t, f.Record(t.Context(), e))
 		all = append(all, strconv.Itoa(i))
 	}
-	names := readLog(t, path).names
+	names := readContent(t, path).names
 	appendTo(t, names[len(names)-1], `{"v":1,"chain":1,"seq":99,"requestId":"torn"`)
-	require.Equal(t, all, tailOf(t, path, 100, audit.Filter{}), "over several files")
-	require.Equal(t, all[25:], tailOf(t, path, 5, audit.Filter{}))
-	require.Empty(t, tailOf(t, path, 0, audit.Filter{}))
-	require.Equal(t, []string{"24", "27"}, tailOf(t, path, 2, audit.Filter{Tenant: "other"}))
-	require.Equal(t, []string{"10", "20"}, tailOf(t, path, 9, audit.Filter{Severity: audit.Warning}))
-	require.Equal(t, []string{"10"}, tailOf(t, path, 9, audit.Filter{Severity: audit.Critical}))
-	require.Equal(t, []string{"25"}, tailOf(t, path, 9, audit.Filter{Class: "pii"}))
-	require.Empty(t, tailOf(t, path, 9, audit.Filter{Action: "key.seal"}))
-	require.Empty(t, tailOf(t, path, 9, audit.Filter{Action: "key"}))
-	require.Equal(t, []string{"28", "29"}, tailOf(t, path, 2, audit.Filter{Action: "key."}))
-	require.Empty(t, tailOf(t, path, 9, audit.Filter{Since: time.Now().Add(time.Minute)}))
-	require.Len(t, tailOf(t, path, 99, audit.Filter{Since: time.Now().Add(-time.Minute)}), 30)
+	require.Equal(t, all, tailIDs(t, path, 100, audit.Filter{}), "over several files")
+	require.Equal(t, all[25:], tailIDs(t, path, 5, audit.Filter{}))
+	require.Empty(t, tailIDs(t, path, 0, audit.Filter{}))
+	require.Equal(t, []string{"24", "27"}, tailIDs(t, path, 2, audit.Filter{Tenant: "other"}))
+	require.Equal(t, []string{"10", "20"}, tailIDs(t, path, 9, audit.Filter{Severity: audit.Warning}))
+	require.Equal(t, []string{"10"}, tailIDs(t, path, 9, audit.Filter{Severity: audit.Critical}))
+	require.Equal(t, []string{"25"}, tailIDs(t, path, 9, audit.Filter{Class: "pii"}))
+	require.Empty(t, tailIDs(t, path, 9, audit.Filter{Action: "key.seal"}))
+	require.Empty(t, tailIDs(t, path, 9, audit.Filter{Action: "key"}))
+	require.Equal(t, []string{"28", "29"}, tailIDs(t, path, 2, audit.Filter{Action: "key."}))
+	require.Empty(t, tailIDs(t, path, 9, audit.Filter{Since: time.Now().Add(time.Minute)}))
+	require.Len(t, tailIDs(t, path, 99, audit.Filter{Since: time.Now().Add(-time.Minute)}), 30)
 }
 
-// TestPageFilters: a page and the end of the log take one filter for the same.
-func TestPageFilters(t *testing.T) {
+func TestPageAndTailFilterAlike(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{Sync: audit.SyncLater})
 	actions := []audit.Action{audit.KeyOpen, audit.KeySeal, audit.ServerStart, audit.AccessRefused}
 	codes := []string{"", "unknown_key", "authentication_failed"}
 	for i := range 60 {
-		e := use(i)
+		e := useEvent(i)
 		e.Action, e.Code, e.Class = actions[i%4], codes[i%3], classify.All[i%5]
 		e.Tenant = []string{"", "other"}[i%2]
 		require.NoError(t, f.Record(t.Context(), e))
@@ -91,9 +90,9 @@ func TestPageFilters(t *testing.T) {
 		{Severity: audit.Warning}, {Severity: audit.Critical}, {Since: now.Add(-time.Minute)}, {Since: now.Add(time.Minute)},
 		{Tenant: "other", Action: "key.", Severity: audit.Warning, Class: "pii"},
 	} {
-		want := tailOf(t, path, 100, filter)
+		want := tailIDs(t, path, 100, filter)
 		slices.Reverse(want)
-		entries, _ := page(t, path, audit.Query{Filter: filter, Limit: 100})
+		entries, _ := readPage(t, path, audit.Query{Filter: filter, Limit: 100})
 		var got []string
 		for _, entry := range entries {
 			l, ok := audit.ParseLine(entry)
@@ -104,49 +103,59 @@ func TestPageFilters(t *testing.T) {
 	}
 }
 
-// TestFollow: lines that are written in the meantime come once and in order, over the bounds of files, and only lines
-// do.
-func TestFollow(t *testing.T) {
+// New lines are emitted once and in order, across the ends of files, and nothing else is emitted.
+func TestFollowEmitsNewLinesOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
-	f := open(t, path, audit.Options{MaxSize: 20_000, Sync: audit.SyncLater, Log: quiet})
-	require.NoError(t, f.Record(t.Context(), use(0)))
+	f := open(t, path, audit.Options{MaxSize: 20_000, Sync: audit.SyncLater, Log: discardLog})
+	require.NoError(t, f.Record(t.Context(), useEvent(0)))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	seen, ended := make(chan uint64, 1000), make(chan error, 1)
 	go func() {
 		ended <- audit.Tail(ctx, path, 1, &audit.Filter{}, true, func(l *audit.Line) error {
-			if l.Chain == 1 { // and not the line that says what was found
+			if l.Chain == 1 { // not the line that records the alteration
 				seen <- l.Seq
 			}
 			return nil
 		})
 	}()
-	require.EqualValues(t, 1, <-seen)
+	require.EqualValues(t, 1, receive(t, seen))
 	want := uint64(1)
 	for i := range 200 {
 		if i == 100 {
-			names := readLog(t, path).names
+			names := readContent(t, path).names
 			audit.WaitForNextCheck()
-			appendTo(t, names[len(names)-1], fmt.Sprintf("{\"v\":1,\"chain\":1,\"seq\":%d,\"requestId\":\"forged\",\"mac\":\"%064x\"}\ntorn", uint64(math.MaxUint64), 1)) // of no time
+			appendTo(t, names[len(names)-1], fmt.Sprintf("{\"v\":1,\"chain\":1,\"seq\":%d,\"requestId\":\"forged\",\"mac\":\"%064x\"}\ntorn", uint64(math.MaxUint64), 1)) // a line without a time
 		}
-		require.NoError(t, f.Record(t.Context(), use(i)))
-		for i%70 == 69 && want < uint64(i) { // so that it is read in several steps
+		require.NoError(t, f.Record(t.Context(), useEvent(i)))
+		for i%70 == 69 && want < uint64(i) { // read in several steps
 			want++
-			require.Equal(t, want, <-seen)
+			require.Equal(t, want, receive(t, seen))
 		}
 	}
 	for want < 201 {
 		want++
-		require.Equal(t, want, <-seen)
+		require.Equal(t, want, receive(t, seen))
 	}
 	cancel()
-	require.NoError(t, <-ended)
-	require.GreaterOrEqual(t, len(readLog(t, path).names), 3)
+	require.NoError(t, receive(t, ended))
+	require.GreaterOrEqual(t, len(readContent(t, path).names), 3)
 }
 
-// TestPageSince: a clock that was put back for a while hides nothing from a page, and a page does not read all of a log
-// because of it.
-func TestPageSince(t *testing.T) {
+// receive returns the next value of a channel, and fails the test after a minute without one.
+func receive[T any](t *testing.T, from <-chan T) T {
+	t.Helper()
+	select {
+	case value := <-from:
+		return value
+	case <-time.After(time.Minute):
+		require.Fail(t, "nothing was received in time")
+		return *new(T)
+	}
+}
+
+// A clock that was set back for a while hides no line from a page, and does not make a page read the whole log.
+func TestPageSinceToleratesClockSetBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	since := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 	var log strings.Builder
@@ -164,18 +173,18 @@ func TestPageSince(t *testing.T) {
 		write(9_000, since.AddDate(-1, 0, 0))
 		write(2, since.Add(time.Minute))
 	}
-	require.NoError(t, os.MkdirAll(filepath.Dir(first(path)), 0o700))
-	require.NoError(t, os.WriteFile(first(path), []byte(log.String()), 0o600))
-	entries, next := page(t, path, audit.Query{Filter: audit.Filter{Since: since}, Limit: 100})
+	require.NoError(t, os.MkdirAll(filepath.Dir(firstFile(path)), 0o700))
+	require.NoError(t, os.WriteFile(firstFile(path), []byte(log.String()), 0o600))
+	entries, next := readPage(t, path, audit.Query{Filter: audit.Filter{Since: since}, Limit: 100})
 	require.Len(t, entries, 7)
 	require.Empty(t, next)
-	entries, _ = page(t, path, audit.Query{Limit: 100})
+	entries, _ = readPage(t, path, audit.Query{Limit: 100})
 	require.Len(t, entries, 100)
 }
 
-// TestMerged: lines of several chains are shown in the order of time, and a cursor leads through all of them once,
-// while others are written and chains are begun.
-func TestMerged(t *testing.T) {
+// Lines of several chains are shown in the order of time. Paging returns each line once, while other lines are written
+// and chains are added.
+func TestPagesMergeChainsByTime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	var want []string
 	var all []*audit.File
@@ -183,18 +192,18 @@ func TestMerged(t *testing.T) {
 		if i%20 == 0 {
 			all = append(all, open(t, path, audit.Options{MaxSize: 2000, Sync: audit.SyncLater}))
 		}
-		require.NoError(t, all[i%len(all)].Record(t.Context(), use(i)))
-		for at := time.Now().UnixMilli(); time.Now().UnixMilli() == at; { // their times differ
+		require.NoError(t, all[i%len(all)].Record(t.Context(), useEvent(i)))
+		for at := time.Now().UnixMilli(); time.Now().UnixMilli() == at; { // so that times differ
 		}
 		want = append(want, strconv.Itoa(i))
 	}
-	require.Equal(t, want, tailOf(t, path, 100, audit.Filter{}))
-	require.Equal(t, want[50:], tailOf(t, path, 10, audit.Filter{}))
+	require.Equal(t, want, tailIDs(t, path, 100, audit.Filter{}))
+	require.Equal(t, want[50:], tailIDs(t, path, 10, audit.Filter{}))
 
 	slices.Reverse(want)
 	var got []string
 	for q := (audit.Query{Limit: 7}); ; {
-		entries, next := page(t, path, q)
+		entries, next := readPage(t, path, q)
 		for _, entry := range entries {
 			l, ok := audit.ParseLine(entry)
 			require.True(t, ok)
@@ -208,8 +217,8 @@ func TestMerged(t *testing.T) {
 		q.From, err = audit.ParseHeads(next.String())
 		require.NoError(t, err)
 		f := open(t, path, audit.Options{})
-		require.NoError(t, f.Record(t.Context(), use(1000)))
-		require.NoError(t, all[0].Record(t.Context(), use(1000)))
+		require.NoError(t, f.Record(t.Context(), useEvent(1000)))
+		require.NoError(t, all[0].Record(t.Context(), useEvent(1000)))
 	}
 	require.Equal(t, want, got)
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-// TestEach: only the lines of a log that is as it was written are given, and of no other log any error is nil.
-func TestEach(t *testing.T) {
+// ReadVerified returns the lines of an intact log, and an error for any other log.
+func TestReadVerifiedRefusesAlteredLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{MaxSize: 2000})
 	for i := range 20 {
-		require.NoError(t, f.Record(t.Context(), use(i)))
+		require.NoError(t, f.Record(t.Context(), useEvent(i)))
 	}
 	require.NoError(t, f.Close())
 	var seen []uint64
@@ -28,7 +28,7 @@ func TestEach(t *testing.T) {
 	require.True(t, slices.IsSorted(seen))
 	require.NoError(t, each(audit.Filter{Tenant: "nobody"}))
 	require.Empty(t, seen)
-	names := readLog(t, path).names
-	appendTo(t, names[len(names)-1], otherLog(t, 21)[20])
+	names := readContent(t, path).names
+	appendTo(t, names[len(names)-1], linesOfOtherLog(t, 21)[20])
 	require.ErrorIs(t, each(audit.Filter{}), audit.ErrAltered)
 }

@@ -7,27 +7,27 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// Reason is why an operator changes keys, for an auditor. It is empty if the operator gave no reason.
+// Reason is why an operator changed keys. It is empty if the operator gave no reason.
 type Reason string
 
 // The reasons.
 const (
 	ReasonIncident  Reason = "incident"  // a key may be known to others, or was misused
-	ReasonPersonnel Reason = "personnel" // somebody with access has left
-	ReasonPolicy    Reason = "policy"    // a rule, a contract or a law demands it
-	ReasonSchedule  Reason = "schedule"  // it was planned
+	ReasonPersonnel Reason = "personnel" // a person with access has left
+	ReasonPolicy    Reason = "policy"    // a rule, a contract or a law requires it
+	ReasonSchedule  Reason = "schedule"  // it was scheduled
 	ReasonOther     Reason = "other"
 )
 
-// Reasons are all reasons, in the order in which help texts list them.
+// reasons are all reasons, in the order in which help texts list them.
 var reasons = []Reason{ReasonIncident, ReasonPersonnel, ReasonPolicy, ReasonSchedule, ReasonOther}
 
 const reasonNames = "incident, personnel, policy, schedule or other"
 
-// ErrReason reports a reason that is not in the list.
+// ErrReason reports an unknown reason.
 var ErrReason = &codes.Error{Of: "invalid_argument", Text: "a reason is " + reasonNames}
 
-// ParseReason reads a reason, which may be empty. It returns ErrReason.
+// ParseReason parses a reason, which may be empty. It returns ErrReason if there is no such reason.
 func ParseReason(text string) (Reason, error) {
 	if text != "" && !slices.Contains(reasons, Reason(text)) {
 		return "", ErrReason
@@ -35,12 +35,12 @@ func ParseReason(text string) (Reason, error) {
 	return Reason(text), nil
 }
 
-// ReasonUsage describes a flag that takes a reason.
+// ReasonFlagUsage returns the help text of a command-line flag that takes a reason.
 func ReasonFlagUsage() string {
 	return "why, for the audit log: " + reasonNames
 }
 
-// With returns facts with the reason, if there is one.
+// With returns a copy of the facts with the reason added, or the facts themselves if the reason is empty.
 func (f Facts) With(r Reason) Facts {
 	if r == "" {
 		return f
@@ -48,7 +48,7 @@ func (f Facts) With(r Reason) Facts {
 	return f.with(FactReason, string(r))
 }
 
-// with returns facts with one more.
+// with returns a copy of the facts with one added.
 func (f Facts) with(fact Fact, value string) Facts {
 	if f = maps.Clone(f); f == nil {
 		f = Facts{}

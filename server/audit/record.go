@@ -15,15 +15,16 @@ import (
 )
 
 const (
-	// maxText bounds each text of a line in bytes, and with it the line: who is asked for a name can make it long.
+	// maxText is the longest text of a line in bytes. It bounds the line, because some texts come from callers.
 	maxText = 255
-	// maxFrom bounds FactFrom: a shredding names up to 64 lines of roots, each in 32 digits and a blank.
+	// maxFrom is the longest FactFrom in bytes: shredding names up to 64 lineages of roots, each as 32 digits and a
+	// space.
 	maxFrom = 64 * 33
 )
 
-// record is a line of the log, but for what chains it. Members are only ever added.
+// Fields are the members of a line besides its chain, sequence number and MAC. Members are only ever added.
 type Fields struct {
-	Time      string            `json:"time"` // RFC 3339, UTC, to the millisecond
+	Time      string            `json:"time"` // RFC 3339, UTC, with milliseconds
 	Severity  Severity          `json:"severity"`
 	Action    string            `json:"action"`
 	Outcome   string            `json:"outcome"` // "ok", "refused", "failed" or "unknown"
@@ -37,20 +38,21 @@ type Fields struct {
 	KeyID     string            `json:"keyId,omitempty"`
 	NameHash  string            `json:"nameHash,omitempty"`
 	Context   map[string]string `json:"context,omitempty"`
-	Hashes    []string          `json:"contextHashes,omitempty"` // of the other entries
+	Hashes    []string          `json:"contextHashes,omitempty"` // of the context entries that are not in Context
 	Facts     Facts             `json:"facts,omitempty"`
-	Lost      uint64            `json:"lost,omitempty"` // of audit.resumed: events that may not be here
+	Lost      uint64            `json:"lost,omitempty"` // for audit.resumed: number of events that may be missing from the log
 }
 
 const timeLayout = "2006-01-02T15:04:05.000Z07:00"
 
-// appendObject appends the event as a JSON object on a line of its own, as package json writes a record. It writes the allowed entries of
-// a context as they are, and of the others a hash of key and value together, in an order that says nothing of either.
+// appendObject appends the event as a JSON object and a newline. The encoding is that of package json for Fields.
+// Context entries in PlainContext are written as they are. For each other entry it writes one hash over key and value;
+// the hashes are sorted, so that their order reveals nothing about the keys.
 func (f *File) appendObject(dst []byte, e *Event) []byte {
 	dst = append(time.Now().UTC().AppendFormat(append(dst, `{"time":"`...), timeLayout), '"')
 	dst = appendText(dst, "severity", string(e.Severity()))
 	dst = appendText(dst, "action", e.Action.String())
-	dst = appendText(dst, "outcome", outcome(e))
+	dst = appendText(dst, "outcome", outcomeOf(e))
 	if code := e.Code; code != "" {
 		if codes.Number(code) < 0 {
 			code = codes.Internal
@@ -111,26 +113,26 @@ func appendFacts(dst []byte, facts Facts) []byte {
 		if fact == FactFrom {
 			limit = maxFrom
 		}
-		facts[fact] = bounded(limit, text)
+		facts[fact] = truncate(limit, text)
 	}
 	return appendMember(dst, "facts", facts)
 }
 
-// appendText appends a member that is a text, bounded, unless it is empty. The name needs no escapes.
+// appendText appends a string member, truncated to maxText, unless it is empty. The name must not need escaping.
 func appendText(dst []byte, name, text string) []byte {
 	if text == "" {
 		return dst
 	}
-	text = bounded(maxText, text)
-	if strings.ContainsFunc(text, escaped) {
+	text = truncate(maxText, text)
+	if strings.ContainsFunc(text, needsEscape) {
 		return appendMember(dst, name, text)
 	}
 	dst = append(append(append(dst, `,"`...), name...), `":"`...)
 	return append(append(dst, text...), '"')
 }
 
-// escaped reports whether package json may write a character in another way.
-func escaped(r rune) bool {
+// needsEscape reports whether package json may escape a character.
+func needsEscape(r rune) bool {
 	switch r {
 	case '"', '\\', '<', '>', '&':
 		return true
@@ -138,9 +140,9 @@ func escaped(r rune) bool {
 	return r < ' ' || r > '~'
 }
 
-// appendMember appends a member of any kind. The name needs no escapes.
+// appendMember appends a member of any type. The name must not need escaping.
 func appendMember(dst []byte, name string, value any) []byte {
-	text, _ := json.Marshal(value) // cannot fail: texts
+	text, _ := json.Marshal(value) // cannot fail: the value contains only strings
 	dst = append(append(append(dst, `,"`...), name...), `":`...)
 	return append(dst, text...)
 }
@@ -152,7 +154,7 @@ const (
 	outcomeUnknown = "unknown"
 )
 
-func outcome(e *Event) string {
+func outcomeOf(e *Event) string {
 	switch {
 	case e.Action == AccessRefused:
 		return outcomeRefused
@@ -164,8 +166,8 @@ func outcome(e *Event) string {
 	return outcomeOK
 }
 
-// bounded cuts a text to a number of bytes, between characters.
-func bounded(limit int, text string) string {
+// truncate shortens a text to at most limit bytes, without splitting a character.
+func truncate(limit int, text string) string {
 	if len(text) <= limit {
 		return text
 	}

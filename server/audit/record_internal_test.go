@@ -13,8 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A line has the bytes that package json writes for its record.
-func TestObjectsAreThoseOfPackageJSON(t *testing.T) {
+// An object has the bytes that package json writes for its Fields.
+func TestObjectsAreEncodedAsByPackageJSON(t *testing.T) {
 	f := &File{key: testKey, options: Options{PlainContext: []string{"visit", "ward"}}}
 	check := func(e Event) {
 		t.Helper()
@@ -44,4 +44,23 @@ func TestObjectsAreThoseOfPackageJSON(t *testing.T) {
 			Facts: Facts{FactFrom: text, FactTo: text}, Unknown: true,
 		})
 	}
+}
+
+func TestEveryActionHasAName(t *testing.T) {
+	seen := map[string]bool{}
+	for _, name := range actions {
+		require.Regexp(t, `^[a-z]+\.[a-z]+$`, name)
+		require.False(t, seen[name])
+		seen[name] = true
+		require.True(t, MatchesAction(name))
+	}
+	for _, name := range []string{"", ".", "key", "none."} {
+		require.False(t, MatchesAction(name), name)
+	}
+	require.True(t, MatchesAction("key."))
+}
+
+func TestTruncateSplitsNoCharacter(t *testing.T) {
+	require.Equal(t, strings.Repeat("a", 254), truncate(255, strings.Repeat("a", 254)+"é"))
+	require.Equal(t, "é", truncate(255, "é"))
 }

@@ -9,42 +9,45 @@ import (
 )
 
 const (
-	// summaryInterval is how long repeated refusals are counted before an event has their number.
+	// summaryInterval is how long repeated refusals are counted before one event reports their number.
 	summaryInterval = time.Minute
-	// maxRefusals bounds the kinds of refusals that are told apart, and with it the lines that refusals can cause: one a
-	// minute for each of them.
+	// maxRefusals is how many kinds of refusals are counted separately. It bounds the lines that refusals can cause:
+	// one a minute for each kind.
 	maxRefusals = 512
 )
 
-// Refusals records refused accesses, and summarises repeated ones, so that no caller can fill the log by provoking them.
-// The first refusal of a kind is recorded at once: of a tenant, a subject (or without one a source), an operation and a
-// code. As long as others follow within a minute, each minute has one event for them, with their number in FactFailed. It
-// is safe for concurrent use. Run must run beside it.
+// Refusals records refused requests and summarizes repeated ones, so that a caller cannot fill the log by provoking
+// refusals. Refusals of one kind have the same tenant, subject (or source, for callers without a subject), operation
+// and code. The first one of a kind is recorded at once. While others follow within a minute, one event a minute
+// reports their number in FactFailed.
+//
+// Refusals is safe for concurrent use. The caller must run Run in a goroutine.
 type Refusals struct {
 	recorder Recorder
 	log      *slog.Logger
 	now      func() time.Time
 
-	mu    sync.Mutex
-	known map[refusalKind]*refusalCount
+	mu     sync.Mutex
+	counts map[refusalKind]*refusalCount
 }
 
 type refusalKind struct{ tenant, issuer, subject, source, operation, code string }
 
-// refusalCount is what is known of a kind since its last event.
+// refusalCount counts the refusals of a kind since its last event.
 type refusalCount struct {
 	since time.Time
 	times int
 	last  Event
 }
 
-// NewRefusals returns Refusals that record to a recorder. The log receives what could not be recorded.
+// NewRefusals returns Refusals that record to a recorder. It reports refusals that could not be recorded to log.
 func NewRefusals(recorder Recorder, log *slog.Logger) *Refusals {
-	return &Refusals{recorder: recorder, log: log, now: time.Now, known: map[refusalKind]*refusalCount{}}
+	return &Refusals{recorder: recorder, log: log, now: time.Now, counts: map[refusalKind]*refusalCount{}}
 }
 
-// Record records that an access was refused, that many times. The source stands for callers without a subject, such as the
-// network of their address. Refusals of more kinds than fit are counted together, by code.
+// Record records that requests were refused, times of them at once. source identifies callers without a subject, for
+// example by the network of their address. If there are too many kinds, it counts the others by code alone. If the
+// recorder fails, the refusals are counted and recorded later.
 func (r *Refusals) Record(ctx context.Context, source string, e Event, times int) {
 	kind := refusalKind{e.Tenant, e.Issuer, e.Subject, source, e.Operation, e.Code}
 	if e.Subject != "" {
@@ -54,45 +57,45 @@ func (r *Refusals) Record(ctx context.Context, source string, e Event, times int
 		return
 	}
 	if err := r.recorder.Record(ctx, summary(e, times)); err != nil {
-		r.put(kind, e, times)
+		r.addCount(kind, e, times)
 		r.log.ErrorContext(ctx, "a refused access is not recorded yet", "id", e.RequestID, "error", err)
 	}
 }
 
-// isFirst reports whether a refusal is to be recorded at once. All others it counts.
+// isFirst reports whether a refusal is the first of its kind, to be recorded at once. It counts all others.
 func (r *Refusals) isFirst(kind refusalKind, e Event, times int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	count, ok := r.known[kind]
+	count, ok := r.counts[kind]
 	if ok {
 		count.times, count.last = count.times+times, e
 		return false
 	}
-	if len(r.known) < maxRefusals {
-		r.known[kind] = &refusalCount{since: r.now(), last: e}
+	if len(r.counts) < maxRefusals {
+		r.counts[kind] = &refusalCount{since: r.now(), last: e}
 		return true
 	}
-	r.putLocked(refusalKind{code: e.Code}, Event{Action: e.Action, Code: e.Code}, times)
+	r.addCountLocked(refusalKind{code: e.Code}, Event{Action: e.Action, Code: e.Code}, times)
 	return false
 }
 
-// put counts refusals whose event could not be recorded.
-func (r *Refusals) put(kind refusalKind, e Event, times int) {
+// addCount counts refusals that could not be recorded.
+func (r *Refusals) addCount(kind refusalKind, e Event, times int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.putLocked(kind, e, times)
+	r.addCountLocked(kind, e, times)
 }
 
-func (r *Refusals) putLocked(kind refusalKind, e Event, times int) {
-	count, ok := r.known[kind]
+func (r *Refusals) addCountLocked(kind refusalKind, e Event, times int) {
+	count, ok := r.counts[kind]
 	if !ok {
 		count = &refusalCount{since: r.now(), last: e}
-		r.known[kind] = count
+		r.counts[kind] = count
 	}
 	count.times += times
 }
 
-// Run records what was counted, each minute and once more when its context ends.
+// Run records the counted refusals, each minute, and once more when ctx ends. It returns then.
 func (r *Refusals) Run(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -107,13 +110,14 @@ func (r *Refusals) Run(ctx context.Context) {
 	}
 }
 
-// flush records the refusals that were counted since a time or earlier, and forgets the kinds without any.
+// flush records the refusals of kinds whose last event is not after until, and forgets the kinds that had no refusals
+// since.
 func (r *Refusals) flush(ctx context.Context, until time.Time) {
 	failed := 0
 	var failure error
-	for kind, count := range r.take(until) {
+	for kind, count := range r.takeDue(until) {
 		if err := r.recorder.Record(ctx, summary(count.last, count.times)); err != nil {
-			r.put(kind, count.last, count.times)
+			r.addCount(kind, count.last, count.times)
 			failed, failure = failed+count.times, err
 		}
 	}
@@ -122,15 +126,15 @@ func (r *Refusals) flush(ctx context.Context, until time.Time) {
 	}
 }
 
-func (r *Refusals) take(until time.Time) map[refusalKind]refusalCount {
+func (r *Refusals) takeDue(until time.Time) map[refusalKind]refusalCount {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	due := map[refusalKind]refusalCount{}
-	for kind, count := range r.known {
+	for kind, count := range r.counts {
 		switch {
 		case count.since.After(until):
 		case count.times == 0:
-			delete(r.known, kind)
+			delete(r.counts, kind)
 		default:
 			due[kind] = *count
 			count.since, count.times = r.now(), 0
@@ -139,7 +143,7 @@ func (r *Refusals) take(until time.Time) map[refusalKind]refusalCount {
 	return due
 }
 
-// summary returns an event of refusals, with their number if there are several.
+// summary returns the event for a number of refusals.
 func summary(e Event, times int) Event {
 	if times > 1 {
 		e.Facts = e.Facts.with(FactFailed, strconv.Itoa(times))

@@ -14,26 +14,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// recorded is a Recorder that keeps what it records, or fails.
-type recorded struct {
-	mu   sync.Mutex
-	all  []Event
-	fail error
+// fakeRecorder is a Recorder that keeps its events, or fails.
+type fakeRecorder struct {
+	mu     sync.Mutex
+	events []Event
+	err    error
 }
 
-func (r *recorded) Record(_ context.Context, events ...Event) error {
+func (r *fakeRecorder) Record(_ context.Context, events ...Event) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.fail == nil {
-		r.all = append(r.all, events...)
+	if r.err == nil {
+		r.events = append(r.events, events...)
 	}
-	return r.fail
+	return r.err
 }
 
-// times adds up the refusals that the events stand for.
-func (r *recorded) times(t *testing.T) (sum int) {
+// times returns the number of refusals that the events report.
+func (r *fakeRecorder) times(t *testing.T) (sum int) {
 	t.Helper()
-	for _, e := range r.all {
+	for _, e := range r.events {
 		n := 1
 		if text, ok := e.Facts[FactFailed]; ok {
 			var err error
@@ -45,8 +45,8 @@ func (r *recorded) times(t *testing.T) (sum int) {
 	return sum
 }
 
-func newRefusals() (*Refusals, *recorded, *time.Time) {
-	recorder, now := &recorded{}, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+func newRefusals() (*Refusals, *fakeRecorder, *time.Time) {
+	recorder, now := &fakeRecorder{}, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	r := NewRefusals(recorder, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	r.now = func() time.Time { return now }
 	return r, recorder, &now
@@ -56,8 +56,9 @@ func refused(operation string) Event {
 	return Event{Action: AccessRefused, Code: "forbidden", Issuer: "coffer", Subject: "token", Tenant: "clinic", Operation: operation}
 }
 
-// A day of refusals of one token is one event a minute for each operation, and no refusal is missing from the numbers.
-func TestRefusalsAreSummarised(t *testing.T) {
+// An hour of refusals of one token causes one event a minute for each operation, and the events account for every
+// refusal.
+func TestRepeatedRefusalsAreSummarized(t *testing.T) {
 	r, recorder, now := newRefusals()
 	const operations, perSecond, seconds = 20, 10, 3600
 	for second := range seconds {
@@ -65,27 +66,28 @@ func TestRefusalsAreSummarised(t *testing.T) {
 			r.Record(t.Context(), "192.0.2.1/32", refused(fmt.Sprint("operation ", i%operations)), 1)
 		}
 		if second == 0 {
-			require.Len(t, recorder.all, operations, "the first of each is recorded at once")
+			require.Len(t, recorder.events, operations, "the first of each is recorded at once")
 			require.Equal(t, operations, recorder.times(t))
 		}
 		*now = now.Add(time.Second)
 		r.flush(t.Context(), now.Add(-summaryInterval))
 	}
-	require.Len(t, recorder.all, operations*(1+seconds/60))
+	require.Len(t, recorder.events, operations*(1+seconds/60))
 	require.Equal(t, operations*perSecond*seconds, recorder.times(t))
 
 	for range 2 {
 		*now = now.Add(summaryInterval)
 		r.flush(t.Context(), now.Add(-summaryInterval))
 	}
-	require.Empty(t, r.known, "what does not go on is forgotten")
-	recorder.all = nil
+	require.Empty(t, r.counts, "kinds without new refusals are forgotten")
+	recorder.events = nil
 	r.Record(t.Context(), "", refused("again"), 3)
-	require.Equal(t, "3", recorder.all[0].Facts[FactFailed], "of a batch, several are refused at once")
+	require.Equal(t, "3", recorder.events[0].Facts[FactFailed], "a batch can be refused several times at once")
 }
 
-// Tenants, subjects, sources, operations and codes are told apart; the source only of callers without a subject.
-func TestKindsOfRefusals(t *testing.T) {
+// Refusals are counted by tenant, subject, source, operation and code. The source counts only for callers without a
+// subject.
+func TestRefusalKindsAreCountedSeparately(t *testing.T) {
 	r, recorder, _ := newRefusals()
 	record := func(source string, change func(e *Event)) {
 		e := refused("getEntry")
@@ -102,31 +104,31 @@ func TestKindsOfRefusals(t *testing.T) {
 		record("a", func(e *Event) { e.Subject = "" })
 		record("b", func(e *Event) { e.Subject = "" })
 	}
-	require.Len(t, recorder.all, 7)
+	require.Len(t, recorder.events, 7)
 }
 
-// Kinds beyond the bound are counted by their code alone, and a failed recording is made up for later.
+// Kinds beyond the limit are counted by code alone. Refusals that could not be recorded are recorded later.
 func TestRefusalsAreBounded(t *testing.T) {
 	r, recorder, now := newRefusals()
-	recorder.fail = errors.New("full")
+	recorder.err = errors.New("full")
 	for i := range 3 * maxRefusals {
 		e := refused("getEntry")
 		e.Subject = ""
 		r.Record(t.Context(), fmt.Sprint("source ", i), e, 1)
 	}
-	require.Len(t, r.known, maxRefusals+1)
+	require.Len(t, r.counts, maxRefusals+1)
 	*now = now.Add(summaryInterval)
 	r.flush(t.Context(), *now)
-	require.Len(t, r.known, maxRefusals+1, "none is lost")
-	recorder.fail = nil
+	require.Len(t, r.counts, maxRefusals+1, "no count is lost")
+	recorder.err = nil
 	*now = now.Add(summaryInterval)
 	r.flush(t.Context(), *now)
-	require.Len(t, recorder.all, maxRefusals+1)
+	require.Len(t, recorder.events, maxRefusals+1)
 	require.Equal(t, 3*maxRefusals, recorder.times(t))
 }
 
-// Counted refusals are recorded when the server ends, also those of concurrent callers.
-func TestRefusalsAtTheEnd(t *testing.T) {
+// Counted refusals, also those of concurrent callers, are recorded when the server ends.
+func TestCountedRefusalsAreRecordedAtTheEnd(t *testing.T) {
 	r, recorder, _ := newRefusals()
 	ctx, end := context.WithCancel(t.Context())
 	var callers, running sync.WaitGroup

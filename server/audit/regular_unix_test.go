@@ -16,12 +16,12 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-// TestFIFO: a FIFO in place of any file of the log is an error, and blocks no caller.
-func TestFIFO(t *testing.T) {
+// A FIFO in the place of a file of the log is an error. It must not block a caller.
+func TestFIFOInsteadOfFileBlocksNoCaller(t *testing.T) {
 	for _, name := range []string{"audit/1/00000000000000000001.log", "audit/1/00000000000000000009.log", "audit/1/head"} {
 		path := filepath.Join(t.TempDir(), "audit")
 		f := open(t, path, audit.Options{})
-		require.NoError(t, f.Record(t.Context(), use(1)))
+		require.NoError(t, f.Record(t.Context(), useEvent(1)))
 		require.NoError(t, f.Close())
 		key, in := keyOf(t, path), filepath.Join(filepath.Dir(path), name)
 		require.NoError(t, os.RemoveAll(in))
@@ -30,7 +30,7 @@ func TestFIFO(t *testing.T) {
 		go func() {
 			begun, errOpen := audit.Open(path, key, audit.Options{})
 			if errOpen == nil {
-				_ = begun.Record(context.Background(), use(2))
+				_ = begun.Record(context.Background(), useEvent(2))
 				_ = begun.Close()
 			}
 			v, errVerify := audit.Verify(t.Context(), path, key, nil, nil)
@@ -49,7 +49,7 @@ func TestFIFO(t *testing.T) {
 				require.Error(t, err, name)
 			}
 		case <-time.After(time.Minute):
-			t.Fatalf("%s: it waits", name)
+			t.Fatalf("%s: a call blocks", name)
 		}
 	}
 }

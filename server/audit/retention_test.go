@@ -12,17 +12,18 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-// fill records events until a condition is met.
-func fill(t *testing.T, f *audit.File, until func() bool) {
+// recordUntil records events until a condition is met.
+func recordUntil(t *testing.T, f *audit.File, until func() bool) {
 	t.Helper()
-	for !until() {
-		require.NoError(t, f.Record(t.Context(), use(1)))
+	for deadline := time.Now().Add(5 * time.Minute); !until(); {
+		require.True(t, time.Now().Before(deadline), "the condition was not met in time")
+		require.NoError(t, f.Record(t.Context(), useEvent(1)))
 	}
 }
 
-// filesOf is the files of the first chain.
+// filesOf returns the files of the first chain.
 func filesOf(t *testing.T, dir string) (names []string) {
-	for _, name := range readLog(t, dir).names {
+	for _, name := range readContent(t, dir).names {
 		if strings.Contains(name, "/1/") {
 			names = append(names, name)
 		}
@@ -30,26 +31,25 @@ func filesOf(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// retained is a log whose first file was deleted, as a process that still runs writes it.
-func retained(t *testing.T, options audit.Options, record ...audit.Event) (*audit.File, string) {
+// openPruned opens a log and records events until retention has deleted its first file.
+func openPruned(t *testing.T, options audit.Options, record ...audit.Event) (*audit.File, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "audit")
-	options.MaxSize, options.Sync, options.Log = 2000, audit.SyncLater, quiet
+	options.MaxSize, options.Sync, options.Log = 2000, audit.SyncLater, discardLog
 	f := open(t, path, options)
 	require.NoError(t, f.Record(t.Context(), record...))
-	fill(t, f, func() bool {
-		_, err := os.Stat(first(path))
+	recordUntil(t, f, func() bool {
+		_, err := os.Stat(firstFile(path))
 		return err != nil
 	})
 	return f, path
 }
 
-// TestRotation: the chain goes on from file to file; what retention deleted is recorded, and nothing else may be
-// missing.
-func TestRotation(t *testing.T) {
-	f, path := retained(t, audit.Options{Keep: 2}, use(1))
+// The chain continues from file to file. Deletions by retention are recorded, and any other missing file is a fault.
+func TestChainContinuesAcrossFiles(t *testing.T) {
+	f, path := openPruned(t, audit.Options{Keep: 2}, useEvent(1))
 	require.NoError(t, f.Close())
-	for i, lines := range readLog(t, path).lines {
+	for i, lines := range readContent(t, path).lines {
 		require.LessOrEqual(t, len(strings.Join(lines, "")), 2000, i)
 	}
 	early := audit.Anchor{Chain: 1, Seq: 1}
@@ -58,39 +58,38 @@ func TestRotation(t *testing.T) {
 	require.Greater(t, v.Chains[0].FirstSeq, uint64(1))
 	_, err := audit.Verify(t.Context(), path, keyOf(t, path), audit.Heads{early}, nil)
 	require.ErrorIs(t, err, audit.ErrPruned)
-	require.Contains(t, text(t, path), `"action":"audit.pruned"`)
+	require.Contains(t, logText(t, path), `"action":"audit.pruned"`)
 
 	f = open(t, path, audit.Options{MaxSize: 2000})
 	n := len(filesOf(t, path))
-	fill(t, f, func() bool { return len(filesOf(t, path)) == n+5 })
+	recordUntil(t, f, func() bool { return len(filesOf(t, path)) == n+5 })
 	require.NoError(t, f.Close())
-	require.Nil(t, verify(t, path).Fault, "nothing is deleted unless it is configured")
+	require.Nil(t, verify(t, path).Fault, "without Keep, nothing is deleted")
 	require.NoError(t, os.Remove(filesOf(t, path)[0]))
 	require.Equal(t, audit.FaultRemoved, verify(t, path).Fault.Kind)
 }
 
-// TestAge: a file is ended by the age of its first line, too.
-func TestAge(t *testing.T) {
+// A file also ends when its first line is too old.
+func TestFileEndsByAge(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{MaxAge: time.Nanosecond})
-	fill(t, f, func() bool { return len(filesOf(t, path)) == 3 })
+	recordUntil(t, f, func() bool { return len(filesOf(t, path)) == 3 })
 	require.NoError(t, f.Close())
 	require.Nil(t, verify(t, path).Fault)
 }
 
-// TestEndsAreKept: ends of tenants and keys stay on record for as long as the log does, after any number of files were
-// deleted.
-func TestEndsAreKept(t *testing.T) {
+// Events that shred a tenant or destroy a key stay on record after any number of files were deleted.
+func TestPermanentEventsOutliveRetention(t *testing.T) {
 	job := audit.Facts{audit.FactJob: "j", audit.FactTo: "2026-11-30T00:00:00.000Z"}
 	shred := audit.Event{Action: audit.TenantShred, Tenant: "clinic", Facts: job}
 	failed := shred
 	failed.Code = "keyring_unavailable"
 	destroy := audit.Event{Action: audit.KeyDestroy, Tenant: "other", KeyID: [32]byte{7}}
-	f, path := retained(t, audit.Options{Keep: 1}, shred, failed, destroy, use(1), audit.Event{Action: audit.TokenRevoke})
-	fill(t, f, func() bool { return strings.Count(text(t, path), "audit.pruned") > 2 })
+	f, path := openPruned(t, audit.Options{Keep: 1}, shred, failed, destroy, useEvent(1), audit.Event{Action: audit.TokenRevoke})
+	recordUntil(t, f, func() bool { return strings.Count(logText(t, path), "audit.pruned") > 2 })
 	require.NoError(t, f.Record(t.Context(), destroy))
 	last := filesOf(t, path)
-	fill(t, f, func() bool {
+	recordUntil(t, f, func() bool {
 		_, err := os.Stat(last[len(last)-1])
 		return err != nil
 	})
@@ -103,14 +102,14 @@ func TestEndsAreKept(t *testing.T) {
 			kept = append(kept, *l)
 		}
 	}))
-	require.Len(t, kept, 4, "and not what is no end")
+	require.Len(t, kept, 4, "the revocation of a token is not in the second chain")
 	require.Equal(t, []string{"tenant.shred", "clinic", "ok", "j"}, []string{kept[0].Action, kept[0].Tenant, kept[0].Outcome, kept[0].Facts["job"]})
 	require.Equal(t, []string{"failed", "keyring_unavailable"}, []string{kept[1].Outcome, kept[1].Code})
 	require.Equal(t, []string{"key.destroy", "other"}, []string{kept[2].Action, kept[2].Tenant})
-	entries, _ := page(t, path, audit.Query{Filter: audit.Filter{Action: "tenant.shred"}, Limit: 10})
+	entries, _ := readPage(t, path, audit.Query{Filter: audit.Filter{Action: "tenant.shred"}, Limit: 10})
 	require.Len(t, entries, 2)
 
-	for _, name := range readLog(t, path).names {
+	for _, name := range readContent(t, path).names {
 		if strings.Contains(name, "/2/") {
 			require.NoError(t, os.Remove(name))
 		}
@@ -118,11 +117,11 @@ func TestEndsAreKept(t *testing.T) {
 	require.Equal(t, audit.FaultTruncated, verify(t, path).Fault.Kind)
 }
 
-// TestNotDeletedWhenAltered: a file that is not as it was written, or that the next one does not follow, is evidence.
-func TestNotDeletedWhenAltered(t *testing.T) {
+// A file that was altered, or that the next file does not continue, is evidence and stays.
+func TestAlteredFileIsNotDeleted(t *testing.T) {
 	for name, alter := range map[string]func(lines []string) []string{
 		"cut":    func(lines []string) []string { return lines[:len(lines)-1] },
-		"forged": func(lines []string) []string { return append(lines, otherLog(t, len(lines)+1)[len(lines)]) },
+		"forged": func(lines []string) []string { return append(lines, linesOfOtherLog(t, len(lines)+1)[len(lines)]) },
 		"changed": func(lines []string) []string {
 			lines[1] = strings.Replace(lines[1], "key.open", "key.seal", 1)
 			return lines
@@ -130,61 +129,60 @@ func TestNotDeletedWhenAltered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "audit")
-			f := open(t, path, audit.Options{MaxSize: 2000, Keep: 2, Log: quiet, Sync: audit.SyncLater})
-			fill(t, f, func() bool { return len(filesOf(t, path)) == 2 })
-			c := readLog(t, path)
-			content{c.names[:1], [][]string{alter(c.lines[0])}}.write(t)
-			fill(t, f, func() bool { return len(filesOf(t, path)) == 6 })
+			f := open(t, path, audit.Options{MaxSize: 2000, Keep: 2, Log: discardLog, Sync: audit.SyncLater})
+			recordUntil(t, f, func() bool { return len(filesOf(t, path)) == 2 })
+			c := readContent(t, path)
+			logContent{c.names[:1], [][]string{alter(c.lines[0])}}.write(t)
+			recordUntil(t, f, func() bool { return len(filesOf(t, path)) == 6 })
 			require.NoError(t, f.Close())
-			require.FileExists(t, first(path))
+			require.FileExists(t, firstFile(path))
 			require.NotNil(t, verify(t, path).Fault)
 		})
 	}
 }
 
-// TestFilesOfBefore: a file of lines that retention deleted is never shown, and verify finds it unless it is the one
-// that a kill may leave; retention goes on.
-func TestFilesOfBefore(t *testing.T) {
+// A file that retention had deleted is never shown. Verify reports it, unless it is the one that a kill may leave.
+// Retention continues.
+func TestLeftoverOfDeletedFileIsNotShown(t *testing.T) {
 	forged := `{"v":1,"chain":1,"seq":1,"time":"2026-11-30T00:00:00.000Z","severity":"critical","action":"tenant.shred","outcome":"ok","tenant":"forged","mac":"` +
 		strings.Repeat("0", 64) + "\"}\n"
-	f, path := retained(t, audit.Options{Keep: 1}, use(1))
+	f, path := openPruned(t, audit.Options{Keep: 1}, useEvent(1))
 	require.NoError(t, f.Close())
 	check := func(found bool) {
 		t.Helper()
-		require.Empty(t, tailOf(t, path, 100, audit.Filter{Tenant: "forged"}))
-		entries, _ := page(t, path, audit.Query{Filter: audit.Filter{Tenant: "forged"}, Limit: 10})
+		require.Empty(t, tailIDs(t, path, 100, audit.Filter{Tenant: "forged"}))
+		entries, _ := readPage(t, path, audit.Query{Filter: audit.Filter{Tenant: "forged"}, Limit: 10})
 		require.Empty(t, entries)
 		v := verify(t, path)
 		require.Equal(t, found, v.Fault != nil)
 		if found {
-			require.Equal(t, []any{audit.FaultInserted, base(first(path))}, []any{v.Fault.Kind, v.Fault.File})
+			require.Equal(t, []any{audit.FaultInserted, displayName(firstFile(path))}, []any{v.Fault.Kind, v.Fault.File})
 		}
 	}
 	check(false)
 	oldest := filesOf(t, path)[0]
-	require.NoError(t, os.WriteFile(first(path), []byte(forged), 0o600))
+	require.NoError(t, os.WriteFile(firstFile(path), []byte(forged), 0o600))
 	deleted := func() bool {
 		_, err := os.Stat(oldest)
 		return err != nil
 	}
-	check(verify(t, path).Fault != nil) // the one that a kill may leave, if it was deleted last
-	f = open(t, path, audit.Options{MaxSize: 2000, Keep: 1, Log: quiet, Sync: audit.SyncLater})
-	fill(t, f, deleted)
-	require.NoError(t, os.WriteFile(first(path), []byte(forged), 0o600))
+	check(verify(t, path).Fault != nil) // a kill may leave this file if it was deleted last
+	f = open(t, path, audit.Options{MaxSize: 2000, Keep: 1, Log: discardLog, Sync: audit.SyncLater})
+	recordUntil(t, f, deleted)
+	require.NoError(t, os.WriteFile(firstFile(path), []byte(forged), 0o600))
 	require.NoError(t, f.Close())
 	check(true)
 }
 
-// A reader shows the lines of a chain while retention deletes its first file. A link that leads nowhere is like a file that was listed
-// and is gone.
-func TestReadWhileDeleted(t *testing.T) {
+// A page skips a file that was deleted after it was listed. A dangling symlink simulates that.
+func TestPageSkipsDeletedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
-	f := open(t, path, audit.Options{MaxSize: 2000, Sync: audit.SyncLater, Log: quiet})
-	fill(t, f, func() bool { return len(filesOf(t, path)) == 3 })
+	f := open(t, path, audit.Options{MaxSize: 2000, Sync: audit.SyncLater, Log: discardLog})
+	recordUntil(t, f, func() bool { return len(filesOf(t, path)) == 3 })
 	require.NoError(t, f.Close())
-	require.NoError(t, os.Remove(first(path)))
-	require.NoError(t, os.Symlink(filepath.Join(path, "nowhere"), first(path)))
-	entries, _ := page(t, path, audit.Query{Limit: 5})
+	require.NoError(t, os.Remove(firstFile(path)))
+	require.NoError(t, os.Symlink(filepath.Join(path, "nowhere"), firstFile(path)))
+	entries, _ := readPage(t, path, audit.Query{Limit: 5})
 	require.Len(t, entries, 5)
 	require.Equal(t, audit.FaultRemoved, verify(t, path).Fault.Kind)
 }

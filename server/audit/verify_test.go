@@ -14,41 +14,41 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-// mutations alter a log at a line that is picked at random.
-var mutations = map[string]func(random *rand.Rand, c *content, i, j int){
-	"a byte": func(random *rand.Rand, c *content, i, j int) {
+// mutations alter a log at a given line.
+var mutations = map[string]func(random *rand.Rand, c *logContent, i, j int){
+	"a byte": func(random *rand.Rand, c *logContent, i, j int) {
 		line := []byte(c.lines[i][j])
 		line[random.IntN(len(line))] ^= byte(1 + random.IntN(255))
 		c.lines[i][j] = string(line)
 	},
-	"removed": func(_ *rand.Rand, c *content, i, j int) { c.lines[i] = slices.Delete(c.lines[i], j, j+1) },
-	"removed to the end of the file": func(_ *rand.Rand, c *content, i, j int) {
+	"removed": func(_ *rand.Rand, c *logContent, i, j int) { c.lines[i] = slices.Delete(c.lines[i], j, j+1) },
+	"removed to the end of the file": func(_ *rand.Rand, c *logContent, i, j int) {
 		c.lines[i] = c.lines[i][:j]
 	},
-	"swapped": func(random *rand.Rand, c *content, i, j int) {
+	"swapped": func(random *rand.Rand, c *logContent, i, j int) {
 		k := random.IntN(len(c.lines))
 		l := random.IntN(len(c.lines[k]))
 		c.lines[i][j], c.lines[k][l] = c.lines[k][l], c.lines[i][j]
 	},
-	"twice": func(_ *rand.Rand, c *content, i, j int) { c.lines[i] = slices.Insert(c.lines[i], j, c.lines[i][j]) },
-	"junk":  func(_ *rand.Rand, c *content, i, j int) { c.lines[i] = slices.Insert(c.lines[i], j, "junk\n") },
-	"forged": func(_ *rand.Rand, c *content, i, j int) {
+	"twice": func(_ *rand.Rand, c *logContent, i, j int) { c.lines[i] = slices.Insert(c.lines[i], j, c.lines[i][j]) },
+	"junk":  func(_ *rand.Rand, c *logContent, i, j int) { c.lines[i] = slices.Insert(c.lines[i], j, "junk\n") },
+	"forged": func(_ *rand.Rand, c *logContent, i, j int) {
 		c.lines[i] = slices.Insert(c.lines[i], j, fmt.Sprintf("{\"v\":1,\"chain\":1,\"seq\":%d,\"action\":\"key.open\",\"mac\":\"%064x\"}\n", j+1, j))
 	},
-	"cut within": func(random *rand.Rand, c *content, i, j int) {
+	"cut within": func(random *rand.Rand, c *logContent, i, j int) {
 		c.lines[i] = append(c.lines[i][:j:j], c.lines[i][j][:random.IntN(len(c.lines[i][j]))])
 	},
-	"joined": func(_ *rand.Rand, c *content, i, j int) { c.lines[i][j] = strings.TrimSuffix(c.lines[i][j], "\n") },
+	"joined": func(_ *rand.Rand, c *logContent, i, j int) { c.lines[i][j] = strings.TrimSuffix(c.lines[i][j], "\n") },
 }
 
-// TestEveryAlterationIsFound: whatever is done to a line of a log, verify finds it, and at that line.
+// Verify finds every alteration of a line, and reports the line.
 func TestEveryAlterationIsFound(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range 6 {
 		path := randomLog(t, random)
-		was := readLog(t, path)
+		was := readContent(t, path)
 		require.Nil(t, verify(t, path).Fault)
 		for name, mutate := range mutations {
 			for range 12 {
@@ -56,18 +56,18 @@ func TestEveryAlterationIsFound(t *testing.T) {
 				i := random.IntN(len(c.lines))
 				j := random.IntN(len(c.lines[i]))
 				if !strings.HasSuffix(c.lines[i][j], "\"}\n") {
-					continue // the end of a line that a kill cut short proves nothing
+					continue // a line that a kill cut short may have any bytes
 				}
 				mutate(random, &c, i, j)
 				file, line := c.firstChange(was)
 				if file == "" {
-					continue // a line was swapped with itself
+					continue // the line was swapped with itself
 				}
 				c.write(t)
 				v := verify(t, path)
 				require.NotNil(t, v.Fault, name)
 				if was.torn(v.Fault.File, v.Fault.Line) {
-					continue // the torn line before it may be reported instead
+					continue // the cut line before it may be reported instead
 				}
 				require.Equal(t, fmt.Sprint(file, ":", line), fmt.Sprint(v.Fault.File, ":", v.Fault.Line), "%s: %+v", name, *v.Fault)
 			}
@@ -75,19 +75,18 @@ func TestEveryAlterationIsFound(t *testing.T) {
 		was.write(t)
 		require.Nil(t, verify(t, path).Fault)
 		require.NoError(t, os.Remove(was.names[random.IntN(len(was.names))]))
-		require.NotNil(t, verify(t, path).Fault, "a file is gone")
+		require.NotNil(t, verify(t, path).Fault, "a missing file is a fault")
 	}
 }
 
-// TestKinds: each kind of fault is named as what it is.
-func TestKinds(t *testing.T) {
+func TestFaultKinds(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{Sync: audit.SyncLater})
 	for i := range 9 {
-		require.NoError(t, f.Record(t.Context(), use(i)))
+		require.NoError(t, f.Record(t.Context(), useEvent(i)))
 	}
 	require.NoError(t, f.Close())
-	was := readLog(t, path)
+	was := readContent(t, path)
 	for _, c := range []struct {
 		kind  audit.FaultKind
 		line  int
@@ -104,8 +103,8 @@ func TestKinds(t *testing.T) {
 		{audit.FaultTruncated, 8, func(l []string) []string { return l[:7] }},
 		{audit.FaultTruncated, 1, func(l []string) []string { return nil }},
 		{audit.FaultTruncated, 9, func(l []string) []string { l[8] = l[8][:50]; return l }},
-		{audit.FaultChanged, 1, func([]string) []string { return otherLog(t, 9) }},
-		{audit.FaultChanged, 4, func(l []string) []string { return append(l[:3], otherLog(t, 9)[3:]...) }},
+		{audit.FaultChanged, 1, func([]string) []string { return linesOfOtherLog(t, 9) }},
+		{audit.FaultChanged, 4, func(l []string) []string { return append(l[:3], linesOfOtherLog(t, 9)[3:]...) }},
 		{audit.FaultInserted, 4, func(l []string) []string {
 			return slices.Insert(l, 3, strings.Replace(l[3], `"chain":1`, `"chain":2`, 1))
 		}},
@@ -121,30 +120,30 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// otherLog is one that somebody wrote under a key of their own.
-func otherLog(t *testing.T, n int) []string {
+// linesOfOtherLog returns the lines of a log that was written under another key.
+func linesOfOtherLog(t *testing.T, n int) []string {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{Sync: audit.SyncLater})
 	for i := range n {
-		require.NoError(t, f.Record(t.Context(), use(i)))
+		require.NoError(t, f.Record(t.Context(), useEvent(i)))
 	}
 	require.NoError(t, f.Close())
-	return readLog(t, path).lines[0]
+	return readContent(t, path).lines[0]
 }
 
-// TestSpliced: a line of a fork of the log, under the same key and of the same number, is not taken for the
-// one that was written here.
-func TestSpliced(t *testing.T) {
+// A line of a fork of the log, with the same key and the same number, is not accepted in the place of the original
+// line.
+func TestLineOfForkIsRejected(t *testing.T) {
 	dir, fork := t.TempDir(), t.TempDir()
-	write := func(dir string, n int) content {
+	write := func(dir string, n int) logContent {
 		path := filepath.Join(dir, "audit")
 		f, err := audit.Open(path, keyOf(t, path), audit.Options{})
 		require.NoError(t, err)
 		for i := range n {
-			require.NoError(t, f.Record(t.Context(), use(rand.IntN(1e9)), use(i)))
+			require.NoError(t, f.Record(t.Context(), useEvent(rand.IntN(1e9)), useEvent(i)))
 		}
 		require.NoError(t, f.Close())
-		return readLog(t, path)
+		return readContent(t, path)
 	}
 	write(dir, 2)
 	require.NoError(t, os.CopyFS(fork, os.DirFS(dir)))
@@ -156,9 +155,9 @@ func TestSpliced(t *testing.T) {
 	require.Equal(t, []any{audit.FaultChanged, 7}, []any{fault.Kind, fault.Line})
 }
 
-// TestEnd: the remains of a kill, a full disk or a power cut stay at the end of their file and are listed; anything else
-// is found, before and after other lines follow.
-func TestEnd(t *testing.T) {
+// A line that was cut by a kill, a full disk or a power cut stays at the end of its file and is listed. Anything else
+// there is a fault, both before and after more lines follow.
+func TestCutLineIsNotAFault(t *testing.T) {
 	const begun = `{"v":1,"chain":1,"seq":4,"time":"2026-01`
 	forged := `{"time":"2026-01-01T00:00:00.000Z","action":"tenant.shred","outcome":"ok","tenant":"clinic"}`
 	zeros := strings.Repeat("\x00", 200<<10)
@@ -167,7 +166,7 @@ func TestEnd(t *testing.T) {
 		ok  bool
 	}{
 		"a line's begin": {begun, true}, "a byte": {"{", true}, "zeros": {zeros, true}, "a begin and zeros": {begun + zeros, true},
-		"a line but for its end": {strings.TrimSuffix(otherLog(t, 4)[3], "\n"), true}, "twice": {begun + "\n" + begun, false},
+		"a line but for its end": {strings.TrimSuffix(linesOfOtherLog(t, 4)[3], "\n"), true}, "twice": {begun + "\n" + begun, false},
 		"zeros and an object": {zeros + forged + "\n", false}, "an object": {forged + "\n", false}, "an object without its end": {forged, false},
 		"an object that begins as a line": {`{"v":1,"chain":1,"seq":4,` + forged[1:] + "\n", false}, "junk": {"junk", false}, "an empty line": {"\n", false},
 		"a begin and an object": {begun + "\n" + forged, false}, "a long begin": {begun + strings.Repeat("x", 200<<10), false},
@@ -175,11 +174,11 @@ func TestEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "audit")
-			options := audit.Options{Log: quiet}
+			options := audit.Options{Log: discardLog}
 			f := open(t, path, options)
-			require.NoError(t, f.Record(t.Context(), use(1), use(2), use(3)))
+			require.NoError(t, f.Record(t.Context(), useEvent(1), useEvent(2), useEvent(3)))
 			require.NoError(t, f.Close())
-			appendTo(t, first(path), c.end)
+			appendTo(t, firstFile(path), c.end)
 			check := func() {
 				v := verify(t, path)
 				if !c.ok {
@@ -192,30 +191,30 @@ func TestEnd(t *testing.T) {
 				require.Equal(t, []string{"1/00000000000000000001.log:4"}, v.Chains[0].Torn)
 			}
 			check()
-			told := 0
-			options.OnAltered = func() { told++ }
+			reports := 0
+			options.OnAltered = func() { reports++ }
 			f = open(t, path, options)
-			require.NoError(t, f.Record(t.Context(), use(4)))
+			require.NoError(t, f.Record(t.Context(), useEvent(4)))
 			check()
-			require.Equal(t, c.ok, told == 0)
+			require.Equal(t, c.ok, reports == 0)
 			require.Len(t, filesOf(t, path), 2)
 		})
 	}
 }
 
-// TestCutByItsEnd: a line of which only the end was cut off is not a line.
-func TestCutByItsEnd(t *testing.T) {
+// A line that lacks only its newline is not a line.
+func TestLineWithoutNewlineIsCut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	write := func() {
 		f := open(t, path, audit.Options{})
-		require.NoError(t, f.Record(t.Context(), use(1)))
+		require.NoError(t, f.Record(t.Context(), useEvent(1)))
 		require.NoError(t, f.Close())
 	}
 	write()
 	head, err := os.ReadFile(filepath.Join(path, "1/head"))
 	require.NoError(t, err)
 	write()
-	c := readLog(t, path)
+	c := readContent(t, path)
 	c.lines[0][1] = strings.TrimSuffix(c.lines[0][1], "\n")
 	c.write(t)
 	require.NoError(t, os.WriteFile(filepath.Join(path, "1/head"), head, 0o600))
@@ -225,9 +224,9 @@ func TestCutByItsEnd(t *testing.T) {
 	require.Len(t, v.Chains[0].Torn, 1)
 }
 
-// TestChains: a chain that is removed or added is found. One that is put back to an earlier state with its head, or that is
-// of another log under the same key, is found too: the former by heads that were kept elsewhere.
-func TestChains(t *testing.T) {
+// Verify finds a chain that was removed or added, and a chain of another log with the same key. It finds a chain that
+// was restored with its head by comparing with heads that were kept elsewhere.
+func TestVerifyFindsAlteredChains(t *testing.T) {
 	for name, c := range map[string]struct {
 		alter func(t *testing.T, dir string, early func(name string))
 		kind  audit.FaultKind
@@ -236,7 +235,7 @@ func TestChains(t *testing.T) {
 			require.NoError(t, os.RemoveAll(filepath.Join(dir, "3")))
 		}, audit.FaultHead},
 		"emptied": {func(t *testing.T, dir string, _ func(string)) {
-			require.NoError(t, os.Remove(filepath.Join(dir, "3", filepath.Base(first(dir)))))
+			require.NoError(t, os.Remove(filepath.Join(dir, "3", filepath.Base(firstFile(dir)))))
 		}, audit.FaultTruncated},
 		"put back": {func(t *testing.T, _ string, early func(string)) {
 			early("3/head")
@@ -256,7 +255,7 @@ func TestChains(t *testing.T) {
 			other := filepath.Join(t.TempDir(), "audit")
 			f, err := audit.Open(other, keyOf(t, dir), audit.Options{})
 			require.NoError(t, err)
-			require.NoError(t, f.Record(t.Context(), use(1), use(2)))
+			require.NoError(t, f.Record(t.Context(), useEvent(1), useEvent(2)))
 			require.NoError(t, f.Close())
 			require.NoError(t, os.CopyFS(filepath.Join(dir, "1"), os.DirFS(filepath.Join(other, "1"))))
 		}, audit.FaultHead},
@@ -264,15 +263,15 @@ func TestChains(t *testing.T) {
 			other := filepath.Join(t.TempDir(), "audit")
 			f, err := audit.Open(other, keyOf(t, dir), audit.Options{})
 			require.NoError(t, err)
-			require.NoError(t, f.Record(t.Context(), use(1), use(2)))
+			require.NoError(t, f.Record(t.Context(), useEvent(1), useEvent(2)))
 			require.NoError(t, f.Close())
-			require.NoError(t, os.Remove(first(dir)))
-			require.NoError(t, os.Link(first(other), first(dir)))
+			require.NoError(t, os.Remove(firstFile(dir)))
+			require.NoError(t, os.Link(firstFile(other), firstFile(dir)))
 		}, audit.FaultChanged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "audit")
-			record := func(f *audit.File) { require.NoError(t, f.Record(t.Context(), use(1))) }
+			record := func(f *audit.File) { require.NoError(t, f.Record(t.Context(), useEvent(1))) }
 			server := open(t, dir, audit.Options{})
 			record(server)
 			list, err := os.ReadFile(filepath.Join(dir, "chains"))
