@@ -18,7 +18,7 @@ var (
 	ErrNotFound             = &codes.Error{Of: "not_found", Text: "there is nothing under that name"}
 	ErrPrecondition         = &codes.Error{Of: "precondition_failed", Text: "the entry is not the one that the condition asks for; nothing was changed"}
 	ErrUnauthorized         = &codes.Error{Of: "unauthorized", Text: "the bearer token is missing, wrong, revoked or expired"}
-	ErrForbidden            = &codes.Error{Of: "forbidden", Text: "the token lacks a scope that the operation takes"}
+	ErrForbidden            = &codes.Error{Of: "forbidden", Text: "the token lacks a scope that the operation needs"}
 	ErrRateLimited          = &codes.Error{Of: "rate_limited", Text: "too many requests; wait as long as RetryAfter says"}
 	ErrAuthenticationFailed = &codes.Error{Of: "authentication_failed", Text: "the package was altered, moved or forged"}
 	ErrClassTooLow          = &codes.Error{Of: "class_too_low", Text: "the value's class is lower than the reader demands"}

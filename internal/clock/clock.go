@@ -1,10 +1,8 @@
 // Package clock determines the age of sealed values although the system's clock may be set back or forward.
 //
 // It reads the time in two ways: from the system, and as the time of the process's start plus the monotonic clock. The
-// two
-// differ if the system's clock was set in the meantime. A value is dated by the later reading, and its age is judged
-// by the
-// earlier one. A change of the system's clock therefore never makes a value look older than it is.
+// two differ if the system's clock was set in the meantime. A value is dated by the later reading, and its age is
+// judged by the earlier one. A change of the system's clock therefore never makes a value look older than it is.
 package clock
 
 import (
@@ -13,8 +11,7 @@ import (
 )
 
 // Skew is the maximum difference between the clocks of servers that share a store. Servers with a larger difference
-// destroy no
-// keys and report cache_not_shared.
+// destroy no keys and report cache_not_shared.
 const Skew = 15 * time.Minute
 
 // Clock reads the time in two ways. Use System, except in tests.
@@ -40,9 +37,8 @@ func (c *Clock) Date() time.Time {
 	return system
 }
 
-// Left returns how long a value with a date may still be kept if its maximum age is maxAge. It is negative if the
-// value is too
-// old.
+// Left returns how long a value with a date may still be kept if its maximum age is maxAge. It is negative if the value
+// is too old.
 func (c *Clock) Left(date time.Time, maxAge time.Duration) time.Duration {
 	now := min(c.system().UnixMilli(), c.monotonic().UnixMilli())
 	left := date.UnixMilli() - now + maxAge.Milliseconds()
@@ -51,8 +47,7 @@ func (c *Clock) Left(date time.Time, maxAge time.Duration) time.Duration {
 }
 
 // SurelyExpired reports whether a value is older than maxAge even if the clocks of servers differ by Skew. A maxAge of
-// 0 means
-// no limit.
+// 0 means no limit.
 func (c *Clock) SurelyExpired(date time.Time, maxAge time.Duration) bool {
 	return maxAge > 0 && c.Left(date, maxAge) < -Skew
 }

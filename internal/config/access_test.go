@@ -56,7 +56,7 @@ func TestLoadNamesProblemsOfTheIdentityProvider(t *testing.T) {
 	_, _, err := load(t, []string{
 		"COFFER_OIDC_ISSUER=http://" + planted, "COFFER_OIDC_AUDIENCE=coffer", "COFFER_OIDC_TENANT_CLAIM=/" + planted + "//b", "COFFER_RATE=x",
 	})
-	for _, says := range []string{"COFFER_OIDC_*", "the issuer must be https", "the tenant's claim must", "COFFER_RATE must"} {
+	for _, says := range []string{"COFFER_OIDC_*", "the issuer must use https", "the tenant claim must", "COFFER_RATE must"} {
 		require.ErrorContains(t, err, says)
 	}
 	require.NotContains(t, err.Error(), planted)

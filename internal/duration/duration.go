@@ -1,6 +1,5 @@
-// Package duration parses and formats durations that may contain days. Settings, flags and the HTTP API use it, so
-// that they
-// share one syntax.
+// Package duration parses and formats durations that may contain days. Settings, flags and the HTTP API use it, so that
+// they share one syntax.
 package duration
 
 import (
@@ -20,8 +19,7 @@ const maxDays = uint64((1<<63 - 1) / Day)
 var ErrInvalid = errors.New("not a duration: write it like 90s, 15m, 12h, 7d or 1d12h")
 
 // Parse parses a duration of package time, a number of whole days such as 90d, or both, such as 1d12h. A sign is only
-// accepted
-// without days.
+// accepted without days.
 func Parse(text string) (time.Duration, error) {
 	days, rest, hasDays := strings.Cut(text, "d")
 	if !hasDays {

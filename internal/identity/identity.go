@@ -1,8 +1,7 @@
 // Package identity describes authenticated callers: who they are, which tenant they act for, and what they may do.
 //
 // A refusal reveals nothing about a bearer token: every refused token gets the same error, [ErrUnauthorized], and no
-// error
-// contains any part of a token.
+// error contains any part of a token.
 package identity
 
 import (
@@ -33,8 +32,7 @@ var (
 const DefaultTenant = "default"
 
 // EveryTenant is the tenant of an operator's identity, which acts for all tenants. It has no data of its own, so such
-// an
-// identity can only have AdminScopes.
+// an identity can only have AdminScopes.
 const EveryTenant = "*"
 
 // APIToken is the issuer of identities from this server's own API tokens. Other issuers are URLs.
@@ -51,8 +49,7 @@ type Identity struct {
 }
 
 // Authorize returns nil if the identity has all needed scopes. Otherwise it returns an error that wraps ErrForbidden
-// and names
-// the needed scopes.
+// and names the needed scopes.
 func (i Identity) Authorize(needed Scopes) error {
 	if i.Scopes.Has(needed) {
 		return nil
@@ -64,8 +61,7 @@ func (i Identity) Authorize(needed Scopes) error {
 const TenantRule = "1 to 255 bytes of printable UTF-8 in the normal form NFKC, without spaces at either end"
 
 // ValidTenant reports whether id can name a tenant, as TenantRule describes. The rule excludes ids that look the same
-// but
-// differ in control characters, invisible characters, spaces or normalization (Unicode Standard Annex 15).
+// but differ in control characters, invisible characters, spaces or normalization (Unicode Standard Annex 15).
 func ValidTenant(id string) bool {
 	return id != "" && len(id) <= format.MaxOwner && utf8.ValidString(id) && norm.NFKC.IsNormalString(id) &&
 		strings.TrimSpace(id) == id && !strings.ContainsFunc(id, isUnprintable)
@@ -75,15 +71,13 @@ func isUnprintable(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneEr
 
 // IsInvisible reports whether a character is printable according to Unicode but displayed as nothing. These are the
 // characters with the property Default_Ignorable_Code_Point (Unicode Standard section 5.21), such as variation
-// selectors,
-// and the blank braille pattern.
+// selectors, and the blank braille pattern.
 func IsInvisible(r rune) bool {
 	return r == '\u2800' || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// ValidGrant reports whether an identity of the tenant may have the scopes: all scopes for a single tenant,
-// AdminScopes for
-// EveryTenant.
+// ValidGrant reports whether an identity of the tenant may have the scopes: all scopes for a single tenant, AdminScopes
+// for EveryTenant.
 func ValidGrant(tenant string, scopes Scopes) bool {
 	return ValidTenant(tenant) && (tenant != EveryTenant || scopes&^AdminScopes == 0)
 }
@@ -94,15 +88,13 @@ func (i Identity) CanAdminister(tenant string) bool {
 }
 
 // Authenticator checks bearer tokens. Authenticate returns ErrUnauthorized for every token that is refused. Any other
-// error
-// means that the token could not be checked. It must be safe for concurrent use.
+// error means that the token could not be checked. It must be safe for concurrent use.
 type Authenticator interface {
 	Authenticate(ctx context.Context, bearer string) (Identity, error)
 }
 
 // Any returns an Authenticator that asks the given ones in order and returns the first identity. If all of them fail
-// and
-// one could not check the token, Any returns that error.
+// and one could not check the token, Any returns that error.
 func Any(authenticators ...Authenticator) Authenticator { return anyOf(authenticators) }
 
 type anyOf []Authenticator

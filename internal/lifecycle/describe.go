@@ -30,8 +30,7 @@ type KeyInfo struct {
 	CreatedAt rotation.Time `json:"createdAt"`
 }
 
-// Describe returns the descriptions of a tenant's keysets. NextRotationAt is when the rotator gives them new
-// primaries.
+// Describe returns the descriptions of a tenant's keysets. NextRotationAt is when the rotator gives them new primaries.
 func Describe(d *envelope.Document, rotator *rotation.Rotator) []Keyset {
 	all := make([]Keyset, len(d.Keysets))
 	for i := range d.Keysets {

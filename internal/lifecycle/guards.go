@@ -11,8 +11,7 @@ import (
 )
 
 // Prepare checks whether a key can be disabled or destroyed. It changes nothing. It returns ErrNoKey, ErrState,
-// keyring.ErrInUse or keyring.ErrNoTenant, envelope.ErrKeyDestroyed if the tenant was shredded, or an error of a
-// store.
+// keyring.ErrInUse or keyring.ErrNoTenant, envelope.ErrKeyDestroyed if the tenant was shredded, or an error of a store.
 func (k *Manager) Prepare(ctx context.Context, key Key, to envelope.State) (*Retirement, error) {
 	d, err := k.Rotator.Keyring.Document(ctx, key.Tenant)
 	if err != nil {
@@ -86,11 +85,9 @@ func checkRollback(record *rotation.Record, key Key) error {
 	return nil
 }
 
-// checkPropagation returns an error if a process may not know yet that the key is no longer the primary. A process
-// that
+// checkPropagation returns an error if a process may not know yet that the key is no longer the primary. A process that
 // cannot reach the keystore seals under the key for as long as it keeps keys in memory. A former key that a clock far
-// ahead
-// dated does not count.
+// ahead dated does not count.
 func (k *Manager) checkPropagation(record *rotation.Record, s *envelope.Keyset) error {
 	since := rotation.AgeDueTime(s, 0, k.Rotator.Now())
 	if record != nil && record.State == rotation.RolledBack {

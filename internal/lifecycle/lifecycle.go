@@ -8,12 +8,10 @@
 //   - It is a key of the cache. Rotations destroy those.
 //
 // A change is recorded in the audit log before it is made, so that a restore from a backup repeats it. A failed change
-// can
-// be repeated. No other key is changed.
+// can be repeated. No other key is changed.
 //
 // The server does not know the packages, files and database fields that were sealed under a key, because their owners
-// keep
-// them. [Retirement.Warning] says so, and the caller must let a person confirm the change.
+// keep them. [Retirement.Warning] says so, and the caller must let a person confirm the change.
 package lifecycle
 
 import (
@@ -90,8 +88,7 @@ type Retirement struct {
 // Done reports whether the key already has the state.
 func (r *Retirement) Done() bool { return r.From == r.To }
 
-// Apply checks the change again and makes it. If the key already has the state, Apply only records that. It returns
-// the
+// Apply checks the change again and makes it. If the key already has the state, Apply only records that. It returns the
 // errors of Prepare and of the audit log. If the audit log fails, nothing is changed. Once the change is recorded, the
 // cancellation of ctx does not stop it.
 func (r *Retirement) Apply(ctx context.Context) error {

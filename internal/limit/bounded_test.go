@@ -19,8 +19,7 @@ func TestFailuresAreBounded(t *testing.T) {
 		_ = failures.RecordFailure(number(i))
 		_ = failures.RecordFailure(number(0)) // one that goes on is not forgotten for others
 	}
-	require.Len(t, failures.known.entries, maxAddresses)
-	require.Equal(t, maxAddresses, failures.known.order.Len())
+	require.Equal(t, maxAddresses, failures.known.Len())
 	require.Error(t, failures.RecordFailure(number(0)))
 	require.Error(t, failures.RecordFailure(number(3*maxAddresses-1)))
 	require.NoError(t, failures.RecordFailure(number(1)))
@@ -35,7 +34,8 @@ func TestTenantsAreBounded(t *testing.T) {
 		require.NoError(t, err)
 		end()
 	}
-	require.Len(t, tenants.known.entries, maxTenants)
+	require.Equal(t, maxTenants, tenants.idle.Len())
+	require.Len(t, tenants.active, 1)
 	_, err = tenants.Begin("runs")
 	require.ErrorIs(t, err, ErrRateLimited, "one with requests running is not forgotten")
 }

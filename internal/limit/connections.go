@@ -18,12 +18,9 @@ const (
 )
 
 // Connections limits the open connections of a server, so that clients cannot use up its file descriptors, and clients
-// without
-// a valid token cannot use up its memory. If there are too many connections, it closes the oldest unauthenticated one:
-// no
-// request on it had a valid token. If only the newest connection is unauthenticated, it closes the one whose last
-// request is
-// the oldest. It never closes the newest connection. It is safe for concurrent use.
+// without a valid token cannot use up its memory. If there are too many connections, it closes the oldest
+// unauthenticated one: no request on it had a valid token. If only the newest connection is unauthenticated, it closes
+// the one whose last request is the oldest. It never closes the newest connection. It is safe for concurrent use.
 type Connections struct {
 	max int
 	log *slog.Logger

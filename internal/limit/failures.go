@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 const (
@@ -14,16 +16,14 @@ const (
 )
 
 // Failures counts wrong tokens by client address and slows down clients that guess tokens. It never refuses a valid
-// token. If
-// clients connect through a proxy, the address must be that of the client, or all clients share the proxy's limit. It
-// is
-// safe for concurrent use.
+// token. If clients connect through a proxy, the address must be that of the client, or all clients share the proxy's
+// limit. It is safe for concurrent use.
 type Failures struct {
 	maxPerMinute int
 	now          func() time.Time
 
 	mu    sync.Mutex
-	known *recent[netip.Prefix, *addressHistory]
+	known *simplelru.LRU[netip.Prefix, *addressHistory]
 }
 
 // addressHistory is the history of an address's failures.
@@ -40,7 +40,7 @@ func NewFailures(perMinute int, now func() time.Time) *Failures {
 	if now == nil {
 		now = time.Now
 	}
-	return &Failures{maxPerMinute: perMinute, now: now, known: newRecent[netip.Prefix, *addressHistory](maxAddresses)}
+	return &Failures{maxPerMinute: perMinute, now: now, known: newLRU[netip.Prefix, *addressHistory](maxAddresses)}
 }
 
 // RecordFailure counts a wrong token of an address. If the address is blocked, it returns a Refusal that wraps
@@ -49,10 +49,10 @@ func (f *Failures) RecordFailure(address netip.Addr) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	key, now := Network(address), f.now()
-	h, ok := f.known.get(key)
+	h, ok := f.known.Get(key)
 	if !ok {
 		h = &addressHistory{windowStart: now}
-		f.known.add(key, h, func(*addressHistory) bool { return true })
+		f.known.Add(key, h)
 	}
 	if wait := h.blockedUntil.Sub(now); wait > 0 {
 		return &Refusal{Wait: wait, Cause: ErrWrongTokens}
@@ -76,9 +76,8 @@ func (h *addressHistory) fail(now time.Time, free int) {
 	h.blocks++
 }
 
-// Network returns the range of addresses that one client can use: a single IPv4 address, or 64 bits of IPv6 (RFC
-// 6177). All
-// invalid addresses share one range.
+// Network returns the range of addresses that one client can use: a single IPv4 address, or 64 bits of IPv6 (RFC 6177).
+// All invalid addresses share one range.
 func Network(address netip.Addr) netip.Prefix {
 	address = address.Unmap().WithZone("")
 	bits := address.BitLen()
@@ -90,4 +89,9 @@ func Network(address netip.Addr) netip.Prefix {
 		return netip.Prefix{}
 	}
 	return prefix
+}
+
+func newLRU[K comparable, V any](size int) *simplelru.LRU[K, V] {
+	lru, _ := simplelru.NewLRU[K, V](size, nil) // fails only if the size is not positive
+	return lru
 }

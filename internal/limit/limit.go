@@ -1,10 +1,8 @@
 // Package limit limits the requests, memory and connections of clients, so that a tenant, or clients without a valid
-// token,
-// cannot starve others. It also slows down clients that guess tokens.
+// token, cannot starve others. It also slows down clients that guess tokens.
 //
 // The limits themselves use bounded memory, and each refusal contains the time after which a client should try again.
-// Each
-// process counts on its own: n servers together allow n times as much.
+// Each process counts on its own: n servers together allow n times as much.
 package limit
 
 import (
@@ -48,8 +46,7 @@ func (r *Refusal) Unwrap() error {
 func (r *Refusal) seconds() int { return max(1, int((r.Wait+time.Second-1)/time.Second)) }
 
 // RetryAfter returns the value of the header Retry-After in seconds (RFC 9110 section 10.2.3), at least 1. ok is false
-// if err is
-// not a Refusal.
+// if err is not a Refusal.
 func RetryAfter(err error) (seconds int, ok bool) {
 	var refusal *Refusal
 	if !errors.As(err, &refusal) {

@@ -8,12 +8,10 @@ import (
 )
 
 // Memory limits the memory that is in use at the same time, in total and for the requests of each tenant. It is safe
-// for
-// concurrent use.
+// for concurrent use.
 //
 // Requests are refused if there is not enough memory. Background work waits for memory and uses at most half of the
-// total.
-// While it waits, new requests cannot take the memory that it waits for, so it is not starved.
+// total. While it waits, new requests cannot take the memory that it waits for, so it is not starved.
 type Memory struct {
 	maxTotal, maxPerTenant int64
 
@@ -72,9 +70,9 @@ func (b *Memory) BackgroundShare() int64 {
 }
 
 // ReserveBackground reserves n bytes for background work as soon as they are available, and returns the function that
-// releases
-// them. If n is larger than BackgroundShare, BackgroundShare is reserved. It returns ctx's error if ctx ends first.
-func (b *Memory) ReserveBackground(ctx context.Context, n int64) (giveBack func(), err error) {
+// releases them. If n is larger than BackgroundShare, BackgroundShare is reserved. It returns ctx's error if ctx ends
+// first.
+func (b *Memory) ReserveBackground(ctx context.Context, n int64) (release func(), err error) {
 	n = min(n, b.BackgroundShare())
 	select {
 	case b.turn <- struct{}{}:

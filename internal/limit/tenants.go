@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"golang.org/x/time/rate"
 )
 
@@ -22,8 +23,9 @@ type Tenants struct {
 	quota Quota
 	now   func() time.Time
 
-	mu    sync.Mutex
-	known *recent[string, *tenant]
+	mu     sync.Mutex
+	active map[string]*tenant // with running requests
+	idle   *simplelru.LRU[string, *tenant]
 }
 
 type tenant struct {
@@ -36,19 +38,18 @@ func NewTenants(quota Quota, now func() time.Time) *Tenants {
 	if now == nil {
 		now = time.Now
 	}
-	return &Tenants{quota: quota, now: now, known: newRecent[string, *tenant](maxTenants)}
+	return &Tenants{quota: quota, now: now, active: map[string]*tenant{}, idle: newLRU[string, *tenant](maxTenants)}
 }
 
 // Begin counts an authenticated request of a tenant. It returns a function to call once when the request has ended, or
-// a Refusal.
-// A refused request does not count.
+// a Refusal. A refused request does not count.
 func (t *Tenants) Begin(id string) (end func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	one, ok := t.known.get(id)
-	if !ok {
+	one := t.find(id)
+	if one == nil {
 		one = &tenant{bucket: rate.NewLimiter(t.rate(), max(1, t.quota.Burst))}
-		t.known.add(id, one, func(other *tenant) bool { return other.running == 0 })
+		t.idle.Add(id, one)
 	}
 	if t.quota.Concurrent > 0 && one.running >= t.quota.Concurrent {
 		return nil, &Refusal{Wait: time.Second} // it is unknown when one ends
@@ -56,28 +57,42 @@ func (t *Tenants) Begin(id string) (end func(), err error) {
 	if wait := t.take(one.bucket); wait > 0 {
 		return nil, &Refusal{Wait: wait}
 	}
-	one.running++
-	return func() { t.end(one) }, nil
+	if one.running++; one.running == 1 {
+		t.idle.Remove(id)
+		t.active[id] = one
+	}
+	return func() { t.end(id, one) }, nil
+}
+
+// find returns a tenant that is remembered, or nil. t.mu must be held.
+func (t *Tenants) find(id string) *tenant {
+	if one := t.active[id]; one != nil {
+		return one
+	}
+	one, _ := t.idle.Get(id)
+	return one
 }
 
 // Charge counts a running request as n more requests, at most a burst, because it costs as much as they do. The tenant
-// may go
-// into debt, and later requests are refused until it is paid.
+// may go into debt, and later requests are refused until it is paid.
 func (t *Tenants) Charge(id string, n int) {
 	if n <= 0 {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if one, ok := t.known.get(id); ok {
+	if one := t.find(id); one != nil {
 		one.bucket.ReserveN(t.now(), min(n, one.bucket.Burst()))
 	}
 }
 
-func (t *Tenants) end(one *tenant) {
+func (t *Tenants) end(id string, one *tenant) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	one.running--
+	if one.running--; one.running == 0 {
+		delete(t.active, id)
+		t.idle.Add(id, one)
+	}
 }
 
 func (t *Tenants) rate() rate.Limit {

@@ -1,9 +1,8 @@
 // Package metrics counts and times the server's operations for Prometheus.
 //
 // Metrics reveal no data and cannot grow without bound, because every label has a fixed set of values. Unknown
-// operations
-// are "other". Outcomes are codes of package codes. A tenant is a keyed hash, appears in one metric only, and at most
-// [MaxTenants] tenants have a label of their own. A name, value, context, token or key id is never a label.
+// operations are "other". Outcomes are codes of package codes. A tenant is a keyed hash, appears in one metric only,
+// and at most [MaxTenants] tenants have a label of their own. A name, value, context, token or key id is never a label.
 package metrics
 
 import (
@@ -50,9 +49,9 @@ type Metrics struct {
 	draining   prometheus.Gauge
 }
 
-// New returns the metrics of a server with operations, given by their ids in the OpenAPI document. hash must be a
-// keyed hash,
-// because tenants' ids can be guessed. With audit.Key.HashTenant, the metrics and the audit log use the same hashes.
+// New returns the metrics of a server with operations, given by their ids in the OpenAPI document. hash must be a keyed
+// hash, because tenants' ids can be guessed. With audit.Key.HashTenant, the metrics and the audit log use the same
+// hashes.
 func New(operations []string, hash func(tenant string) string) *Metrics {
 	lookups := counter("cache_lookups_total", "Reads of the cache by result: hit or miss.", "result")
 	keys := counter("key_uses_total", "Packages sealed and opened under the keys of a class.", "action", "class")
@@ -168,8 +167,7 @@ func (m *Metrics) Sealed(class classify.Class) { m.sealed.of(class).Inc() }
 func (m *Metrics) Opened(class classify.Class) { m.opened.of(class).Inc() }
 
 // IntegrityFailed counts values that were altered, moved or forged. The zero class is for other things, such as lines
-// of the
-// audit log.
+// of the audit log.
 func (m *Metrics) IntegrityFailed(class classify.Class, n int) {
 	m.integrity.WithLabelValues(className(class)).Add(float64(n))
 }
@@ -202,8 +200,7 @@ func (m *Metrics) WatchLog(dropped func() int) {
 }
 
 // WatchConnections adds the number of open connections, and of those closed because there were too many. The function
-// is
-// called when the metrics are read.
+// is called when the metrics are read.
 func (m *Metrics) WatchConnections(counts func() (open, closed int)) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "connections", Help: "Open connections of clients.",

@@ -47,8 +47,7 @@ func newDesc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 // WatchRotations adds the metrics of rotations. states and results are all possible label values. The function is
-// called when
-// the metrics are read.
+// called when the metrics are read.
 func (m *Metrics) WatchRotations(states, results []string, read func() RotationStats) {
 	m.registry.MustRegister(&rotationCollector{states, results, read})
 }

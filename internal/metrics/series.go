@@ -8,9 +8,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// lazyCounter returns a function that returns a counter of a vector. It finds the counter only once, because the
-// search costs more
-// than the counting.
+// lazyCounter returns a function that returns a counter of a vector. It finds the counter only once, because the search
+// costs more than the counting.
 func lazyCounter(of *prometheus.CounterVec, labels ...string) func() prometheus.Counter {
 	return sync.OnceValue(func() prometheus.Counter { return of.WithLabelValues(labels...) })
 }

@@ -13,8 +13,7 @@ import (
 const storageTimeout = time.Second
 
 // Storage provides the sizes of the store and of the data directory's disk. If a function returns an error, its metric
-// is
-// omitted.
+// is omitted.
 type Storage struct {
 	Bytes func(ctx context.Context) (int64, error)
 	Free  func() (int64, error)
@@ -31,8 +30,7 @@ var (
 )
 
 // WatchStorage adds the metrics of the store. It returns a function that counts writes that were refused because the
-// store
-// is full, by error code.
+// store is full, by error code.
 func (m *Metrics) WatchStorage(sizes Storage, codes ...string) (refused func(code string)) {
 	s := &storageCollector{sizes, counter("storage_refused_total", "Writes that were refused because the store is full, by error code.", "code")}
 	for _, code := range codes { // initialized to 0, so that Prometheus sees the first refusal as an increase

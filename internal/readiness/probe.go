@@ -24,10 +24,9 @@ const (
 var errProbe = errors.New("the store does not return what was just written")
 
 // StoreProbe returns a Check.Run that seals a small value, writes it to the store, reads it back and opens it. The
-// entry
-// belongs to the empty owner, which no tenant has, so it appears in no list, quota or audit event. Its name is unique
-// to this
-// process. The value is sealed under a random key of this process: another check covers the keys of tenants.
+// entry belongs to the empty owner, which no tenant has, so it appears in no list, quota or audit event. Its name is
+// unique to this process. The value is sealed under a random key of this process: another check covers the keys of
+// tenants.
 func StoreProbe(store kv.Store) (func(ctx context.Context) error, error) {
 	key := make([]byte, keySize)
 	_, _ = rand.Read(key) // never fails: package crypto/rand

@@ -67,8 +67,7 @@ func New(log *slog.Logger, memory time.Duration, checks ...Check) *Monitor {
 }
 
 // Watch runs the checks every WatchInterval until ctx ends, so that changes are logged and visible in the metrics
-// without
-// requests.
+// without requests.
 func (m *Monitor) Watch(ctx context.Context) {
 	ticker := time.NewTicker(WatchInterval)
 	defer ticker.Stop()
@@ -83,8 +82,7 @@ func (m *Monitor) Watch(ctx context.Context) {
 }
 
 // Failures returns the checks that fail, in their order. The results are at most as old as the reuse time. Failures
-// waits for a
-// running round, at most for CheckTimeout or until ctx ends.
+// waits for a running round, at most for CheckTimeout or until ctx ends.
 func (m *Monitor) Failures(ctx context.Context) []Failure {
 	m.mu.Lock()
 	if m.roundDone == nil && (m.checkedAt.IsZero() || time.Since(m.checkedAt) >= m.reuseTime) {

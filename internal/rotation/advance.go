@@ -14,8 +14,7 @@ import (
 )
 
 // reconcile updates a tenant's record from its keysets, applies change to it, and writes it. It records the audit
-// events
-// of changes that the record did not contain, unless recorded says that this process has just recorded them.
+// events of changes that the record did not contain, unless recorded says that this process has just recorded them.
 func (r *Rotator) reconcile(
 	ctx context.Context, tenant string, recorded bool, change func(record *Record, d *envelope.Document, sweep *Sweep) error,
 ) (*Record, error) {
@@ -47,8 +46,7 @@ func (r *Rotator) reconcile(
 
 // advance does the pending work of a tenant's rotation, except for the entries: it destroys keys and requests sweeps.
 // Each change is bound to the epoch of the keyset, so a delayed process cannot change a newer one. recorded says that
-// this
-// process has just made and recorded the change that the record announces.
+// this process has just made and recorded the change that the record announces.
 func (r *Rotator) advance(ctx context.Context, tenant string, recorded bool) (*Record, error) {
 	for {
 		var next decision
@@ -157,8 +155,7 @@ func (r *Rotator) forEach(
 func ofTenant(tenant string, err error) error { return fmt.Errorf("tenant %q: %w", tenant, err) }
 
 // setDue changes the due time of a document and keeps its content. If the document does not exist, setDue removes its
-// due
-// time.
+// due time.
 func (r *Rotator) setDue(ctx context.Context, kind keystore.Kind, name string, due int64) error {
 	content, err := r.Keystore.Get(ctx, kind, name)
 	if err == nil {

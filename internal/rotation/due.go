@@ -24,16 +24,14 @@ func (r *Rotator) isDue(record *Record, s *envelope.Keyset) bool {
 	return at > 0 && at <= r.now() || r.MaxUses > 0 && record.Sealed[ID(s.Primary())] >= r.MaxUses && r.now() >= AgeDueTime(s, minPrimaryAge(s), r.Now())
 }
 
-// minPrimaryAge is the minimum age of a primary that is replaced because of its uses. It grows with the number of
-// keys, so that a low MaxUses does not fill the keyset: the primary of a keyset with 1,000 keys stays for over 600
-// days.
+// minPrimaryAge is the minimum age of a primary that is replaced because of its uses. It grows with the number of keys,
+// so that a low MaxUses does not fill the keyset: the primary of a keyset with 1,000 keys stays for over 600 days.
 func minPrimaryAge(s *envelope.Keyset) time.Duration {
 	n := time.Duration(len(s.Keys) - 1)
 	return n * n * time.Minute
 }
 
-// repairRecords corrects due times and restores lost records in one scan of all keysets. Due times can be wrong
-// because
+// repairRecords corrects due times and restores lost records in one scan of all keysets. Due times can be wrong because
 // a process writes them according to its own MaxAge, or not at all if it has none. A failover of the store can lose a
 // tenant's record, and then its former keys would not be checked before the next rotation. The scan also finds the
 // fullest tenant. It skips keysets that cannot be read: the code that uses them reports the error.
@@ -133,8 +131,7 @@ func (r *Rotator) firstDueDocument(ctx context.Context) (*envelope.Document, err
 type unsavedUses map[string]map[format.KeyID]uint64
 
 // save adds the counts to the records and begins the rotations that are due because of them. It keeps the counts that
-// it
-// could not write.
+// it could not write.
 func (u unsavedUses) save(ctx context.Context, r *Rotator) (failed error) {
 	r.Keyring.DrainSealCounts(func(tenant string, id format.KeyID, n uint64) { // even if MaxUses is 0: otherwise the keyring keeps all counters
 		if u[tenant] == nil {

@@ -30,13 +30,10 @@ var errNothingToDo = errors.New("rotation: nothing to do")
 
 // Begin makes new primaries for a tenant's keysets and requests a sweep that re-encrypts the cache under them. It
 // covers every use except browser storage, and changes all keysets in one edit of the tenant's document. If a rotation
-// is
-// already running, Begin adds only the keysets that the rotation does not cover yet. Once the change is announced in
-// the
-// audit log, the cancellation of ctx does not stop it.
+// is already running, Begin adds only the keysets that the rotation does not cover yet. Once the change is announced in
+// the audit log, the cancellation of ctx does not stop it.
 //
-// Begin returns keyring.ErrNoTenant, envelope.ErrKeyDestroyed if the tenant was shredded, ErrKeysetFull, or an error
-// of
+// Begin returns keyring.ErrNoTenant, envelope.ErrKeyDestroyed if the tenant was shredded, ErrKeysetFull, or an error of
 // the KEK, the keystore or the audit log.
 func (r *Rotator) Begin(ctx context.Context, tenant string, order Order) (*Record, error) {
 	var drawnKeys []*secret.Key
@@ -99,11 +96,9 @@ func (r *Rotator) Rollback(ctx context.Context, tenant string, by Requester) (*R
 // keysetEdit changes a tenant's keysets. It is called again if another process changed them in the meantime.
 type keysetEdit func(ctx context.Context, e *keyring.Edit) error
 
-// changeKeysets announces a change of a tenant's keysets in the audit log and makes it in one edit. prepare returns
-// the
+// changeKeysets announces a change of a tenant's keysets in the audit log and makes it in one edit. prepare returns the
 // change and its events. It is called again if another process changed the keysets in the meantime. The record is
-// written
-// before the change, so that a later check finds the change even if this process is killed. If prepare returns
+// written before the change, so that a later check finds the change even if this process is killed. If prepare returns
 // errNothingToDo, changeKeysets only advances the rotation.
 func (r *Rotator) changeKeysets(
 	ctx context.Context, tenant string, prepare func(record *Record, d *envelope.Document, sweep *Sweep) (keysetEdit, []audit.Event, error),
@@ -143,8 +138,7 @@ func (r *Rotator) changeKeysets(
 }
 
 // selectKeysets returns the keysets that get new primaries, or errNothingToDo if there are none. A keyset with a new
-// primary does not get another one before a later sweep is complete. If a keyset cannot take another key,
-// selectKeysets
+// primary does not get another one before a later sweep is complete. If a keyset cannot take another key, selectKeysets
 // returns ErrKeysetFull. An order for due keysets skips the full ones instead.
 func selectKeysets(record *Record, d *envelope.Document, order Order, lastComplete uint64) (selected []Keyset, err error) {
 	full, simulated := false, *d
@@ -190,8 +184,8 @@ func (r *Record) addPendingOrder(selected []Keyset, now int64) {
 	r.Pending = p
 }
 
-// prepareNewPrimaries returns the edit that makes keys the primaries of the selected keysets, and its audit events.
-// If a keyset is compromised, the roots are replaced first: a leaked root must not open the new keys.
+// prepareNewPrimaries returns the edit that makes keys the primaries of the selected keysets, and its audit events. If
+// a keyset is compromised, the roots are replaced first: a leaked root must not open the new keys.
 func prepareNewPrimaries(d *envelope.Document, selected []Keyset, keys []*secret.Key) (apply keysetEdit, events []audit.Event) {
 	leaked := make([][]format.KeyID, len(selected))
 	for i, k := range selected {

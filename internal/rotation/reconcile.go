@@ -22,11 +22,9 @@ type reconcileInput struct {
 	grace           int64
 }
 
-// reconcile updates the record from the tenant's keysets. It returns the audit events of changes that are in effect
-// but
+// reconcile updates the record from the tenant's keysets. It returns the audit events of changes that are in effect but
 // were missing in the record. The process that made such a change may have recorded it as failed, because its write
-// took
-// effect late.
+// took effect late.
 func (r *Record) reconcile(d *envelope.Document, v reconcileInput) (late []audit.Event) {
 	late = append(r.reconcilePending(d, v), r.reconcileFormerKeys(d, v)...)
 	if r.Ended == 0 {
@@ -95,8 +93,7 @@ func (r *Record) addKeyset(k Keyset, s *envelope.Keyset, v reconcileInput) {
 }
 
 // reconcileFormerKeys lists the former keys of the cache. A key that may have been the primary again in the meantime
-// counts
-// as a new former key.
+// counts as a new former key.
 func (r *Record) reconcileFormerKeys(d *envelope.Document, v reconcileInput) (late []audit.Event) {
 	var all []FormerKey
 	for i := range d.Keysets {

@@ -55,8 +55,7 @@ type Key struct {
 }
 
 // FormerKey is a key of the cache that is neither a primary nor destroyed. Its times are counted from when a server
-// first
-// saw it as a former key, not from when the key was made, because another server's clock dated the key.
+// first saw it as a former key, not from when the key was made, because another server's clock dated the key.
 type FormerKey struct {
 	Key
 	Compromised bool      `json:"compromised,omitempty"`
@@ -76,16 +75,14 @@ func (f *FormerKey) countsFrom() int64 {
 	return f.KeepUntil
 }
 
-// sweepCounts reports whether the result of a sweep counts for the key: the sweep must have started after the key
-// could
+// sweepCounts reports whether the result of a sweep counts for the key: the sweep must have started after the key could
 // still be needed.
 func (f *FormerKey) sweepCounts(number uint64, started int64) bool {
 	return number > f.AfterSweep && started >= f.countsFrom()
 }
 
 // findingCounts reports whether an entry that a sweep finds under the key must be recorded. This is also the case
-// during
-// the grace period, because the finding counts if the key is marked compromised later.
+// during the grace period, because the finding counts if the key is marked compromised later.
 func (f *FormerKey) findingCounts(number uint64, started int64) bool {
 	return number > f.AfterSweep && started >= f.UnusedFrom
 }
@@ -232,8 +229,7 @@ func isEnabled(s *envelope.Keyset, id ID) bool {
 }
 
 // addResult adds the counts of a sweep and the entries that did not open. At most maxFailures kinds of failures are
-// listed;
-// the others are only counted.
+// listed; the others are only counted.
 func (r *Record) addResult(n *tenantResult, sweep uint64) {
 	if len(n.failures) > 0 && r.UnreadableIn < sweep {
 		r.UnreadableIn, r.Failures, r.Counts.Failed = sweep, nil, 0

@@ -164,8 +164,7 @@ func (v *partVisit) resultLocked(owner string) *tenantResult {
 }
 
 // auditResult records once that a sweep found entries of a tenant that were altered, moved or forged, or are under
-// unknown
-// keys.
+// unknown keys.
 func (v *partVisit) auditResult(ctx context.Context, owner string, n *tenantResult) error {
 	unknown := 0
 	for failed, entries := range n.failures {
@@ -187,8 +186,8 @@ func (v *partVisit) auditResult(ctx context.Context, owner string, n *tenantResu
 	return v.r.Audit.Record(ctx, events...)
 }
 
-// saveProgress saves the results that must be durable, and then the progress of the part. If fault is not nil, the
-// part ends early and the sweep is incomplete.
+// saveProgress saves the results that must be durable, and then the progress of the part. If fault is not nil, the part
+// ends early and the sweep is incomplete.
 func (v *partVisit) saveProgress(ctx context.Context, cursor string, done bool, fault error) error {
 	if err := v.saveResults(ctx, done); err != nil {
 		return err

@@ -4,10 +4,8 @@
 // A rotation runs in steps. All keysets of a tenant get a new primary in one change of the tenant's document. A sweep
 // then visits every entry of the cache and reseals those that are not under the primary of their class. During a grace
 // period, a rollback can make the former keys the primaries again. After that, the former keys of the cache are
-// retired:
-// once two complete sweeps have found no entry under a key, the key is destroyed. Keys of other uses are never
-// destroyed
-// here, because no sweep sees the data under them.
+// retired: once two complete sweeps have found no entry under a key, the key is destroyed. Keys of other uses are never
+// destroyed here, because no sweep sees the data under them.
 //
 // Guarantees:
 //   - Every value that was written opens at every moment, until its key is destroyed.
@@ -17,11 +15,9 @@
 //   - A former key is destroyed only after two complete sweeps that started when no process could seal under it anymore.
 //
 // One sweep serves all tenants. Apart from the keysets, the state consists of one record per tenant and one document
-// for
-// the sweep, both authenticated by a MAC. The state of a rotation is derived from them when a record is read, so the
-// end
-// of a sweep does not write the records of all tenants. The decisions are pure functions (decide.go, reconcile.go,
-// sweep.go). The rest of the package carries them out.
+// for the sweep, both authenticated by a MAC. The state of a rotation is derived from them when a record is read, so
+// the end of a sweep does not write the records of all tenants. The decisions are pure functions (decide.go,
+// reconcile.go, sweep.go). The rest of the package carries them out.
 package rotation
 
 import (
@@ -116,8 +112,7 @@ type observation struct {
 }
 
 // unchangedFor remembers the content that another process wrote about a subject. It returns how long the content has
-// been
-// the same. Only this process's clock is used.
+// been the same. Only this process's clock is used.
 func (r *Rotator) unchangedFor(subject, content string) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -16,12 +16,9 @@ import (
 
 // A key is destroyed because one cache contains no entry under it, so all servers that share keysets must share the
 // cache. Each server announces itself in the keystore and in its cache. A server that does not find all other servers
-// in
-// its own cache destroys no key. Servers repeat their announcements every few seconds, so an emptied cache soon
-// contains
-// them again. A server whose clock is far from another server's destroys no key either, because it cannot judge how
-// long
-// a key has been kept.
+// in its own cache destroys no key. Servers repeat their announcements every few seconds, so an emptied cache soon
+// contains them again. A server whose clock is far from another server's destroys no key either, because it cannot
+// judge how long a key has been kept.
 
 const (
 	announceInterval   = 5 * time.Second
@@ -115,8 +112,8 @@ func (r *Rotator) ServersUnchangedFor(ctx context.Context) (time.Duration, error
 	return r.unchangedFor("all servers", string(all)), nil
 }
 
-// CheckCacheShared returns an error if this server may not destroy keys: it did not find the announcements of all
-// other servers in its cache, or their clocks are far from its own. The result is that of the last announcement, and
+// CheckCacheShared returns an error if this server may not destroy keys: it did not find the announcements of all other
+// servers in its cache, or their clocks are far from its own. The result is that of the last announcement, and
 // CheckCacheShared does no I/O.
 func (r *Rotator) CheckCacheShared(context.Context) error {
 	r.mu.Lock()

@@ -16,8 +16,7 @@ import (
 var errConcurrentChange = &codes.Error{Of: "precondition_failed", Text: "another process changed the tenant's keys or works on the sweep"}
 
 // errAltered reports a record or a sweep that does not authenticate. The next change replaces it. A new record waits
-// for
-// two later sweeps, so no key is destroyed too early.
+// for two later sweeps, so no key is destroyed too early.
 var errAltered = &codes.Error{Of: "store_unavailable", Text: "a rotation's record or the sweep is damaged or was altered: a server starts it again"}
 
 // Record returns a tenant's current or last rotation, or nil if there is none.
@@ -58,8 +57,7 @@ func (r *Record) derive(sweep *Sweep, now int64) *Record {
 }
 
 // readRecord returns a tenant's record and its stored content, which is nil if there is none. If the content was
-// altered, it
-// returns errAltered with a new record that is due at once.
+// altered, it returns errAltered with a new record that is due at once.
 func (r *Rotator) readRecord(ctx context.Context, tenant string) (*Record, []byte, error) {
 	content, err := r.Keystore.Get(ctx, keystore.Rotations, tenant)
 	if err != nil || content == nil {
@@ -82,8 +80,7 @@ func (r *Rotator) parseRecord(ctx context.Context, tenant string, content []byte
 }
 
 // encodeWithMAC encodes a document with its MAC. Without the MAC, anyone with write access to the store could decide
-// which
-// key is destroyed or which caller the audit log names.
+// which key is destroyed or which caller the audit log names.
 func (r *Rotator) encodeWithMAC(ctx context.Context, kind keystore.Kind, name string, document any) ([]byte, error) {
 	text, _ := json.Marshal(document) // never fails: the document has only strings and numbers
 	mac, err := r.Keyring.SignState(ctx, macMessage(kind, name, text))
@@ -112,8 +109,7 @@ func macMessage(kind keystore.Kind, name string, text []byte) []byte {
 }
 
 // editRecord changes a tenant's record. If another process changes it in the meantime, editRecord reads the record and
-// calls
-// change again. If change returns an error, nothing is written.
+// calls change again. If change returns an error, nothing is written.
 func (r *Rotator) editRecord(ctx context.Context, tenant string, change func(record *Record) error) (*Record, error) {
 	read := func() (*Record, []byte, error) { return r.readRecord(ctx, tenant) }
 	return editDocument(ctx, r, keystore.Rotations, tenant, read, change, func(record *Record) int64 { return record.NextCheck })

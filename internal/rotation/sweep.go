@@ -77,8 +77,7 @@ func (s *Sweep) shouldBegin(now int64) bool {
 }
 
 // begin begins the next sweep. Earlier complete sweeps count only if the topology is still the same. The first number
-// is
-// the time in seconds, so that numbers grow even if the document is lost.
+// is the time in seconds, so that numbers grow even if the document is lost.
 func (s *Sweep) begin(t kv.Topology, now int64) {
 	number := s.Number + 1
 	if s.Number == 0 {
@@ -110,9 +109,8 @@ func (s *Sweep) findPart(name string) *Part {
 	return &s.Parts[i]
 }
 
-// claimablePart returns a part that a process can work on: it is not done, and no live process holds it. It returns
-// nil if
-// there is none.
+// claimablePart returns a part that a process can work on: it is not done, and no live process holds it. It returns nil
+// if there is none.
 func (s *Sweep) claimablePart(holder string, expired func(p *Part) bool) *Part {
 	for i := range s.Parts {
 		if p := &s.Parts[i]; s.Running() && !p.Done && (p.Holder == "" || p.Holder == holder || expired(p)) {
@@ -124,8 +122,7 @@ func (s *Sweep) claimablePart(holder string, expired func(p *Part) bool) *Part {
 
 // finish ends the sweep and decides whether it is complete. unshared is the reason why this process cannot rely on its
 // cache, or "". An incomplete sweep is followed by another one, after a pause as long as the sweep took, between a
-// minute
-// and an hour.
+// minute and an hour.
 func (s *Sweep) finish(t kv.Topology, unshared string, now int64) {
 	switch {
 	case t.ID != s.Topology:
@@ -149,8 +146,7 @@ func (s *Sweep) finish(t kv.Topology, unshared string, now int64) {
 }
 
 // recheckPause returns the time after which a tenant that waits for a sweep is checked again, in milliseconds. It is
-// about
-// the duration of the last complete sweep.
+// about the duration of the last complete sweep.
 func (s *Sweep) recheckPause() int64 {
 	if len(s.Complete) == 0 {
 		return retryAfter

@@ -32,9 +32,8 @@ const (
 	maxLoggedTenants = 100              // number of tenants in a log line
 )
 
-// UnknownKeyScanner finds entries under keys that no keyset of their tenant contains, as after the loss of a keyset.
-// It is
-// safe for concurrent use.
+// UnknownKeyScanner finds entries under keys that no keyset of their tenant contains, as after the loss of a keyset. It
+// is safe for concurrent use.
 type UnknownKeyScanner struct {
 	r     *Rotator
 	log   *slog.Logger

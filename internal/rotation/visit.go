@@ -49,9 +49,8 @@ type partVisit struct {
 	counts  Counts
 }
 
-// tenant caches the keys of a tenant for one visit. It may be outdated: a rotation that began in the meantime waits
-// for a
-// sweep that starts later.
+// tenant caches the keys of a tenant for one visit. It may be outdated: a rotation that began in the meantime waits for
+// a sweep that starts later.
 type tenant struct {
 	primaries [classify.PHI + 1][8]byte // prefixes of the primaries' ids, by class; ids are random, so 8 bytes distinguish them
 	shredded  bool                      // the tenant was shredded or does not exist

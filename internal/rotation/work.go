@@ -25,8 +25,7 @@ const (
 )
 
 // Serve does the pending work for all tenants until ctx ends: it begins due rotations, advances running ones and works
-// on
-// sweeps. It announces this process to other servers. Several processes may call Serve for the same stores.
+// on sweeps. It announces this process to other servers. Several processes may call Serve for the same stores.
 func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 	uses, repaired := unsavedUses{}, time.Time{}
 	_, err := r.announceServer(ctx)
@@ -85,8 +84,7 @@ func (r *Rotator) reportError(ctx context.Context, log *slog.Logger, err error, 
 	return err.Error()
 }
 
-// RunPending does the work that is due now for all tenants, for a process that does not call Serve. It works on at
-// most
+// RunPending does the work that is due now for all tenants, for a process that does not call Serve. It works on at most
 // one part of a sweep and reports whether there may be more to do.
 func (r *Rotator) RunPending(ctx context.Context) (did bool, err error) {
 	advanced, failed := r.advanceDue(ctx)
@@ -96,8 +94,7 @@ func (r *Rotator) RunPending(ctx context.Context) (did bool, err error) {
 }
 
 // advanceSweep takes one step of the sweep: it begins a requested sweep, visits one part, or finishes the sweep. It
-// reports
-// whether it did something.
+// reports whether it did something.
 func (r *Rotator) advanceSweep(ctx context.Context) (did bool, err error) {
 	s, err := r.CurrentSweep(ctx)
 	if errors.Is(err, errAltered) {
@@ -234,9 +231,8 @@ func (r *Rotator) countStates(ctx context.Context, s *Sweep) (states map[State]i
 	return states, released, nil
 }
 
-// recovered returns a function that calls do and turns a panic into an error. An unexpected value in the store must
-// not end the process, because the process would fail again after each restart. The error names the place in the code
-// but
+// recovered returns a function that calls do and turns a panic into an error. An unexpected value in the store must not
+// end the process, because the process would fail again after each restart. The error names the place in the code but
 // not the value of the panic, which may contain data.
 func recovered(do func() error) func() error {
 	return func() (err error) {

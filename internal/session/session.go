@@ -4,8 +4,7 @@
 // returned only to the caller. The store contains only a hash of it, so the store alone opens no session.
 //
 // A session belongs to one owner and has the class confidential. It cannot be read after it was ended or has expired.
-// It
-// cannot be extended beyond the longest time that the class allows after its creation.
+// It cannot be extended beyond the longest time that the class allows after its creation.
 package session
 
 import (
@@ -44,8 +43,8 @@ const (
 )
 
 var (
-	// ErrNotFound reports that there is no session with an id, that it has ended or expired, or that the text is not
-	// an id.
+	// ErrNotFound reports that there is no session with an id, that it has ended or expired, or that the text is not an
+	// id.
 	ErrNotFound = &codes.Error{Of: "not_found", Text: "the session does not exist or has ended"}
 	// ErrTTL reports that a session would last longer than its class allows.
 	ErrTTL = &codes.Error{Of: "ttl_out_of_range", Text: "the session would last longer than the class confidential allows"}
@@ -58,8 +57,7 @@ type Session struct {
 	ExpiresAt time.Time
 }
 
-// RecordFunc records an action on a session in the audit log. It is called after the cryptography and before the
-// action
+// RecordFunc records an action on a session in the audit log. It is called after the cryptography and before the action
 // takes effect. failed is the error if the action fails. If RecordFunc returns an error, the action is not done.
 type RecordFunc func(action audit.Action, key format.KeyID, failed error) error
 
@@ -88,8 +86,7 @@ func WithTenantKeys(sealer *seal.Sealer) Option { return func(m *Manager) { m.te
 // WithClock sets the clock. It is for tests.
 func WithClock(clock *clock.Clock) Option { return func(m *Manager) { m.clock = clock } }
 
-// WithExpiredHook sets a function that is called for each session that was removed because the store kept it for
-// longer
+// WithExpiredHook sets a function that is called for each session that was removed because the store kept it for longer
 // than its class allows.
 func WithExpiredHook(onExpired func(class classify.Class)) Option {
 	return func(m *Manager) { m.onExpired = onExpired }
@@ -146,15 +143,13 @@ func (m *Manager) derive(id string) (k derivedKey, err error) {
 }
 
 // info returns the HKDF info: a label, the length of the owner, and the owner. The owner is not used as HKDF's salt,
-// because
-// HMAC pads its keys with zeros: the owners "a" and "a\x00" would share their keys.
+// because HMAC pads its keys with zeros: the owners "a" and "a\x00" would share their keys.
 func info(label, owner string) string {
 	return label + string(binary.BigEndian.AppendUint16(nil, uint16(len(owner)))) + owner
 }
 
 // Create makes a session that expires after ttl, which must be positive, and returns its id. The id is not stored.
-// Create
-// returns ErrTTL, format.ErrTooLarge if data is longer than MaxData, or an error of the store or of record.
+// Create returns ErrTTL, format.ErrTooLarge if data is longer than MaxData, or an error of the store or of record.
 func (m *Manager) Create(ctx context.Context, data []byte, ttl time.Duration, record RecordFunc) (id string, s Session, err error) {
 	if ttl <= 0 || ttl > m.maxTTL {
 		return "", s, ErrTTL
@@ -273,8 +268,7 @@ func (m *Manager) open(ctx context.Context, k *derivedKey, action audit.Action, 
 }
 
 // removeExpired removes a session that the store should have removed. It keeps a session that may only seem to be old
-// because
-// the clocks of servers differ. It returns ErrNotFound or an error of the store.
+// because the clocks of servers differ. It returns ErrNotFound or an error of the store.
 func (m *Manager) removeExpired(ctx context.Context, k *derivedKey, pkg []byte, created time.Time) error {
 	if !m.clock.SurelyExpired(created, m.maxTTL) {
 		return ErrNotFound

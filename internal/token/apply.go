@@ -14,8 +14,7 @@ import (
 )
 
 const (
-	// clockSkew is how far the clocks of two servers may differ. A missing document is not a fault if its token
-	// expires
+	// clockSkew is how far the clocks of two servers may differ. A missing document is not a fault if its token expires
 	// within this time: a server whose clock is ahead may have deleted it.
 	clockSkew = time.Hour
 	// maxReported is how many faulty documents are reported one by one in each poll. One event counts the others.
@@ -37,12 +36,10 @@ func (t *Authenticator) applyOwn(ctx context.Context, name string, content []byt
 	_ = t.apply(ctx, name, content)
 }
 
-// apply updates the token in memory from its document, which is nil if it is missing. An authentic document is
-// accepted
+// apply updates the token in memory from its document, which is nil if it is missing. An authentic document is accepted
 // unless it undoes a revocation. In that case, and if the document is missing, the document of the token in memory is
-// written
-// again. A token whose document does not authenticate is not accepted. After an error, the document must be applied
-// again.
+// written again. A token whose document does not authenticate is not accepted. After an error, the document must be
+// applied again.
 func (t *Authenticator) apply(ctx context.Context, name string, content []byte) error {
 	for confirmed := false; ; confirmed = true {
 		found, err := t.parseDocument(name, content)

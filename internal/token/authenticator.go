@@ -27,8 +27,7 @@ type Options struct {
 	Log    *slog.Logger
 }
 
-// Authenticator holds the tokens of an environment in memory and authenticates requests. It is safe for concurrent
-// use.
+// Authenticator holds the tokens of an environment in memory and authenticates requests. It is safe for concurrent use.
 type Authenticator struct {
 	*Registry
 	options  Options
@@ -108,8 +107,7 @@ func jittered(d time.Duration) time.Duration { return d*3/4 + rand.N(d/2) }
 // Authenticate implements identity.Authenticator. It does no I/O.
 //
 // The token is found by its SHA-256. The time of the lookup depends on bits of the hash that a caller cannot choose
-// without
-// knowing the token, so it reveals nothing about the token.
+// without knowing the token, so it reveals nothing about the token.
 func (t *Authenticator) Authenticate(_ context.Context, bearer string) (identity.Identity, error) {
 	if len(bearer) != tokenLength || !strings.HasPrefix(bearer, Prefix) {
 		return identity.Identity{}, ErrUnauthorized

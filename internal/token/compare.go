@@ -46,10 +46,8 @@ func (e *AuditEvents) Add(l *audit.Line) {
 }
 
 // Compare compares all tokens with the events of a verified audit log. mayLack reports whether the log may lack the
-// event
-// of a token that was made at a time, because of retention or because it is in another host's log. A token that is in
-// the log
-// but no longer in the keystore is not a finding. Compare returns an error if it cannot read all tokens.
+// event of a token that was made at a time, because of retention or because it is in another host's log. A token that
+// is in the log but no longer in the keystore is not a finding. Compare returns an error if it cannot read all tokens.
 func (r *Registry) Compare(ctx context.Context, events *AuditEvents, mayLack func(created time.Time) bool) (c Comparison, err error) {
 	created, revoked := map[string]string{}, map[string]bool{}
 	for _, l := range audit.EffectiveChanges(events.lines) {

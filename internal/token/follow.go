@@ -19,8 +19,7 @@ const (
 	// staleAfter is the time without a complete poll after which Ready fails.
 	staleAfter = 5 * time.Second
 	// scanInterval is about how often all documents are read. A scan finds changes that someone made in the store
-	// without
-	// an entry in the change feed.
+	// without an entry in the change feed.
 	scanInterval = 5 * time.Minute
 	// retryAfterPolls is the number of polls after which documents that could not be read are read again.
 	retryAfterPolls  = 10
@@ -34,8 +33,7 @@ type pollResult struct {
 }
 
 // Ready returns an error if the tokens in memory may be outdated, because the keystore or some documents cannot be
-// read.
-// The tokens in memory are still accepted.
+// read. The tokens in memory are still accepted.
 func (t *Authenticator) Ready(context.Context) error {
 	f := t.lastPoll.Load()
 	if age := time.Since(f.at); age > staleAfter {
@@ -120,8 +118,7 @@ func (t *Authenticator) setLastPoll(ctx context.Context, err error) {
 }
 
 // collectChanges adds the changed documents to those to read. If the feed does not reach back to the last poll, it
-// starts a
-// scan of all documents.
+// starts a scan of all documents.
 func (t *Authenticator) collectChanges(ctx context.Context) error {
 	f := &t.follower
 	for {

@@ -19,8 +19,7 @@ import (
 
 const (
 	// labelMAC is the HKDF info of the key that authenticates records. The key is derived from the environment's key
-	// for
-	// tokens.
+	// for tokens.
 	labelMAC = "coffer/v1 token mac"
 	// maxDocument bounds the size of a document in bytes. The longest valid document has about 2,800.
 	maxDocument = 4096

@@ -23,8 +23,7 @@ type Registry struct {
 }
 
 // NewRegistry returns the registry of the tokens in a keystore. If system is nil, no document authenticates and no
-// token
-// can be made.
+// token can be made.
 func NewRegistry(store keystore.Store, system *keyring.System) *Registry {
 	return &Registry{store: store, keys: newKeychain(system), now: time.Now}
 }
@@ -50,8 +49,7 @@ func (l Audit) event(action audit.Action, e *storedToken) audit.Event {
 
 // CreateFirst makes a token with all scopes for the default tenant if the environment is new: this call makes the
 // environment's key for tokens. If several servers start at the same time, one of them makes the token. Otherwise
-// CreateFirst
-// returns the empty string, even if there are no tokens. Its errors are those of Issue.
+// CreateFirst returns the empty string, even if there are no tokens. Its errors are those of Issue.
 func (r *Registry) CreateFirst(ctx context.Context, log Audit) (text string, t Token, err error) {
 	made, err := r.keys.system.CreateKey(ctx, envelope.UseTokens)
 	if err != nil || !made {
@@ -87,8 +85,7 @@ func (r *Registry) Issue(ctx context.Context, g Grant, log Audit) (text string, 
 
 // Revoke revokes the token with an id, which is the document's name if the document was altered. It returns the
 // description of the token. It returns ErrNoToken or an error of the keystore, the keyring or the audit log. If the
-// audit
-// log fails, no token is revoked.
+// audit log fails, no token is revoked.
 func (r *Registry) Revoke(ctx context.Context, id string, log Audit) (t Token, err error) {
 	if len(id) > keystore.MaxName {
 		return Token{}, ErrNoToken

@@ -1,24 +1,17 @@
 // Package token manages the API tokens of the HTTP service.
 //
 // No token is stored anywhere. A token's document in the keystore contains only its SHA-256. That is sufficient,
-// because a
-// token has 256 random bits and cannot be guessed from its hash. Each document has a MAC under a key of the
-// environment's
-// system document. A document that was altered, added, renamed or copied from another environment therefore grants
-// nothing.
-// Anyone who can use the KEK can make tokens.
+// because a token has 256 random bits and cannot be guessed from its hash. Each document has a MAC under a key of the
+// environment's system document. A document that was altered, added, renamed or copied from another environment
+// therefore grants nothing. Anyone who can use the KEK can make tokens.
 //
-// [Registry] makes, lists and revokes tokens. [Authenticator] is for servers: it holds all tokens in memory and
-// follows
+// [Registry] makes, lists and revokes tokens. [Authenticator] is for servers: it holds all tokens in memory and follows
 // changes of the keystore, so a request reads neither the keystore nor a file. A change reaches every running server
-// within
-// three seconds.
+// within three seconds.
 //
 // A revocation replaces the document by a tombstone. A server that has seen the tombstone never accepts the token
-// again, and
-// writes the tombstone again if it disappears from the keystore. If the whole keystore is replaced by an earlier copy,
-// a
-// server that starts afterwards cannot notice it, but `coffer audit verify` can ([Registry.Compare]).
+// again, and writes the tombstone again if it disappears from the keystore. If the whole keystore is replaced by an
+// earlier copy, a server that starts afterwards cannot notice it, but `coffer audit verify` can ([Registry.Compare]).
 package token
 
 import (

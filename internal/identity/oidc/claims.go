@@ -10,8 +10,7 @@ import (
 type claimPath []string
 
 // parsePath parses the name of a claim, or a JSON pointer (RFC 6901) to a nested claim such as /realm_access/roles. A
-// name
-// must not begin with a slash. parsePath returns nil if the text is invalid.
+// name must not begin with a slash. parsePath returns nil if the text is invalid.
 func parsePath(text string) claimPath {
 	if text == "" {
 		return nil
@@ -41,8 +40,7 @@ func (p claimPath) find(claims map[string]any) any {
 }
 
 // readScopes reads scopes from a string, separated by spaces (RFC 8693 section 4.2), or from a list of strings. It
-// ignores
-// unknown names, because they may be for other servers. A missing claim is the empty set.
+// ignores unknown names, because they may be for other servers. A missing claim is the empty set.
 func readScopes(claim any) (set identity.Scopes, ok bool) {
 	switch claim := claim.(type) {
 	case nil:

@@ -19,9 +19,8 @@ const (
 	fetchTimeout  = 5 * time.Second
 )
 
-// keyCache caches the keys that fetch returns. Only one fetch runs at a time, and all callers that need it wait for
-// it. A
-// caller does not wait if usable keys are available.
+// keyCache caches the keys that fetch returns. Only one fetch runs at a time, and all callers that need it wait for it.
+// A caller does not wait if usable keys are available.
 type keyCache struct {
 	fetch   func(context.Context) ([]jose.JSONWebKey, error)
 	timeout time.Duration // of a fetch
@@ -56,8 +55,7 @@ func (k *keyCache) get(ctx context.Context) ([]jose.JSONWebKey, error) {
 }
 
 // generation returns when the cached keys were fetched. If they are not fresh, it also starts a fetch but does not
-// wait. If
-// there are no usable keys, it returns the present time, which matches no keys.
+// wait. If there are no usable keys, it returns the present time, which matches no keys.
 func (k *keyCache) generation() time.Time {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -85,9 +83,8 @@ func (k *keyCache) age() time.Duration {
 	return k.now().Sub(k.fetchedAt)
 }
 
-// startFetch starts a fetch unless one is running or ended less than a pause ago. It returns the channel of the
-// running fetch,
-// or nil. k.mu must be held.
+// startFetch starts a fetch unless one is running or ended less than a pause ago. It returns the channel of the running
+// fetch, or nil. k.mu must be held.
 func (k *keyCache) startFetch(pause time.Duration) chan struct{} {
 	if k.fetchDone == nil && (k.triedAt.IsZero() || k.now().Sub(k.triedAt) >= pause) {
 		k.fetchDone = make(chan struct{})

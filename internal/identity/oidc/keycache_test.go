@@ -99,7 +99,7 @@ func TestOutage(t *testing.T) {
 	requireRefused(t, r, sign(t, jose.RS256, rsaOther, header("key-2"), p.claims(r, nil)))
 	r.clock.forward(time.Hour)
 	requireUnavailable(t, r, p.token(r, nil))
-	require.Contains(t, r.log.String(), "could not be fetched")
+	require.Contains(t, r.log.String(), "cannot be fetched")
 
 	p.answer(nil)
 	r.clock.forward(oidc.MinFetchPause)

@@ -109,8 +109,7 @@ func (s *keySource) get(ctx context.Context, url string, into any) error {
 }
 
 // parseKeys returns the usable keys. It ignores keys that it does not understand (RFC 7517 section 5) or that must not
-// verify
-// tokens.
+// verify tokens.
 func parseKeys(raw []json.RawMessage) (usable []jose.JSONWebKey) {
 	for _, one := range raw {
 		var key jose.JSONWebKey
@@ -144,9 +143,8 @@ func hasKeyID(known []jose.JSONWebKey, id string) bool {
 	return false
 }
 
-// mayVerify reports whether a token with this key id and algorithm may be verified with the key. The algorithm must
-// fit the type
-// of the key (RFC 8725 section 3.1).
+// mayVerify reports whether a token with this key id and algorithm may be verified with the key. The algorithm must fit
+// the type of the key (RFC 8725 section 3.1).
 func mayVerify(key *jose.JSONWebKey, id, algorithm string) bool {
 	if id != "" && key.KeyID != id {
 		return false

@@ -1,12 +1,9 @@
 // Package oidc authenticates callers by the JWTs of an OpenID Connect provider.
 //
 // A token is accepted only if it is signed by a key that the provider publishes (RFC 7515), with an allowed algorithm
-// that
-// fits the type of the key, and is valid now for this issuer and audience (RFC 7519, RFC 8725). Whatever tokens
-// arrive, the
-// provider's keys are fetched at most every few seconds. If the provider is unavailable, cached keys are used for up
-// to a
-// day.
+// that fits the type of the key, and is valid now for this issuer and audience (RFC 7519, RFC 8725). Whatever tokens
+// arrive, the provider's keys are fetched at most every few seconds. If the provider is unavailable, cached keys are
+// used for up to a day.
 package oidc
 
 import (
@@ -56,8 +53,7 @@ func (p *Provider) Authenticate(ctx context.Context, bearer string) (identity.Id
 }
 
 // authenticate returns the identity or the reason of a refusal, which contains no part of the token. Cheap checks come
-// first,
-// so that invalid tokens do not cause fetches of keys.
+// first, so that invalid tokens do not cause fetches of keys.
 func (p *Provider) authenticate(ctx context.Context, bearer string) (id identity.Identity, reason string, err error) {
 	if len(bearer) > maxToken {
 		return id, "it is larger than 8 KiB", nil
@@ -95,8 +91,7 @@ func (p *Provider) authenticate(ctx context.Context, bearer string) (id identity
 }
 
 // isAccessToken reports whether a token may be an access token. The provider may sign tokens for other purposes, such
-// as logout
-// (RFC 8725 section 3.11, RFC 9068 section 4).
+// as logout (RFC 8725 section 3.11, RFC 9068 section 4).
 func isAccessToken(header jose.Header) bool {
 	typ, given := header.ExtraHeaders[jose.HeaderType]
 	if !given {
@@ -111,8 +106,7 @@ func isAccessToken(header jose.Header) bool {
 }
 
 // checkClaims checks issuer, audience and times (RFC 7519 section 4.1) and returns the reason of a refusal, or "". A
-// token
-// without an expiry is refused.
+// token without an expiry is refused.
 func (p *Provider) checkClaims(claims *jwt.Claims) string {
 	if claims.Expiry == nil {
 		return "it never expires"

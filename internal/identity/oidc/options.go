@@ -34,8 +34,7 @@ const (
 var allowedAlgorithms = []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA}
 
 // New returns a Provider. It reports all invalid options in one error, which does not quote their values. It does not
-// connect to
-// the provider.
+// connect to the provider.
 func New(o Options) (*Provider, error) {
 	algorithms, badAlgorithm := parseAlgorithms(o.Algorithms)
 	p := &Provider{
@@ -99,8 +98,7 @@ func checkJWKSURL(o *Options) error {
 }
 
 // checkURL checks that a URL uses https. It accepts http only for this machine or if the operator allows it, because
-// keys that
-// were fetched without TLS prove nothing.
+// keys that were fetched without TLS prove nothing.
 func checkURL(what, text string, allowHTTP, query bool) error {
 	u, err := url.Parse(text)
 	switch {

@@ -23,7 +23,7 @@ func TestOptions(t *testing.T) {
 		"http elsewhere":        {func(o *oidc.Options) { o.Issuer = "http://id.example" }, "https"},
 		"http by a like name":   {func(o *oidc.Options) { o.Issuer = "http://localhost.example" }, "https"},
 		"http by a like number": {func(o *oidc.Options) { o.Issuer = "http://127.0.0.1.example" }, "https"},
-		"keys by http":          {func(o *oidc.Options) { o.JWKSURL = "http://id.example/keys" }, "the JWKS URL must be https"},
+		"keys by http":          {func(o *oidc.Options) { o.JWKSURL = "http://id.example/keys" }, "the JWKS URL must use https"},
 		"no issuer":             {func(o *oidc.Options) { o.Issuer = "" }, "the issuer must be a URL"},
 		"a name":                {func(o *oidc.Options) { o.Issuer = "id.example" }, "the issuer must be a URL"},
 		"a file":                {func(o *oidc.Options) { o.Issuer = "file://h/x" }, "https"},
@@ -36,9 +36,9 @@ func TestOptions(t *testing.T) {
 		"alg HS256":             {func(o *oidc.Options) { o.Algorithms = []string{"HS256"} }, "the algorithms"},
 		"skew below 0":          {func(o *oidc.Options) { o.Skew = -1 }, "the clock skew"},
 		"skew above 5m":         {func(o *oidc.Options) { o.Skew = 5*time.Minute + 1 }, "the clock skew"},
-		"an empty step":         {func(o *oidc.Options) { o.TenantClaim = "/a//b" }, "the tenant's claim"},
-		"no pointer":            {func(o *oidc.Options) { o.ScopesClaim = "/a~2b" }, "the scopes' claim"},
-		"half an escape":        {func(o *oidc.Options) { o.ScopesClaim = "/a~" }, "the scopes' claim"},
+		"an empty step":         {func(o *oidc.Options) { o.TenantClaim = "/a//b" }, "the tenant claim"},
+		"no pointer":            {func(o *oidc.Options) { o.ScopesClaim = "/a~2b" }, "the scopes claim"},
+		"half an escape":        {func(o *oidc.Options) { o.ScopesClaim = "/a~" }, "the scopes claim"},
 		"no log":                {func(o *oidc.Options) { o.Log = nil }, "a log"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,10 +16,8 @@ import (
 const maxVerified = 10_000
 
 // verifiedTokens caches verified tokens by their hash, so that only new tokens cost a signature verification. It also
-// limits
-// concurrent verifications to half of the processors. Wrong tokens therefore leave processor time for other requests,
-// and
-// a valid token waits instead of being refused.
+// limits concurrent verifications to half of the processors. Wrong tokens therefore leave processor time for other
+// requests, and a valid token waits instead of being refused.
 type verifiedTokens struct {
 	known *lru.Cache[[sha256.Size]byte, verifiedToken]
 	slots chan struct{}

@@ -1184,7 +1184,7 @@ export interface components {
                  *       "title": "Forbidden",
                  *       "status": 403,
                  *       "code": "forbidden",
-                 *       "detail": "the token lacks a scope that the operation takes",
+                 *       "detail": "the token lacks a scope that the operation needs",
                  *       "requestId": "7f3c1a5e-2d4b-4c8e-9a01-5b6d7e8f9a0b"
                  *     }
                  */
