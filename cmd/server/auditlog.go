@@ -83,7 +83,7 @@ func logKey(ctx context.Context, path string, system *keyring.System) (*audit.Ke
 	case system == nil:
 		err = envelope.ErrUnknownKey
 	default:
-		key, err = system.KeyByID(envelope.UseAudit, id)
+		key, err = system.KeyByID(ctx, envelope.UseAudit, id)
 	}
 	if errors.Is(err, envelope.ErrUnknownKey) {
 		err = fmt.Errorf("%s: %w", path, errLogKey)

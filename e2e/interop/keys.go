@@ -60,5 +60,5 @@ func share(in keysRequest) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tenant.ExportKeyset(in.Password, classify.MinWriteIterations)
+	return tenant.ExportKeyset(ctx, in.Password, classify.MinWriteIterations)
 }

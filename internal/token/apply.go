@@ -42,7 +42,7 @@ func (t *Authenticator) applyOwn(ctx context.Context, name string, content []byt
 // applied again.
 func (t *Authenticator) apply(ctx context.Context, name string, content []byte) error {
 	for confirmed := false; ; confirmed = true {
-		found, err := t.parseDocument(name, content)
+		found, err := t.parseDocument(ctx, name, content)
 		if err != nil {
 			return err
 		}
@@ -64,11 +64,11 @@ func (t *Authenticator) apply(ctx context.Context, name string, content []byte) 
 }
 
 // parseDocument returns the token of a document, or nil if the document is missing.
-func (t *Authenticator) parseDocument(name string, content []byte) (*cachedToken, error) {
+func (t *Authenticator) parseDocument(ctx context.Context, name string, content []byte) (*cachedToken, error) {
 	if content == nil {
 		return nil, nil
 	}
-	e, err := t.keys.open(name, content)
+	e, err := t.keys.open(ctx, name, content)
 	if errors.Is(err, ErrAltered) {
 		return &cachedToken{storedToken: storedToken{Token: Token{ID: name, Altered: true}}}, nil
 	}

@@ -55,7 +55,7 @@ func (t *Authenticator) deleteIfExpired(ctx context.Context, name string) error 
 	}
 	var due int64
 	if content != nil {
-		switch e, err := t.keys.open(name, content); {
+		switch e, err := t.keys.open(ctx, name, content); {
 		case errors.Is(err, ErrAltered):
 		case err != nil:
 			return err

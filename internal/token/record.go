@@ -105,7 +105,7 @@ type keychain struct {
 }
 
 // sum returns a record's MAC under a key. If there is no such key, it returns envelope.ErrUnknownKey.
-func (k *keychain) sum(id format.KeyID, text []byte) ([]byte, error) {
+func (k *keychain) sum(ctx context.Context, id format.KeyID, text []byte) ([]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	h := k.macs[id]
@@ -113,7 +113,7 @@ func (k *keychain) sum(id format.KeyID, text []byte) ([]byte, error) {
 		if k.system == nil {
 			return nil, envelope.ErrUnknownKey
 		}
-		key, err := k.system.KeyByID(envelope.UseTokens, id)
+		key, err := k.system.KeyByID(ctx, envelope.UseTokens, id)
 		if err != nil {
 			return nil, err
 		}
@@ -139,13 +139,13 @@ func (k *keychain) seal(ctx context.Context, e *storedToken) ([]byte, error) {
 		return nil, err
 	}
 	text, id := e.record(), key.ID()
-	mac, err := k.sum(id, text)
+	mac, err := k.sum(ctx, id, text)
 	return encode(text, id, mac), err
 }
 
 // open returns the token of a document. It returns ErrAltered unless this environment wrote exactly these bytes under
 // this name. Any other error means that the document could not be checked.
-func (k *keychain) open(name string, content []byte) (*storedToken, error) {
+func (k *keychain) open(ctx context.Context, name string, content []byte) (*storedToken, error) {
 	end := len(content) - trailer
 	if end < len(recordBegin) || len(content) > maxDocument {
 		return nil, ErrAltered
@@ -155,7 +155,7 @@ func (k *keychain) open(name string, content []byte) (*storedToken, error) {
 	if _, err := hex.Decode(key[:], id); err != nil {
 		return nil, ErrAltered
 	}
-	mac, err := k.sum(key, text)
+	mac, err := k.sum(ctx, key, text)
 	if errors.Is(err, envelope.ErrUnknownKey) {
 		return nil, ErrAltered
 	}

@@ -125,7 +125,7 @@ func (r *Registry) get(ctx context.Context, id string) (content []byte, e *store
 	if content == nil {
 		return nil, nil, ErrNoToken
 	}
-	e, err = r.keys.open(id, content)
+	e, err = r.keys.open(ctx, id, content)
 	switch {
 	case errors.Is(err, ErrAltered):
 		return content, &storedToken{Token: Token{ID: id, Altered: true}}, nil
@@ -176,7 +176,7 @@ func (r *Registry) forEach(ctx context.Context, do func(*storedToken)) error {
 		}
 		var e *storedToken
 		if err == nil {
-			e, err = r.keys.open(document.Name, document.Content)
+			e, err = r.keys.open(ctx, document.Name, document.Content)
 		}
 		switch {
 		case errors.Is(err, ErrAltered):

@@ -255,11 +255,11 @@ func TestSystemKeyIsThePrimary(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, key.ID(), primary.ID())
 		for _, id := range made {
-			found, err := system.KeyByID(envelope.UseTokens, id)
+			found, err := system.KeyByID(t.Context(), envelope.UseTokens, id)
 			require.NoError(t, err)
 			require.Equal(t, id, found.ID())
 		}
 	}
-	_, err = system.KeyByID(envelope.UseTokens, format.KeyID{1})
+	_, err = system.KeyByID(t.Context(), envelope.UseTokens, format.KeyID{1})
 	require.ErrorIs(t, err, envelope.ErrUnknownKey)
 }

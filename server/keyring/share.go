@@ -18,11 +18,11 @@ var browserUses = []format.Use{format.UseStorage, format.UseService}
 // what a browser has. Nothing else of the tenant can be reached from it. The iterations are those of PBKDF2,
 // at least classify.MinWriteIterations; a password in the form of a master key (32 bytes in base64) needs none. What
 // is shared cannot be taken back but by rotating the keys.
-func (t *Tenant) ExportKeyset(password string, iterations uint32, uses ...format.Use) ([]byte, error) {
+func (t *Tenant) ExportKeyset(ctx context.Context, password string, iterations uint32, uses ...format.Use) ([]byte, error) {
 	if len(uses) == 0 {
 		uses = browserUses
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
+	ctx, cancel := context.WithTimeout(ctx, t.ring.patience)
 	defer cancel()
 	if err := t.add(ctx, uses, classify.All[:]); err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ func TestShare(t *testing.T) {
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
 	hidden := sealed(t, tenant, classify.PHI) // of the use cache
 	for _, password := range []string{"p\u00e4ssword", masterKey} {
-		document, err := tenant.ExportKeyset(password, classify.MinWriteIterations)
+		document, err := tenant.ExportKeyset(t.Context(), password, classify.MinWriteIterations)
 		require.NoError(t, err)
 		d, err := envelope.ParseDocument(document)
 		require.NoError(t, err)
@@ -59,7 +59,7 @@ func TestShare(t *testing.T) {
 
 func TestShareUses(t *testing.T) {
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
-	document, err := tenant.ExportKeyset(masterKey, 0, format.UseCache)
+	document, err := tenant.ExportKeyset(t.Context(), masterKey, 0, format.UseCache)
 	require.NoError(t, err)
 	vault, err := keyring.OpenVault(document, masterKey)
 	require.NoError(t, err)
@@ -71,14 +71,14 @@ func TestShareUses(t *testing.T) {
 func TestShareRefuses(t *testing.T) {
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
 	for _, password := range []string{"", "\xff"} {
-		_, err := tenant.ExportKeyset(password, classify.MinWriteIterations)
+		_, err := tenant.ExportKeyset(t.Context(), password, classify.MinWriteIterations)
 		require.ErrorIs(t, err, secret.ErrPassword)
 	}
-	_, err := tenant.ExportKeyset("password", classify.MaxIterations+1)
+	_, err := tenant.ExportKeyset(t.Context(), "password", classify.MaxIterations+1)
 	require.ErrorIs(t, err, classify.ErrIterations)
-	_, err = tenant.ExportKeyset("password", classify.MinWriteIterations, 9)
+	_, err = tenant.ExportKeyset(t.Context(), "password", classify.MinWriteIterations, 9)
 	require.ErrorIs(t, err, envelope.ErrInvalid)
-	document, err := tenant.ExportKeyset("password", 1)
+	document, err := tenant.ExportKeyset(t.Context(), "password", 1)
 	require.NoError(t, err)
 	d, err := envelope.ParseDocument(document)
 	require.NoError(t, err)

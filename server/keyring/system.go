@@ -40,8 +40,8 @@ func (r *Keyring) FindSystem(ctx context.Context) (*System, error) {
 
 // Find returns the key of a use with an id, be it the primary or a former one. It returns envelope.ErrUnknownKey if there is none.
 // The key stays the keyring's: it must not be cleared.
-func (s *System) KeyByID(use format.Use, id format.KeyID) (*secret.Key, error) {
-	keys, err := s.keys(context.Background(), use)
+func (s *System) KeyByID(ctx context.Context, use format.Use, id format.KeyID) (*secret.Key, error) {
+	keys, err := s.keys(ctx, use)
 	if err != nil {
 		return nil, err
 	}

@@ -57,6 +57,9 @@ const PassphraseURL = "passphrase://"
 func (p *passphrase) URL() string { return PassphraseURL }
 
 func (p *passphrase) Wrap(ctx context.Context, key, additionalData []byte) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	if p.salt == (format.Salt{}) {
 		_, _ = rand.Read(p.salt[:])
