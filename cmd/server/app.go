@@ -19,6 +19,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/token"
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/web/demo"
@@ -143,27 +144,17 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 	}
 }
 
-// keysStale reports whether the KEKs' last call failed, or the tokens in memory are stale, though both still work.
-func (p *parts) keysStale(ctx context.Context) error {
-	return errors.Join(keysFailing(p.keys.ring)(ctx), p.tokens.Ready(ctx))
-}
-
-func cacheOptions(c *config.Config) (options []cache.Option) {
-	if c.Unencrypted {
-		options = append(options, cache.Unencrypted())
-	}
-	for class, ttl := range c.TTL {
-		options = append(options, cache.WithMaxTTL(class, ttl))
-	}
-	return options
-}
-
 func (p *parts) tenantKeys(ctx context.Context, id string) (seal.Keys, error) {
 	tenant, err := p.keys.ring.Tenant(ctx, id)
 	if err != nil {
 		return nil, err // not a nil tenant in an interface that is not nil
 	}
 	return tenant, nil
+}
+
+// keysStale reports whether the KEKs' last call failed, or the tokens in memory are stale, though both still work.
+func (p *parts) keysStale(ctx context.Context) error {
+	return errors.Join(keysFailing(p.keys.ring)(ctx), p.tokens.Ready(ctx))
 }
 
 // rotate rotates keys and looks for entries under unknown ones until it is stopped. Values in the clear have none.
@@ -179,20 +170,6 @@ func (p *parts) rotate(ctx context.Context, c *config.Config, log *slog.Logger) 
 // countStorage counts what tenants keep, until it is stopped.
 func (p *parts) countStorage(ctx context.Context, log *slog.Logger) (stop func()) {
 	return beside(ctx, func(ctx context.Context) { p.store.RunCounts(ctx, log) })
-}
-
-// beside runs f until it is stopped.
-func beside(ctx context.Context, f func(ctx context.Context)) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		f(ctx)
-	}()
-	return func() {
-		cancel()
-		<-ended
-	}
 }
 
 // close closes what was opened.
@@ -213,4 +190,68 @@ func (p *parts) close() (err error) {
 		err = errors.Join(err, p.copies.close())
 	}
 	return err
+}
+
+func cacheOptions(c *config.Config) (options []cache.Option) {
+	if c.Unencrypted {
+		options = append(options, cache.Unencrypted())
+	}
+	for class, ttl := range c.TTL {
+		options = append(options, cache.WithMaxTTL(class, ttl))
+	}
+	return options
+}
+
+// newRotator makes what rotates, as the server is configured. A nil store is another process's; a nil memory
+// is as much as it takes.
+func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Recorder, memory *limit.Memory, more ...cache.Option) *rotation.Rotator {
+	return rotation.New(rotation.Options{
+		Keyring: k.ring, Keystore: k.store, Store: store, Cache: append(cacheOptions(c), more...), Audit: recorder, Memory: memory,
+		MaxAge: c.Keys.RotateAge, MaxUses: uint64(c.Keys.RotateUses), Grace: c.Keys.Grace, Rate: c.Keys.Rate,
+	})
+}
+
+// watchRotations has the metrics tell what a rotator saw.
+func watchRotations(m *metrics.Metrics, r *rotation.Rotator) {
+	names := make([]string, len(rotation.States))
+	for i, state := range rotation.States {
+		names[i] = string(state)
+	}
+	m.WatchRotations(names, []string{"kept", "reencrypted", "changed", "failed", "foreign"}, func() metrics.RotationStats {
+		seen := r.Stats()
+		return rotationMetrics(&seen)
+	})
+}
+
+func rotationMetrics(seen *rotation.Stats) metrics.RotationStats {
+	n := seen.Entries
+	now := metrics.RotationStats{
+		EntriesLeft: seen.EntriesLeft, Sweeping: seen.Sweeping, Checked: seen.Checked, OldestPrimary: seen.OldestPrimary, Overdue: seen.Overdue, SpareRotations: seen.SpareRotations, Errors: seen.Errors,
+		Incomplete: seen.Incomplete, CacheNotShared: seen.CacheNotShared,
+		Entries: map[string]int{
+			"kept":        n.Scanned - n.Reencrypted - n.Changed - n.Failed - n.Foreign,
+			"reencrypted": n.Reencrypted, "changed": n.Changed, "failed": n.Failed, "foreign": n.Foreign,
+		},
+	}
+	if seen.Rotations != nil {
+		now.States = map[string]int{}
+		for state, tenants := range seen.Rotations {
+			now.States[string(state)] = tenants
+		}
+	}
+	return now
+}
+
+// beside runs f until it is stopped.
+func beside(ctx context.Context, f func(ctx context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
 }

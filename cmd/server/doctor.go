@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"text/tabwriter"
 	"time"
@@ -15,6 +14,49 @@ import (
 	"github.com/coffer-storage/coffer/internal/config"
 	"github.com/coffer-storage/coffer/server/kms"
 )
+
+func doctorCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "doctor",
+		GroupID: groupServer,
+		Short:   "Check an installation: permissions, tokens, space, keys, KMS, backups, clock, limits",
+		Long: "Checks what keeps an installation from working, or from being safe, with the configuration of the server, and says of each what to do. It changes nothing,\n" +
+			"and a server may run meanwhile. It has the KMS open every keyset, one by one. The exit code is 0 if no check failed, warnings included, and 1 otherwise.",
+		Example: "  coffer doctor --data DIR\n  coffer doctor --data DIR --json",
+		Args:    noArguments,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd) },
+	}
+	config.AddFlags(cmd.Flags(), "data", "environment", "production", "listen")
+	addJSON(cmd)
+	return cmd
+}
+
+func runDoctor(cmd *cobra.Command) error {
+	c, warnings, err := config.Load(os.Environ(), cmd.Flags())
+	if err != nil {
+		return err
+	}
+	if _, err := loadData(cmd); err != nil {
+		return err
+	}
+	p := &patient{config: &c, warnings: warnings, progress: progress(cmd.ErrOrStderr(), "keysets"), now: time.Now()}
+	p.keks, p.kekErr = openForCheck(cmd.Context(), &c)
+	found := p.examine(cmd.Context())
+	worst := well
+	for _, f := range found {
+		if f.Verdict == sick || worst == well {
+			worst = f.Verdict
+		}
+	}
+	err = show(cmd, struct {
+		Verdict verdict   `json:"verdict"` // the worst
+		Checks  []finding `json:"checks"`
+	}{worst, found}, func(out io.Writer) error { return printFindings(out, found) })
+	if err == nil && worst == sick {
+		err = errSick
+	}
+	return err
+}
 
 // verdict is how a check of the doctor ended.
 type verdict string
@@ -86,49 +128,6 @@ const examineTimeout = 20 * time.Second
 // errSick means that a check failed, which is printed.
 var errSick = errors.New("a check failed")
 
-func doctorCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "doctor",
-		GroupID: groupServer,
-		Short:   "Check an installation: permissions, tokens, space, keys, KMS, backups, clock, limits",
-		Long: "Checks what keeps an installation from working, or from being safe, with the configuration of the server, and says of each what to do. It changes nothing,\n" +
-			"and a server may run meanwhile. It has the KMS open every keyset, one by one. The exit code is 0 if no check failed, warnings included, and 1 otherwise.",
-		Example: "  coffer doctor --data DIR\n  coffer doctor --data DIR --json",
-		Args:    noArguments,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd) },
-	}
-	config.AddFlags(cmd.Flags(), "data", "environment", "production", "listen")
-	addJSON(cmd)
-	return cmd
-}
-
-func runDoctor(cmd *cobra.Command) error {
-	c, warnings, err := config.Load(os.Environ(), cmd.Flags())
-	if err != nil {
-		return err
-	}
-	if _, err := loadData(cmd); err != nil {
-		return err
-	}
-	p := &patient{config: &c, warnings: warnings, progress: progress(cmd.ErrOrStderr(), "keysets"), now: time.Now()}
-	p.keks, p.kekErr = openForCheck(cmd.Context(), &c)
-	found := p.examine(cmd.Context())
-	worst := well
-	for _, f := range found {
-		if f.Verdict == sick || worst == well {
-			worst = f.Verdict
-		}
-	}
-	err = show(cmd, struct {
-		Verdict verdict   `json:"verdict"` // the worst
-		Checks  []finding `json:"checks"`
-	}{worst, found}, func(out io.Writer) error { return printFindings(out, found) })
-	if err == nil && worst == sick {
-		err = errSick
-	}
-	return err
-}
-
 // examine runs all checks.
 func (p *patient) examine(ctx context.Context) (found []finding) {
 	for _, e := range examinations {
@@ -151,6 +150,3 @@ func printFindings(out io.Writer, found []finding) error {
 	}
 	return table.Flush()
 }
-
-// quiet is the log of the parts that a check opens, whose errors are in the findings.
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/durable"
 	"github.com/coffer-storage/coffer/internal/config"
 	"github.com/coffer-storage/coffer/internal/duration"
 	"github.com/coffer-storage/coffer/internal/identity"
@@ -44,7 +45,7 @@ func TestDoctorsTokens(t *testing.T) {
 // Free space is judged by how much of it entries leave free.
 func TestDoctorsSpace(t *testing.T) {
 	dir := t.TempDir()
-	free, err := freeSpace(dir)
+	free, err := durable.FreeSpace(dir)
 	require.NoError(t, err)
 	for minFree, want := range map[int64]verdict{free / 64: well, free / 2: warns, free * 2: sick} {
 		found := examineSpace(t.Context(), &patient{config: &config.Config{Data: dir, MinFree: minFree}})

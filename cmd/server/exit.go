@@ -48,8 +48,10 @@ func exitWith(code exit, err error) error {
 }
 
 // usage, refuse and notFound are for errors that a command makes itself.
-func usage(err error) error    { return exitWith(exitUsage, err) }
-func refuse(err error) error   { return exitWith(exitRefused, err) }
+func usage(err error) error { return exitWith(exitUsage, err) }
+
+func refuse(err error) error { return exitWith(exitRefused, err) }
+
 func notFound(err error) error { return exitWith(exitNotFound, err) }
 
 // exits are the exit codes of the table's codes. Those that are not here have failed.
@@ -71,6 +73,7 @@ var sentinels = []struct {
 	is   error
 	code exit
 }{
+
 	{errLogGone, exitRefused}, {errLogKey, exitRefused}, {errSystem, exitRefused},
 	{kms.ErrWrongKey, exitRefused}, {envelope.ErrWrongSecret, exitRefused},
 	{recovery.ErrBackup, exitRefused}, {recovery.ErrNoKeys, exitNotFound}, {keyring.ErrWrongEnvironment, exitRefused},

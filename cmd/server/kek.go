@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/coffer-storage/coffer/internal/config"
 	"github.com/coffer-storage/coffer/server/kms"
@@ -97,4 +98,39 @@ func openMasterFile(ctx context.Context, c *config.Config, k *keys, log *slog.Lo
 	}
 	log.Warn("the master key lies beside the data: set ENCRYPTION_MASTER_KEY", "file", path)
 	return kms.OpenFile(path)
+}
+
+// openNamedKEK opens a KEK that a flag of the command line names. It quotes no URL: one may be a key.
+func openNamedKEK(ctx context.Context, c *config.Config, flag, url string) (kms.KEK, error) {
+	if strings.HasPrefix(url, "base64key:") {
+		return nil, usage(fmt.Errorf("%s takes no key itself, for every user can read a command line: put it into a file of mode 0600 and give file:///PATH", flag))
+	}
+	err := c.KMS.Check(url)
+	var kek kms.KEK
+	if err == nil {
+		kek, err = kms.Open(ctx, url, providers(c)...)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return kek, nil
+}
+
+// requireKEK refuses to go on where a master key would be made.
+func requireKEK(c *config.Config) error {
+	master := filepath.Join(c.Data, "master.key")
+	if _, err := os.Stat(master); c.KMS.KEK == "" && !c.MasterKey.Configured() && errors.Is(err, fs.ErrNotExist) {
+		return usage(fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY or KMS_PROVIDER", master))
+	}
+	return nil
+}
+
+// openForCheck opens the KEKs, and makes no master key.
+func openForCheck(ctx context.Context, c *config.Config) (kms.Set, error) {
+	if path := filepath.Join(c.Data, "master.key"); c.KMS.KEK == "" && !c.MasterKey.Configured() {
+		if _, err := os.Stat(path); err != nil {
+			return kms.Set{}, usage(fmt.Errorf("no KEK is configured, and there is no master key in %s: set KMS_PROVIDER, COFFER_KEK or ENCRYPTION_MASTER_KEY", path))
+		}
+	}
+	return openKEKs(ctx, c, nil, slog.New(slog.DiscardHandler))
 }

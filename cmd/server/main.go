@@ -10,11 +10,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -86,71 +84,4 @@ const patience = 3 * time.Second
 func giveUp() {
 	fmt.Fprintln(os.Stderr, "coffer: interrupted")
 	os.Exit(int(exitFailed))
-}
-
-// The groups of commands in the help.
-const (
-	groupServer = "server"
-	groupAdmin  = "admin"
-	groupAbout  = "about"
-)
-
-func command() *cobra.Command {
-	root := &cobra.Command{
-		Use:   "coffer",
-		Short: "Encrypted storage for sensitive data",
-		Long: "Coffer keeps sensitive data encrypted wherever it rests.\n\n" +
-			"Settings are environment variables and flags: `coffer serve --help` lists them, `coffer config` shows those in force.\n\n" + exitHelp,
-		Example: "  coffer serve --data coffer-data            # the server; the first start prints a token\n" +
-			"  coffer token create --data coffer-data     # another token\n" +
-			"  coffer config                              # what is in force, and why\n" +
-			"  coffer completion bash > /etc/bash_completion.d/coffer",
-		SilenceUsage:  true,
-		SilenceErrors: true,
-	}
-	root.AddGroup(&cobra.Group{ID: groupServer, Title: "The server:"}, &cobra.Group{ID: groupAdmin, Title: "Administration:"},
-		&cobra.Group{ID: groupAbout, Title: "About coffer:"})
-	root.SetHelpCommandGroupID(groupAbout)
-	root.SetCompletionCommandGroupID(groupAbout)
-	root.AddCommand(serveCommand(), healthCommand(), configCommand(), doctorCommand())
-	root.AddCommand(tokenCommand(), keysCommand(), auditCommand(), kmsCommand(), rotateCommand(), storeCommand())
-	root.AddCommand(versionCommand(), manCommand())
-	// A group does nothing by itself, though it runs, to refuse what is none of its commands.
-	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
-	root.InitDefaultCompletionCmd()
-	refuseUnknown(root)
-	return root
-}
-
-// refuseUnknown has each group of commands fail where it is given the name of none, which a script would take for done.
-func refuseUnknown(group *cobra.Command) {
-	for _, cmd := range group.Commands() {
-		if cmd.HasSubCommands() {
-			refuseUnknown(cmd)
-		}
-	}
-	group.DisableFlagsInUseLine = true
-	group.SuggestionsMinimumDistance = 2
-	group.Args = knownCommand
-	group.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-}
-
-// knownCommand does not quote what was given: a token may have been put there.
-func knownCommand(group *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	path := group.CommandPath()
-	if near := group.SuggestionsFor(args[0]); len(near) > 0 {
-		return fmt.Errorf("unknown command of %s: did you mean %s %s?", path, path, strings.Join(near, " or "))
-	}
-	return fmt.Errorf("unknown command of %s: see %s --help", path, path)
-}
-
-// noArguments refuses arguments without quoting them: a token may have been put there.
-func noArguments(_ *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return errors.New("this command takes no arguments, only flags; see --help")
-	}
-	return nil
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +50,25 @@ func (o *output) err() error {
 		return fmt.Errorf("not all of the output could be written: %w", *err)
 	}
 	return nil
+}
+
+// fail prints the failure of a command with --json as JSON, if the command has printed nothing. audit tail prints one value a line, so
+// its failure is one more line. args are the command line: if a flag of it is not valid, those behind it were not parsed.
+func (o *output) fail(cmd *cobra.Command, args []string, err error, code exit) {
+	lines := cmd.Name() == "tail"
+	if cmd.Flags().Lookup("json") == nil || !wantsJSON(cmd) && !slices.Contains(args, "--json") || o.begun.Load() && !lines {
+		return
+	}
+	f := failureOf(err)
+	f.Exit = code
+	report := struct {
+		Error *failure `json:"error"`
+	}{f}
+	if lines {
+		_ = json.NewEncoder(o).Encode(report) // the command fails anyhow
+		return
+	}
+	_ = printJSON(o, report)
 }
 
 // addJSON adds the flag --json, which every command that prints something has.
@@ -96,25 +117,6 @@ func failureOf(err error) *failure {
 	return f
 }
 
-// fail prints the failure of a command with --json as JSON, if the command has printed nothing. audit tail prints one value a line, so
-// its failure is one more line. args are the command line: if a flag of it is not valid, those behind it were not parsed.
-func (o *output) fail(cmd *cobra.Command, args []string, err error, code exit) {
-	lines := cmd.Name() == "tail"
-	if cmd.Flags().Lookup("json") == nil || !wantsJSON(cmd) && !slices.Contains(args, "--json") || o.begun.Load() && !lines {
-		return
-	}
-	f := failureOf(err)
-	f.Exit = code
-	report := struct {
-		Error *failure `json:"error"`
-	}{f}
-	if lines {
-		_ = json.NewEncoder(o).Encode(report) // the command fails anyhow
-		return
-	}
-	_ = printJSON(o, report)
-}
-
 // brief is a measured time without digits that mean nothing.
 func brief(d time.Duration) time.Duration {
 	if d < time.Millisecond {
@@ -122,3 +124,20 @@ func brief(d time.Duration) time.Duration {
 	}
 	return d.Round(10 * time.Microsecond)
 }
+
+func shown(at time.Time, none string) string {
+	if at.IsZero() {
+		return none
+	}
+	return at.UTC().Format("2006-01-02T15:04Z")
+}
+
+func quoted(text string) string {
+	if text == "" {
+		return ""
+	}
+	return strconv.QuoteToASCII(text)
+}
+
+// quiet is the log of the parts that a check opens, whose errors are in the findings.
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

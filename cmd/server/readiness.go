@@ -3,16 +3,16 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/coffer-storage/coffer/internal/config"
-	"github.com/coffer-storage/coffer/internal/identity"
 	"github.com/coffer-storage/coffer/internal/readiness"
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
-	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
 // newMonitor makes the checks of readiness. The server shuts down once ctx ends.
@@ -59,27 +59,17 @@ func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logg
 	return readiness.New(log, readiness.ReuseTime, checks...), nil
 }
 
-// ready reports whether the keystore can be read, no keyset is missing that the server has in memory, and keys can be used. It
-// unlocks the default tenant if its keys were dropped, and has its keyset written back if that vanished.
-func (k *keys) ready(ctx context.Context) error {
-	if err := k.ring.CheckMissing(); err != nil {
-		return err
+// checkRoom returns an error if the cache's Redis would refuse an entry of so many bytes because its memory is full. It returns nil if Redis
+// cannot be asked, which other checks report.
+func (p *parts) checkRoom(ctx context.Context, largest int64) error {
+	redis, ok := p.store.Backend.(*rediskv.Store)
+	if !ok {
+		return nil
 	}
-	content, err := k.store.Get(ctx, keystore.Keysets, identity.DefaultTenant)
-	if err != nil {
-		return err
+	ctx, cancel := halfTime(ctx)
+	defer cancel()
+	if free, err := redis.FreeMemory(ctx); err == nil && free < largest {
+		return fmt.Errorf("a Redis of the cache has %d free bytes of its maxmemory: entries of more are refused: %w", free, kv.ErrFull)
 	}
-	tenant, err := k.ring.Tenant(ctx, identity.DefaultTenant)
-	if err == nil && content == nil {
-		err = tenant.Reload(ctx)
-	}
-	return err
-}
-
-// keysFailing reports whether the KEKs' last call failed, though keys may still be in memory.
-func keysFailing(ring *keyring.Keyring) func(context.Context) error {
-	return func(context.Context) error {
-		_, err := ring.KEKHealth()
-		return err
-	}
+	return nil
 }

@@ -79,31 +79,6 @@ func (w *redisWatch) check(ctx context.Context) error {
 	return nil
 }
 
-// checkRoom returns an error if the cache's Redis would refuse an entry of so many bytes because its memory is full. It returns nil if Redis
-// cannot be asked, which other checks report.
-func (p *parts) checkRoom(ctx context.Context, largest int64) error {
-	redis, ok := p.store.Backend.(*rediskv.Store)
-	if !ok {
-		return nil
-	}
-	ctx, cancel := halfTime(ctx)
-	defer cancel()
-	if free, err := redis.FreeMemory(ctx); err == nil && free < largest {
-		return fmt.Errorf("a Redis of the cache has %d free bytes of its maxmemory: entries of more are refused: %w", free, kv.ErrFull)
-	}
-	return nil
-}
-
-// halfTime returns a context that ends after half of the time that ctx has left. A check that takes all of it is reported as failed,
-// whatever it returns.
-func halfTime(ctx context.Context) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, time.Until(deadline)/2)
-}
-
 // note counts and logs what happened since the last answer: a process of Redis that took the place of another one, databases that were
 // emptied, and entries that were removed, of which only the first are logged.
 func (w *redisWatch) note(state rediskv.Eviction) {
@@ -136,4 +111,14 @@ func (w *redisWatch) note(state rediskv.Eviction) {
 		w.evicted = true
 		w.log.Error("a Redis removed entries because its memory was full: set its maxmemory-policy to noeviction, and give it more memory", "store", w.name, "entries", removed)
 	}
+}
+
+// halfTime returns a context that ends after half of the time that ctx has left. A check that takes all of it is reported as failed,
+// whatever it returns.
+func halfTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)/2)
 }

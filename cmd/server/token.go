@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"log/slog"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -111,31 +108,6 @@ func createToken(cmd *cobra.Command, grant token.Grant) error {
 	return err
 }
 
-// waitForServers returns when running servers see a change of tokens, so that the next command of a script can rely on it.
-func waitForServers(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(token.PropagationTime):
-	}
-}
-
-// loadData reads the configuration of a command that works in a data directory that is there: what was made
-// for a mistyped one would open nothing.
-func loadData(cmd *cobra.Command) (c config.Config, err error) {
-	c, _, err = config.Load(os.Environ(), cmd.Flags())
-	if err != nil {
-		return c, err
-	}
-	info, err := os.Stat(c.Data)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
-		return c, notFound(fmt.Errorf("there is no data directory %s: give the one of the server with --data", c.Data))
-	}
-	if err != nil {
-		return c, fmt.Errorf("the data directory cannot be read: %w", err)
-	}
-	return c, nil
-}
-
 // changeTokens calls change with the tokens, and with the audit log of the server, which may be running.
 func changeTokens(cmd *cobra.Command, change func(*token.Registry, token.Audit) error) (err error) {
 	o, err := openOperatorKeys(cmd)
@@ -149,12 +121,12 @@ func changeTokens(cmd *cobra.Command, change func(*token.Registry, token.Audit) 
 	return change(token.NewRegistry(o.keys.store, o.keys.own), token.Audit{Recorder: o.audit, Operation: operation(cmd)})
 }
 
-// operation is what events of a command name it.
-func operation(cmd *cobra.Command) string { return strings.TrimPrefix(cmd.CommandPath(), "coffer ") }
-
-// commandLog is the log of a command that ends: only what fails is told.
-func commandLog(cmd *cobra.Command) *slog.Logger {
-	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError}))
+// waitForServers returns when running servers see a change of tokens, so that the next command of a script can rely on it.
+func waitForServers(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(token.PropagationTime):
+	}
 }
 
 func tokenListCommand() *cobra.Command {
@@ -254,13 +226,6 @@ func used(t token.Token) string {
 		return "not yet"
 	}
 	return t.LastUsedAt.UTC().Format("2006-01-02T15Z")
-}
-
-func shown(at time.Time, none string) string {
-	if at.IsZero() {
-		return none
-	}
-	return at.UTC().Format("2006-01-02T15:04Z")
 }
 
 func tokenRevokeCommand() *cobra.Command {

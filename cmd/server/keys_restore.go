@@ -20,111 +20,6 @@ import (
 	"github.com/coffer-storage/coffer/server/keyring"
 )
 
-func keysBackupCommand() *cobra.Command {
-	var path string
-	cmd := &cobra.Command{
-		Use:   "backup",
-		Short: "Write all tenants' wrapped keys into one file",
-		Long: "Writes the wrapped keys of all tenants into a new file, for its owner's eyes only. Only the configured KEK opens them, so the file needs no other\n" +
-			"secrecy; keep it where the data directory's disk is not. It holds no data: what is sealed is backed up by other means. Keysets that cannot be read are\n" +
-			"named and left out. The KEK then opens the keysets in the store: those that do not open are named, and are in the file as they are. The exit code is 1 in\n" +
-			"both cases: keep an earlier backup then.",
-		Example: "  coffer keys backup --data DIR --out keys-2026-01-31.backup",
-		Args:    noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := os.Lstat(path); path == "" || err == nil {
-				return usage(errors.New("--out takes the path of a file that is not there yet: a backup is never overwritten"))
-			}
-			return operate(cmd, "", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
-				tenants, err := r.Backup(ctx, func(fill func(io.Writer) error) error {
-					return durable.CreateFrom(path, func(w io.Writer) error {
-						buffered := bufio.NewWriterSize(w, 1<<20)
-						return errors.Join(fill(buffered), buffered.Flush())
-					})
-				})
-				if err != nil && tenants == 0 {
-					return fmt.Errorf("write the backup: %w", err)
-				}
-				info, statErr := os.Stat(path)
-				if statErr != nil {
-					return errors.Join(err, statErr)
-				}
-				return exitWith(exitFailed, errors.Join(err, show(cmd, backupReport{tenants, info.Size(), failureOf(err)}, func(out io.Writer) error {
-					_, err := fmt.Fprintf(out, "tenants: %d\nbytes: %d\n", tenants, info.Size())
-					return err
-				})))
-			})
-		},
-	}
-	config.AddFlags(cmd.Flags(), keyFlags...)
-	cmd.Flags().StringVar(&path, "out", "", "the new file")
-	addJSON(cmd)
-	return cmd
-}
-
-// backupReport is what coffer keys backup wrote.
-type backupReport struct {
-	Tenants int      `json:"tenants"`
-	Bytes   int64    `json:"bytes"`
-	Error   *failure `json:"error,omitempty"` // names keysets that are not in it, or do not open
-}
-
-func keysDrillCommand() *cobra.Command {
-	var path string
-	cmd := &cobra.Command{
-		Use:   "drill",
-		Short: "Prove that a backup opens, without touching the store",
-		Long: "Has the configured KEK unwrap every root in a backup, and these every key. It changes nothing. The exit code is 0 only where all of it opened, so that it can\n" +
-			"be run by cron; the audit log keeps when.",
-		Example: "  coffer keys drill --data DIR --in keys-2026-01-31.backup",
-		Args:    noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return operateOn(cmd, "drill", path, false, func(ctx context.Context, _ *operator, r *recovery.Recovery, file *os.File) error {
-				begun := time.Now()
-				drill, err := r.Drill(ctx, file)
-				if drill == nil {
-					return err
-				}
-				took := time.Since(begun)
-				return errors.Join(err, show(cmd, reportDrill(drill, took, err), func(out io.Writer) error {
-					printDrill(out, drill, took)
-					return nil
-				}))
-			})
-		},
-	}
-	config.AddFlags(cmd.Flags(), keyFlags...)
-	addFormer(cmd)
-	cmd.Flags().StringVar(&path, "in", "", "the backup")
-	addJSON(cmd)
-	return cmd
-}
-
-// drillReport is what coffer keys drill found.
-type drillReport struct {
-	MadeAt       time.Time      `json:"madeAt"`
-	Tenants      int            `json:"tenants"`
-	Shredded     int            `json:"shredded"`
-	Roots        int            `json:"roots"`
-	Keys         int            `json:"keys"`
-	Milliseconds float64        `json:"milliseconds"`
-	Failures     []failedTenant `json:"failures"`
-	Error        *failure       `json:"error,omitempty"`
-}
-
-func reportDrill(d *recovery.DrillReport, took time.Duration, err error) drillReport {
-	return drillReport{d.Created.UTC(), d.Tenants, d.Shredded, d.Roots, d.Keys, millis(took), failedTenants(d.Failures), failureOf(err)}
-}
-
-func printDrill(out io.Writer, d *recovery.DrillReport, took time.Duration) {
-	fmt.Fprintf(out, "made: %s\ntenants: %d, of them shredded: %d\nroots opened: %d\nkeys opened: %d\ntook: %s\n",
-		shown(d.Created, ""), d.Tenants, d.Shredded, d.Roots, d.Keys, brief(took))
-	printFailures(out, d.Failures)
-	if len(d.Failures) == 0 {
-		fmt.Fprintln(out, "nothing is missing")
-	}
-}
-
 func keysRestoreCommand() *cobra.Command {
 	var path, list string
 	var logs, unproven []string
@@ -266,6 +161,19 @@ func readEndings(ctx context.Context, o *operator, logs, unproven []string, list
 		}
 	}
 	return endings, lines.Err()
+}
+
+// addEndings adds what a log says, if that is as it was written.
+func addEndings(ctx context.Context, o *operator, to *recovery.Tombstones, path string) error {
+	key, err := readLogKey(ctx, path, o.keys.own)
+	if err == nil {
+		err = to.AddLog(ctx, path, key)
+	}
+	if errors.Is(err, audit.ErrAltered) {
+		return fmt.Errorf("%w: nothing was changed. See coffer audit verify; then move the log away and keep it, begin another one by coffer audit begin, and give the "+
+			"tenants that were shredded by --shredded, or files of the log that you believe by --unproven-audit-log", err)
+	}
+	return err
 }
 
 // restoreReport is what coffer keys restore changed, or would.

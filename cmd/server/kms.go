@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -175,16 +174,6 @@ func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []st
 		opened = append(opened, "the key of the audit log")
 	}
 	return opened, nil
-}
-
-// openForCheck opens the KEKs, and makes no master key.
-func openForCheck(ctx context.Context, c *config.Config) (kms.Set, error) {
-	if path := filepath.Join(c.Data, "master.key"); c.KMS.KEK == "" && !c.MasterKey.Configured() {
-		if _, err := os.Stat(path); err != nil {
-			return kms.Set{}, usage(fmt.Errorf("no KEK is configured, and there is no master key in %s: set KMS_PROVIDER, COFFER_KEK or ENCRYPTION_MASTER_KEY", path))
-		}
-	}
-	return openKEKs(ctx, c, nil, slog.New(slog.DiscardHandler))
 }
 
 // classesUnder names the classes whose keys the KEK wraps.

@@ -5,10 +5,8 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 
 	"github.com/coffer-storage/coffer/internal/config"
 )
@@ -52,31 +50,5 @@ func configCommand() *cobra.Command {
 	}
 	config.AddFlags(cmd.Flags())
 	addJSON(cmd)
-	return cmd
-}
-
-// manCommand is hidden: `make man` and packagers run it.
-func manCommand() *cobra.Command {
-	var dir string
-	cmd := &cobra.Command{
-		Use:    "man",
-		Short:  "Write the man pages into a directory",
-		Hidden: true,
-		Args:   noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			b := readBuild()
-			header := doc.GenManHeader{Section: "1", Source: "coffer " + b.Version, Manual: "Coffer"}
-			if date, err := time.Parse(time.RFC3339, b.Time); err == nil {
-				header.Date = &date // the commit's, so that the same commit gives the same pages
-			}
-			root := cmd.Root()
-			root.DisableAutoGenTag = true
-			if err := os.MkdirAll(dir, 0o755); err != nil {
-				return err
-			}
-			return doc.GenManTree(root, &header, dir)
-		},
-	}
-	cmd.Flags().StringVar(&dir, "dir", "build/man", "where they go")
 	return cmd
 }

@@ -13,12 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coffer-storage/coffer/internal/config"
-	"github.com/coffer-storage/coffer/internal/limit"
 	"github.com/coffer-storage/coffer/internal/rotation"
-	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/server/cache"
-	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -115,41 +110,6 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 	return errors.Join(unreadable, err, r.print(context.WithoutCancel(ctx), out, rotator, tenants))
 }
 
-// newRotator makes what rotates, as the server is configured. A nil store is another process's; a nil memory
-// is as much as it takes.
-func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Recorder, memory *limit.Memory, more ...cache.Option) *rotation.Rotator {
-	return rotation.New(rotation.Options{
-		Keyring: k.ring, Keystore: k.store, Store: store, Cache: append(cacheOptions(c), more...), Audit: recorder, Memory: memory,
-		MaxAge: c.Keys.RotateAge, MaxUses: uint64(c.Keys.RotateUses), Grace: c.Keys.Grace, Rate: c.Keys.Rate,
-	})
-}
-
-// asStore returns no store with an error: a nil pointer in an interface is not nil, and closing it would panic.
-func asStore[T kv.Store](store T, err error) (kv.Store, error) {
-	if err != nil {
-		return nil, err
-	}
-	return store, nil
-}
-
-// cacheStore opens the store of the cache; it is nil where a running server has it to itself, or where there
-// is none yet.
-func (o *operator) cacheStore() (kv.Store, error) {
-	switch {
-	case o.config.Unencrypted:
-		return nil, refuse(errors.New("ENCRYPTION_ENABLED is false: there is nothing encrypted to rotate"))
-	case o.config.Redis.Configured():
-		return asStore(o.config.Redis.Open())
-	case !there(cacheDir(o.config)):
-		return nil, nil
-	}
-	store, err := sqlitekv.Open(cacheDir(o.config), nil)
-	if errors.Is(err, sqlitekv.ErrInUse) {
-		return nil, nil
-	}
-	return asStore(store, err)
-}
-
 // tenants gives those that the command is about, and names those that cannot be read.
 func (r *rotate) tenants(ctx context.Context, o *operator) (ids []string, failed error) {
 	if r.tenant != "" {
@@ -220,5 +180,3 @@ func rollback(ctx context.Context, rotator *rotation.Rotator, tenants []string, 
 	}
 	return failed
 }
-
-func ofTenant(id string, err error) error { return fmt.Errorf("tenant %s: %w", strconv.Quote(id), err) }

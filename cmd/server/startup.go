@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"math"
-	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -15,7 +13,6 @@ import (
 
 	"github.com/coffer-storage/coffer/internal/api"
 	"github.com/coffer-storage/coffer/internal/config"
-	"github.com/coffer-storage/coffer/internal/limit"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kms"
@@ -94,33 +91,4 @@ func openWhenPossible(ctx context.Context, c *config.Config, out io.Writer, g *g
 			return nil, nil
 		}
 	}
-}
-
-// running is a server that accepts connections.
-type running struct {
-	*http.Server
-	listener    net.Listener
-	connections *limit.Connections
-	failed      chan error
-}
-
-// beginServing accepts connections.
-func beginServing(c *config.Config, handler http.Handler, log *slog.Logger) (*running, error) {
-	listener, err := net.Listen("tcp", c.Listen)
-	if err != nil {
-		return nil, cannotListen(c.Listen, err)
-	}
-	r := &running{newServer(handler, c, log), listener, limit.NewConnections(maxConnections(), log, nil), make(chan error, 1)}
-	r.connections.Attach(r.Server)
-	go func() { r.failed <- r.Serve(listener) }()
-	return r, nil
-}
-
-// maxConnections leaves a quarter of the files that this process may open to everything else.
-func maxConnections() int {
-	files, err := openFiles()
-	if err != nil {
-		return math.MaxInt
-	}
-	return int(min(files, math.MaxInt32) / 4 * 3)
 }

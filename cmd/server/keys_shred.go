@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -88,27 +86,6 @@ func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Rec
 		_, err := fmt.Fprintf(out, "cache entries and sessions deleted: %d\n", *deleted)
 		return err
 	}))
-}
-
-// confirmed has the tenant's id said once more, by the flag or at the terminal.
-func confirmed(cmd *cobra.Command, confirm, tenant, question string) error {
-	if confirm == "" {
-		fmt.Fprint(cmd.ErrOrStderr(), question)
-		answer := make(chan string, 1)
-		go func() {
-			line, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // no answer is none that confirms
-			answer <- strings.TrimRight(line, "\r\n")
-		}()
-		select {
-		case confirm = <-answer:
-		case <-cmd.Context().Done():
-			return errors.New("nothing was changed: interrupted")
-		}
-	}
-	if confirm != tenant {
-		return refuse(errors.New("nothing was changed: what was typed is not the tenant's id"))
-	}
-	return nil
 }
 
 func printLoss(ctx context.Context, out io.Writer, o *operator, entries *entries, tenant string, loss []recovery.LostKeys) error {

@@ -11,23 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coffer-storage/coffer/internal/config"
-	"github.com/coffer-storage/coffer/internal/duration"
 	"github.com/coffer-storage/coffer/internal/recovery"
 	"github.com/coffer-storage/coffer/internal/token"
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 )
-
-func auditCommand() *cobra.Command {
-	group := &cobra.Command{
-		Use:     "audit",
-		GroupID: groupAdmin,
-		Short:   "Check and read the audit log, or begin another one",
-		Long:    "Works on the audit log in the data directory, or in a copy of it. Servers may write to it in the meantime.",
-	}
-	group.AddCommand(auditVerifyCommand(), auditTailCommand(), auditBeginCommand())
-	return group
-}
 
 // errLog means that verify found a fault, which it printed.
 var errLog = errors.New("the audit log is not as it was written")
@@ -138,29 +126,41 @@ func compareKeys(ctx context.Context, r *recovery.Recovery, path string, key *au
 	return endedTenants(returned), err
 }
 
-// readLogKey returns the key of a log that is there.
-func readLogKey(ctx context.Context, path string, system *keyring.System) (*audit.Key, error) {
-	used, err := audit.Exists(path)
-	if err == nil && !used {
-		err = notFound(fmt.Errorf("%s is not the directory of an audit log", path))
-	}
-	if err != nil {
+// errTokens means that verify found tokens that differ from the audit log, which it printed.
+var errTokens = errors.New("tokens in the keystore are not as the audit log recorded them: revoke them by coffer token revoke")
+
+// compareTokens compares the tokens in the keystore with a log that was verified.
+func compareTokens(ctx context.Context, o *operator, system *keyring.System, v *audit.Verification, key *audit.Key) (*token.Comparison, error) {
+	var events token.AuditEvents
+	if err := audit.ReadVerified(ctx, auditPath(o.config), key, &audit.Filter{Action: "token."}, events.Add); err != nil {
 		return nil, err
 	}
-	return logKey(ctx, path, system)
+	begin := beginOf(v)
+	c, err := token.NewRegistry(o.keys.store, system).Compare(ctx, &events, func(created time.Time) bool {
+		return o.config.Keys.Redis != "" || created.Before(begin)
+	})
+	return &c, err
 }
 
-// addEndings adds what a log says, if that is as it was written.
-func addEndings(ctx context.Context, o *operator, to *recovery.Tombstones, path string) error {
-	key, err := readLogKey(ctx, path, o.keys.own)
-	if err == nil {
-		err = to.AddLog(ctx, path, key)
+// beginOf returns the time from which on the log has all events: when its first line was written, or the first line that retention left.
+func beginOf(v *audit.Verification) (begin time.Time) {
+	var pruned time.Time
+	for _, c := range v.Chains {
+		since, err := time.Parse(time.RFC3339, c.FirstTime)
+		if err != nil {
+			continue // it has no lines
+		}
+		if begin.IsZero() || since.Before(begin) {
+			begin = since
+		}
+		if c.FirstSeq > 1 && since.After(pruned) {
+			pruned = since
+		}
 	}
-	if errors.Is(err, audit.ErrAltered) {
-		return fmt.Errorf("%w: nothing was changed. See coffer audit verify; then move the log away and keep it, begin another one by coffer audit begin, and give the "+
-			"tenants that were shredded by --shredded, or files of the log that you believe by --unproven-audit-log", err)
+	if pruned.After(begin) {
+		return pruned
 	}
-	return err
+	return begin
 }
 
 func printVerification(out io.Writer, v *verification, asJSON bool) error {
@@ -204,97 +204,13 @@ func printFault(out io.Writer, f *audit.Fault) {
 	fmt.Fprintf(out, "%s: %s:%d, where line %d must be: %s\n", f.Kind, f.File, f.Line, f.Seq, f.Detail)
 }
 
-func auditTailCommand() *cobra.Command {
-	var n int
-	var follow, asJSON bool
-	var since, severity string
-	var filter audit.Filter
-	cmd := &cobra.Command{
-		Use:   "tail",
-		Short: "Show the last events of the audit log, and those to come",
-		Long: "Shows the last events that pass the filters, the oldest first: as a table on a terminal, and otherwise as the log has them, one JSON object a line.\n" +
-			"It does not check them: coffer audit verify does.",
-		Example: "  coffer audit tail --data DIR -n 50 --severity warning\n" +
-			"  coffer audit tail --data DIR --follow --tenant clinic-7 --since 24h",
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			c, err := loadData(cmd)
-			if err != nil {
-				return err
-			}
-			if n < 0 || n > audit.MaxTail {
-				return usage(fmt.Errorf("-n takes a number from 0 to %d", audit.MaxTail))
-			}
-			known := severity == ""
-			if !known {
-				filter.Severity, known = audit.ParseSeverity(severity)
-			}
-			if !known {
-				return usage(errors.New("--severity takes info, notice, warning or critical"))
-			}
-			if filter.Action != "" && !audit.MatchesAction(filter.Action) {
-				return usage(errors.New("--action takes the name of an action, such as key.open or access.refused, or what several begin with, such as 'key.'"))
-			}
-			if filter.Since, err = parseSince(since); err != nil {
-				return err
-			}
-			emit := printEvent(cmd.OutOrStdout())
-			if asJSON || terminal(cmd.OutOrStdout()) == nil {
-				emit = printLine(cmd.OutOrStdout())
-			}
-			return audit.Tail(cmd.Context(), auditPath(&c), n, &filter, follow, emit)
-		},
+func printComparison(out io.Writer, c *token.Comparison) error {
+	for _, f := range c.Findings {
+		fmt.Fprintf(out, "token %s: %s\n", shownID(f.ID), f.Kind)
 	}
-	config.AddFlags(cmd.Flags(), "data")
-	cmd.Flags().IntVarP(&n, "lines", "n", 20, "how many of the last ones")
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with those that are recorded, until SIGINT")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON on a terminal too")
-	cmd.Flags().StringVar(&filter.Tenant, "tenant", "", "only of this tenant")
-	cmd.Flags().StringVar(&filter.Action, "action", "", "only this action, such as key.open, or those that begin so, such as key.")
-	cmd.Flags().StringVar(&severity, "severity", "", "only from this one up: info, notice, warning, critical")
-	cmd.Flags().StringVar(&since, "since", "", "only after a time (RFC 3339), or not older than a duration such as 24h or 7d")
-	return cmd
-}
-
-func parseSince(text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
+	if c.Unexplained > 0 {
+		fmt.Fprintf(out, "%d tokens were made before the log begins, or on another host: they were not compared\n", c.Unexplained)
 	}
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		return at, nil
-	}
-	d, err := duration.Parse(text)
-	if err != nil || d < 0 {
-		return time.Time{}, usage(errors.New("--since takes a time such as 2026-01-31T12:00:00Z, or a duration such as 24h or 7d"))
-	}
-	return time.Now().Add(-d), nil
-}
-
-func printLine(out io.Writer) func(*audit.Line) error {
-	return func(l *audit.Line) error {
-		_, err := fmt.Fprintf(out, "%s\n", l.Text)
-		return err
-	}
-}
-
-// printEvent prints a row with columns of fixed widths, since what is to come is not known. What clients sent
-// is quoted: it could move a terminal's cursor.
-func printEvent(out io.Writer) func(*audit.Line) error {
-	const row = "%-24s  %-8s  %-16s  %-7s  %-20s  %-18s  %-12s  %s\n"
-	begun := false
-	return func(l *audit.Line) error {
-		if !begun {
-			begun = true
-			fmt.Fprintf(out, row, "TIME", "SEVERITY", "ACTION", "OUTCOME", "TENANT", "SUBJECT", "CLASS", "CODE")
-		}
-		_, err := fmt.Fprintf(out, row, l.Time, l.Severity, l.Action, l.Outcome, quoted(l.Tenant), quoted(l.Subject), l.Class, l.Code)
-		return err
-	}
-}
-
-func quoted(text string) string {
-	if text == "" {
-		return ""
-	}
-	return strconv.QuoteToASCII(text)
+	_, err := fmt.Fprintf(out, "tokens: %d, all as they were recorded\n", c.Compared)
+	return err
 }

@@ -2,10 +2,14 @@
 
 package main
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
-// isTerminal reports whether a file is a terminal.
 func isTerminal(file *os.File) bool {
 	info, err := file.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
+
+func maxOpenFiles() (uint64, error) { return 0, errors.ErrUnsupported }

@@ -8,16 +8,69 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/coffer-storage/coffer/internal/config"
 	"github.com/coffer-storage/coffer/internal/durable"
 	"github.com/coffer-storage/coffer/internal/metrics"
 	"github.com/coffer-storage/coffer/internal/quotakv"
 	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/format"
 )
+
+// openStore opens Redis where it is configured, and the store embedded in the data directory where not. A
+// Redis that cannot be reached stops nothing: requests say so until it is there.
+func openStore(c *config.Config, p *parts, log *slog.Logger) (*quotakv.Store, error) {
+	quota := int64(c.Limits.Storage)
+	if c.Redis.Configured() {
+		redis, err := openRedis(c, log)
+		if err != nil {
+			return nil, err
+		}
+		return p.storage.wrap(redis, quota, p.metrics)
+	}
+	dir := cacheDir(c)
+	log.Info("the cache is embedded", "directory", dir)
+	store, err := sqlitekv.Open(dir, log, sqlitekv.WithQuota(quota), sqlitekv.WithMinFreeSpace(c.MinFree))
+	if errors.Is(err, sqlitekv.ErrInUse) {
+		return nil, refuse(fmt.Errorf("another server, or a command, uses %s: stop it, or give this one a --data of its own", c.Data))
+	}
+	if errors.Is(err, kv.ErrDamaged) {
+		err = fmt.Errorf("%w: stop all servers; `coffer store check` names the damage, and `coffer store repair` keeps what can be read", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.storage.wrap(store, 0, p.metrics) // the embedded store counts exactly
+}
+
+func openRedis(c *config.Config, log *slog.Logger) (*rediskv.Store, error) {
+	redis.SetLogger(redisLog{log})
+	store, err := c.Redis.Open()
+	if err != nil {
+		return nil, err
+	}
+	log.Info("the cache is in Redis")
+	ctx, cancel := context.WithTimeout(context.Background(), firstPing)
+	defer cancel()
+	if err := store.Ping(ctx); err != nil {
+		log.Warn("Redis cannot be reached yet; requests are answered 503 until it can", "error", err)
+	}
+	return store, nil
+}
+
+// redisLog takes go-redis' own messages, which would go past the log to standard error. What fails is in the
+// error of a call as well.
+type redisLog struct{ log *slog.Logger }
+
+// Printf implements go-redis' logger.
+func (l redisLog) Printf(ctx context.Context, format string, args ...any) {
+	l.log.DebugContext(ctx, fmt.Sprintf(format, args...))
+}
 
 const (
 	// quotaSilence is after how long without a refusal the next one is logged again, and maxOver how many tenants are

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -18,19 +18,9 @@ import (
 	"github.com/coffer-storage/coffer/internal/recovery"
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 )
-
-func keysCommand() *cobra.Command {
-	group := &cobra.Command{
-		Use:     "keys",
-		GroupID: groupAdmin,
-		Short:   "Manage tenants' keys: list, disable and destroy them, move them to another KMS, back them up, restore them, shred a tenant",
-		Long: "Works on the keysets of all tenants, with the configuration of the server: the same environment variables and --data.\n" +
-			"Servers may run meanwhile. Everything is recorded in the audit log of the data directory.",
-	}
-	group.AddCommand(keysListCommand(), keysDisableCommand(), keysDestroyCommand(), keysRewrapCommand(), keysShredCommand(), keysBackupCommand(), keysRestoreCommand(), keysDrillCommand())
-	return group
-}
 
 // keyFlags are the settings of the commands that open keys.
 var keyFlags = []string{"data", "environment"}
@@ -42,6 +32,16 @@ type operator struct {
 	audit  *audit.File
 	reason audit.Reason // of the flag
 	log    *slog.Logger
+}
+
+// operate runs something with the keys open.
+func operate(cmd *cobra.Command, what string, do func(ctx context.Context, o *operator, r *recovery.Recovery) error) (err error) {
+	o, err := openOperator(cmd)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, o.close()) }()
+	return do(cmd.Context(), o, o.recovery(cmd, what))
 }
 
 // openOperator opens what the server has open. It makes no master key, which would open nothing that is
@@ -92,15 +92,6 @@ func (o *operator) openLog(ctx context.Context) (err error) {
 	return err
 }
 
-// requireKEK refuses to go on where a master key would be made.
-func requireKEK(c *config.Config) error {
-	master := filepath.Join(c.Data, "master.key")
-	if _, err := os.Stat(master); c.KMS.KEK == "" && !c.MasterKey.Configured() && errors.Is(err, fs.ErrNotExist) {
-		return usage(fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY or KMS_PROVIDER", master))
-	}
-	return nil
-}
-
 func (o *operator) close() error {
 	err := o.keys.close()
 	if o.audit != nil {
@@ -117,14 +108,55 @@ func (o *operator) recovery(cmd *cobra.Command, what string) *recovery.Recovery 
 	}
 }
 
-// operate runs something with the keys open.
-func operate(cmd *cobra.Command, what string, do func(ctx context.Context, o *operator, r *recovery.Recovery) error) (err error) {
-	o, err := openOperator(cmd)
-	if err != nil {
-		return err
+// cacheStore opens the store of the cache; it is nil where a running server has it to itself, or where there
+// is none yet.
+func (o *operator) cacheStore() (kv.Store, error) {
+	switch {
+	case o.config.Unencrypted:
+		return nil, refuse(errors.New("ENCRYPTION_ENABLED is false: there is nothing encrypted to rotate"))
+	case o.config.Redis.Configured():
+		return asStore(o.config.Redis.Open())
+	case !there(cacheDir(o.config)):
+		return nil, nil
 	}
-	defer func() { err = errors.Join(err, o.close()) }()
-	return do(cmd.Context(), o, o.recovery(cmd, what))
+	store, err := sqlitekv.Open(cacheDir(o.config), nil)
+	if errors.Is(err, sqlitekv.ErrInUse) {
+		return nil, nil
+	}
+	return asStore(store, err)
+}
+
+// asStore returns no store with an error: a nil pointer in an interface is not nil, and closing it would panic.
+func asStore[T kv.Store](store T, err error) (kv.Store, error) {
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
+}
+
+// loadData reads the configuration of a command that works in a data directory that is there: what was made
+// for a mistyped one would open nothing.
+func loadData(cmd *cobra.Command) (c config.Config, err error) {
+	c, _, err = config.Load(os.Environ(), cmd.Flags())
+	if err != nil {
+		return c, err
+	}
+	info, err := os.Stat(c.Data)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return c, notFound(fmt.Errorf("there is no data directory %s: give the one of the server with --data", c.Data))
+	}
+	if err != nil {
+		return c, fmt.Errorf("the data directory cannot be read: %w", err)
+	}
+	return c, nil
+}
+
+// operation is what events of a command name it.
+func operation(cmd *cobra.Command) string { return strings.TrimPrefix(cmd.CommandPath(), "coffer ") }
+
+// commandLog is the log of a command that ends: only what fails is told.
+func commandLog(cmd *cobra.Command) *slog.Logger {
+	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError}))
 }
 
 // addFormer adds the flag for KEKs that keysets may still be under.
@@ -148,22 +180,6 @@ func formerKEKs(cmd *cobra.Command, c *config.Config) (keks []kms.KEK, err error
 	return keks, err
 }
 
-// openNamedKEK opens a KEK that a flag of the command line names. It quotes no URL: one may be a key.
-func openNamedKEK(ctx context.Context, c *config.Config, flag, url string) (kms.KEK, error) {
-	if strings.HasPrefix(url, "base64key:") {
-		return nil, usage(fmt.Errorf("%s takes no key itself, for every user can read a command line: put it into a file of mode 0600 and give file:///PATH", flag))
-	}
-	err := c.KMS.Check(url)
-	var kek kms.KEK
-	if err == nil {
-		kek, err = kms.Open(ctx, url, providers(c)...)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, err)
-	}
-	return kek, nil
-}
-
 // addReason adds the flag for the reason of a change of keys.
 func addReason(cmd *cobra.Command) { cmd.Flags().String("reason", "", audit.ReasonFlagUsage()) }
 
@@ -181,6 +197,27 @@ func reasonOf(cmd *cobra.Command) (audit.Reason, error) {
 		return "", usage(fmt.Errorf("--reason: %w", err))
 	}
 	return reason, nil
+}
+
+// confirmed has the tenant's id said once more, by the flag or at the terminal.
+func confirmed(cmd *cobra.Command, confirm, tenant, question string) error {
+	if confirm == "" {
+		fmt.Fprint(cmd.ErrOrStderr(), question)
+		answer := make(chan string, 1)
+		go func() {
+			line, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // no answer is none that confirms
+			answer <- strings.TrimRight(line, "\r\n")
+		}()
+		select {
+		case confirm = <-answer:
+		case <-cmd.Context().Done():
+			return errors.New("nothing was changed: interrupted")
+		}
+	}
+	if confirm != tenant {
+		return refuse(errors.New("nothing was changed: what was typed is not the tenant's id"))
+	}
+	return nil
 }
 
 // printFailures names the tenants for which something failed.
@@ -207,3 +244,5 @@ func failedTenants(failures []recovery.Failure) []failedTenant {
 	}
 	return list
 }
+
+func ofTenant(id string, err error) error { return fmt.Errorf("tenant %s: %w", strconv.Quote(id), err) }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/coffer-storage/coffer/internal/durable"
 )
 
 func examineConfiguration(_ context.Context, p *patient) (found []finding) {
@@ -127,7 +129,7 @@ func examineLimits(_ context.Context, p *patient) (found []finding) {
 	if len(off) > 0 && p.config.Production {
 		found = append(found, warning("set them, so that one tenant cannot take what others need", "%s are off", strings.Join(off, ", ")))
 	}
-	if files, err := openFiles(); err == nil && files < enoughFiles {
+	if files, err := maxOpenFiles(); err == nil && files < enoughFiles {
 		found = append(found, warning("raise it to 65536 (LimitNOFILE= in systemd)", "this user may open %d files at once, and each connection is one", files))
 	}
 	if memory, ok := cgroupMemory(); ok && l.Bytes > 0 && memory < 2*int64(l.Bytes) {
@@ -154,7 +156,7 @@ func cgroupMemory() (int64, bool) {
 }
 
 func examineSpace(_ context.Context, p *patient) []finding {
-	free, err := freeSpace(p.config.Data)
+	free, err := durable.FreeSpace(p.config.Data)
 	switch {
 	case err != nil:
 		return []finding{warning("", "the free space cannot be found out: %s", message(err))}

@@ -3,9 +3,22 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 )
+
+// terminal returns the terminal that a command's stream is, or nil.
+func terminal(stream any) *os.File {
+	if o, ok := stream.(*output); ok {
+		stream = o.to
+	}
+	file, ok := stream.(*os.File)
+	if !ok || !isTerminal(file) {
+		return nil
+	}
+	return file
+}
 
 const (
 	barWidth    = 30

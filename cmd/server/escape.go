@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -72,16 +71,4 @@ func escape(text []byte) []byte {
 
 func unprintable(r rune) bool {
 	return r != '\n' && r != '\t' && (!unicode.IsGraphic(r) || identity.IsInvisible(r))
-}
-
-// terminal returns the terminal that a command's stream is, or nil.
-func terminal(stream any) *os.File {
-	if o, ok := stream.(*output); ok {
-		stream = o.to
-	}
-	file, ok := stream.(*os.File)
-	if !ok || !isTerminal(file) {
-		return nil
-	}
-	return file
 }

@@ -11,10 +11,6 @@ import (
 	"syscall"
 )
 
-// internals are segments of an error's text that name packages or programs: they help who reads the code, and not who runs the command.
-var internals = regexp.MustCompile(`^(coffer|api|audit|cache|config|durable|duration|envelope|format|identity|keyring|keystore|kms|kv|lifecycle|limit|mirror|oidc|` +
-	`recovery|rediskeys|rediskv|rotation|seal|session|sqlitekeys|sqlitekv|token|awskms|gcpkms|azurekeyvault|hashivault|redis|sqlite|\{coffer-keys\}/\S*)$`)
-
 // message returns the text of an error for people: without the names of packages, without saying anything twice, and with the system's errors
 // in plain words.
 func message(err error) string {
@@ -33,11 +29,16 @@ func message(err error) string {
 	return strings.Join(lines, "\n")
 }
 
+// internals are segments of an error's text that name packages or programs: they help who reads the code, and not who runs the command.
+var internals = regexp.MustCompile(`^(coffer|api|audit|cache|config|durable|duration|envelope|format|identity|keyring|keystore|kms|kv|lifecycle|limit|mirror|oidc|` +
+	`recovery|rediskeys|rediskv|rotation|seal|session|sqlitekeys|sqlitekv|token|awskms|gcpkms|azurekeyvault|hashivault|redis|sqlite|\{coffer-keys\}/\S*)$`)
+
 // connections are the system's words about a connection, and plain ones.
 var connections = []struct {
 	system *regexp.Regexp
 	plain  string
 }{
+
 	{regexp.MustCompile(`(?:dial|read|write) (?:tcp|unix) (?:\S+->)?(\S+): (?:connect: )?connection refused`), "nothing listens on $1"},
 	{regexp.MustCompile(`(?:dial|read|write) (?:tcp|unix) (?:\S+->)?(\S+): i/o timeout`), "$1 does not answer"},
 	{regexp.MustCompile(`(?:dial|read|write) (?:tcp|unix) (?:\S+->)?(\S+): (?:connect|read|write): (?:connection reset by peer|broken pipe|no route to host|network is unreachable)`), "$1 cannot be reached"},

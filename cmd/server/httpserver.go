@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/coffer-storage/coffer/internal/api"
+	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/limit"
+)
+
+const (
+	headerTimeout = 10 * time.Second
+	firstPing     = 2 * time.Second // how long the start may be held up to say that Redis is not there
+)
+
+// running is a server that accepts connections.
+type running struct {
+	*http.Server
+	listener    net.Listener
+	connections *limit.Connections
+	failed      chan error
+}
+
+// beginServing accepts connections.
+func beginServing(c *config.Config, handler http.Handler, log *slog.Logger) (*running, error) {
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, cannotListen(c.Listen, err)
+	}
+	r := &running{newServer(handler, c, log), listener, limit.NewConnections(maxConnections(), log, nil), make(chan error, 1)}
+	r.connections.Attach(r.Server)
+	go func() { r.failed <- r.Serve(listener) }()
+	return r, nil
+}
+
+func newServer(handler http.Handler, c *config.Config, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: min(headerTimeout, c.ReadTimeout),
+		ReadTimeout:       c.ReadTimeout,
+		WriteTimeout:      c.ReadTimeout + c.RequestTimeout + c.WriteTimeout, // net/http counts it from the request's headers on
+		IdleTimeout:       c.IdleTimeout,
+		MaxHeaderBytes:    api.MaxHeader,
+
+		DisableGeneralOptionsHandler: true, // OPTIONS * is answered like everything else
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// run serves until ctx ends. Then it goes on for COFFER_SHUTDOWN_DELAY, in which load balancers see that it is not ready
+// and each answer ends its connection, takes no more requests, and waits for those in flight.
+func (r *running) run(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	log.Info("serving", "address", r.listener.Addr().String())
+	select {
+	case err := <-r.failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	log.Info("shutting down")
+	select {
+	case err := <-r.failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-time.After(c.ShutdownDelay):
+	}
+	drain, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
+	defer cancel()
+	if err := r.Shutdown(drain); err != nil {
+		_ = r.Close()
+		return exitWith(exitFailed, errors.New("requests were still running after COFFER_SHUTDOWN_TIMEOUT and were cut off"))
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// maxConnections leaves a quarter of the files that this process may open to everything else.
+func maxConnections() int {
+	files, err := maxOpenFiles()
+	if err != nil {
+		return math.MaxInt
+	}
+	return int(min(files, math.MaxInt32) / 4 * 3)
+}
+
+// cannotListen says what to do where another program has the port.
+func cannotListen(address string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return refuse(fmt.Errorf("cannot listen: %s is in use by another program: give another address with --listen, such as 127.0.0.1:8081", address))
+	}
+	return exitWith(exitFailed, fmt.Errorf("cannot listen: %w", err))
+}
+
+// ignoreClosed drops the error of closing what is closed.
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
