@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { CofferClient, type Entry } from 'coffer/client';
+import { CofferClient, type Entry } from '@coffer-storage/coffer/client';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { operations } from '../web/src/client/openapi.gen.js';
 import { buildServer } from './demo/build.js';
@@ -604,10 +604,10 @@ describe.each([chromium, firefox, webkit])('the client in $name', (engine) => {
       async (origin, token) => {
         const { CofferClient } = (await import(
           '/coffer/client/index.js' as string
-        )) as typeof import('coffer/client');
+        )) as typeof import('@coffer-storage/coffer/client');
         const { CofferError } = (await import(
           '/coffer/index.js' as string
-        )) as typeof import('coffer');
+        )) as typeof import('@coffer-storage/coffer');
         const client = new CofferClient(origin, { token });
         const key = `page/${navigator.userAgent}`;
         const { etag } = await client.set(key, new Blob(['Ada'], { type: 'text/x-name' }), {

@@ -28,7 +28,7 @@ const files = {
     private: true,
     type: 'module',
     dependencies: {
-      coffer: 'file:coffer.tgz',
+      '@coffer-storage/coffer': 'file:coffer.tgz',
       react: version('react'),
       'react-dom': version('react-dom'),
     },
@@ -43,9 +43,9 @@ const files = {
   'main.tsx': `
     import { useEffect } from 'react';
     import { createRoot } from 'react-dom/client';
-    import { configure, type CofferError, DataClassification } from 'coffer';
-    import { CofferClient, type Entry } from 'coffer/client';
-    import { useEncryptedStorage } from 'coffer/react';
+    import { configure, type CofferError, DataClassification } from '@coffer-storage/coffer';
+    import { CofferClient, type Entry } from '@coffer-storage/coffer/client';
+    import { useEncryptedStorage } from '@coffer-storage/coffer/react';
 
     export const read = (key: string): Promise<Entry | null> => new CofferClient('').get(key);
 
@@ -77,9 +77,9 @@ const files = {
   }),
   'server-side.mjs': `
     const before = Object.keys(globalThis).length;
-    const coffer = await import('coffer');
-    await import('coffer/react');
-    await import('coffer/client');
+    const coffer = await import('@coffer-storage/coffer');
+    await import('@coffer-storage/coffer/react');
+    await import('@coffer-storage/coffer/client');
     const error = await coffer.createEncryptedStorage('a', 'b', { unlock: { password: 'p' } }).catch((e) => e);
     console.log(JSON.stringify([Object.keys(globalThis).length - before, typeof coffer.createEncryptedStorage, error.name]));`,
 };
@@ -104,7 +104,7 @@ beforeAll(async () => {
   built = await serve({ folders: { '/': join(app, 'dist') }, headers });
   await mkdir(join(app, 'plain'));
   plain = await serve({
-    folders: { '/coffer/': join(app, 'node_modules/coffer/web/dist') },
+    folders: { '/coffer/': join(app, 'node_modules/@coffer-storage/coffer/web/dist') },
     files: {
       '/': '<!doctype html><title>waiting</title><script type="module" src="/page.js"></script>',
       '/page.js': `import { configure, getDecrypted, setEncrypted } from '/coffer/index.js';

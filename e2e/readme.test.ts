@@ -49,7 +49,7 @@ async function started(command: string, args: string[], line: RegExp): Promise<R
 
 test('the browser example (chromium)', async () => {
   const code = (await example('js', 'createEncryptedStorage')).replace(
-    "from 'coffer'",
+    "from '@coffer-storage/coffer'",
     "from '/coffer/index.js'",
   );
   const server = await servePackage({ '/example.js': `${code}\nexport { patient, missing };` });

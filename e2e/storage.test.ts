@@ -346,7 +346,7 @@ describe.each([chromium, firefox, webkit])('storage in $name', (engine) => {
     );
     expect(
       await failure(page.evaluate(call, 'secrets', 'a passphrase', 'getDecrypted', 'k')),
-    ).toMatchObject({ code: 'wrong_secret' });
+    ).toMatchObject({ code: 'invalid_argument' });
     const unconfigured = async () =>
       ((await import('/coffer/index.js' as string)) as Coffer).getDecrypted('k');
     expect(await failure(page.evaluate(unconfigured))).toMatchObject({
@@ -400,7 +400,7 @@ describe.each([chromium, firefox, webkit])('storage in $name', (engine) => {
       configure({ unlock: { masterKey: key } });
       const [object, list, sealed] = [{ x: 1 }, new Uint8Array([1]), { y: 1 }];
       const more = [setEncrypted('object', object, 'phi'), setEncrypted('list', list, 'phi')];
-      const service = new EncryptionService(key);
+      const service = new EncryptionService({ masterKey: key });
       const packed = service.encrypt(sealed, 'phi', context);
       [object.x, list[0], sealed.y, context.patient] = [2, 9, 2, 'P3'];
       await Promise.all(more);
@@ -629,7 +629,7 @@ describe.each([chromium, firefox, webkit])('storage in $name', (engine) => {
       const open = (keyset: Uint8Array) =>
         code(
           createEncryptedStorage('supplied', 's', {
-            unlock: { keyset, secret: key },
+            unlock: { keyset, masterKey: key },
             environment: 'prod',
           }),
         );
@@ -638,13 +638,13 @@ describe.each([chromium, firefox, webkit])('storage in $name', (engine) => {
       for (const at of [187 + 2 + 120, 187 - 41]) naming[naming.length - at]! ^= 1;
       const out = [await open(dev), await open(prod), await open(dev), await open(naming)];
       const storage = await createEncryptedStorage('supplied', 's', {
-        unlock: { keyset: prod, secret: key },
+        unlock: { keyset: prod, masterKey: key },
       });
       await storage.setEncrypted('k', 'v', 'phi');
       return [
         ...out,
         await code(
-          createEncryptedStorage('supplied', 's', { unlock: { keyset: dev, secret: key } }),
+          createEncryptedStorage('supplied', 's', { unlock: { keyset: dev, masterKey: key } }),
         ),
         await storage.getDecrypted('k'),
       ];
@@ -677,7 +677,7 @@ describe.each([chromium, firefox, webkit])('storage in $name', (engine) => {
         await open('d', 's', { unlock: 'text' }),
         await open('d', 5, { unlock: { masterKey: key } }),
         await open(null, 's'),
-        await open('d', 's', { unlock: { masterKey: key }, least: 'x' }),
+        await open('d', 's', { unlock: { masterKey: key }, minClass: 'x' }),
       ];
       for (const source of [undefined, null, 7])
         out.push(await code((async () => new EncryptionService(source as never))()));

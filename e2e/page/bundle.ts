@@ -1,4 +1,4 @@
-/** Bundles the modules of this folder for a page. They import the shipped package as 'coffer', and parts of web/src as such. */
+/** Bundles the modules of this folder for a page. They import the shipped package by its name, and parts of web/src as such. */
 import { join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 import type { Page } from '../harness/index.js';
@@ -7,7 +7,10 @@ import { ROOT } from '../support.js';
 const shipped: Plugin = {
   name: 'the shipped package',
   setup: ({ onResolve }) => {
-    onResolve({ filter: /^coffer$/ }, () => ({ path: '/coffer/index.js', external: true }));
+    onResolve({ filter: /^@coffer-storage\/coffer$/ }, () => ({
+      path: '/coffer/index.js',
+      external: true,
+    }));
     // The hook shares its configuration with the package.
     onResolve({ filter: /^\.\.\/index\.js$/ }, ({ importer }) =>
       importer.includes('/web/src/react/')

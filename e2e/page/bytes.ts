@@ -82,7 +82,10 @@ export async function opensNothing(): Promise<Outcome> {
     return refused(
       'open',
       v.code,
-      sealer.open(splitParts(c, bytesOf(v.package)), uses[v.use] as 'storage', { prefix, name }),
+      sealer.open(splitParts(c, bytesOf(v.package)), {
+        use: uses[v.use] as 'storage',
+        place: { prefix, name },
+      }),
     );
   });
 }

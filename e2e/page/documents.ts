@@ -1,13 +1,18 @@
 /** The vectors of keyset documents and slots: what a secret unlocks, and what is refused. */
-import { type EncryptedPackage, EncryptionService, createEncryptedStorage } from 'coffer';
+import {
+  type EncryptedPackage,
+  EncryptionService,
+  createEncryptedStorage,
+} from '@coffer-storage/coffer';
 import { classes } from '../../web/src/core/classification.js';
 import { uses } from '../../web/src/crypto/header.js';
 import { hkdf, importSecret } from '../../web/src/crypto/primitives.js';
 import { latin1 } from '../../web/src/crypto/sealer.js';
-import { secretOf, unlockDocument } from '../../web/src/unlock/unlock.js';
+import { unlockDocument } from '../../web/src/unlock/document.js';
+import { readSecret } from '../../web/src/unlock/secret.js';
 import { type Outcome, every, fromHex, refused, same, toHex } from './check.js';
 import { type DocumentVector, type Documents, bytesOf, file } from './files.js';
-import { unlockOf } from './readers.js';
+import { secretOf, unlockOf } from './readers.js';
 import { core } from './rebuild.js';
 
 const documents = () => file<Documents>('documents');
@@ -17,11 +22,11 @@ export async function unlocks(): Promise<Outcome> {
   const c = await core;
   return every((await documents()).documents, async (d) => {
     const bytes = fromHex(d.bytes);
-    for (const text of secretsOf(d)) {
-      const unlock = { keyset: bytes, secret: text };
-      const { owner, secrets } = await unlockDocument(c, bytes, secretOf(unlock));
+    for (const secret of secretsOf(d)) {
+      const unlock = { keyset: bytes, ...secretOf(secret) };
+      const { owner, secrets } = await unlockDocument(c, bytes, readSecret(unlock));
       same('owner', owner, d.owner);
-      const opened = d.slots.filter((s) => s.secret?.text === text).map((s) => s.rootId);
+      const opened = d.slots.filter((s) => s.secret?.text === secret.text).map((s) => s.rootId);
       const keys = d.keysets
         .flatMap((s) => s.keys)
         .filter((k) => k.key && opened.includes(k.rootId));
@@ -38,7 +43,7 @@ export async function unlocks(): Promise<Outcome> {
 }
 
 const secretsOf = (d: DocumentVector) =>
-  new Set(d.slots.filter((s) => s.secret && s.secret.kind !== 'kms').map((s) => s.secret!.text));
+  d.slots.flatMap(({ secret }) => (secret && secret.kind !== 'kms' ? [secret] : []));
 
 /** Something derived from a key, by which to compare two that cannot be exported. */
 const probe = async (key: CryptoKey) =>
@@ -52,20 +57,20 @@ export async function seals(): Promise<Outcome> {
       return refused(
         'nothing unlocks it',
         'wrong_secret',
-        new EncryptionService({ keyset: fromHex(d.bytes), secret: 'x' }).initialize(),
+        new EncryptionService({ keyset: fromHex(d.bytes), password: 'x' }).initialize(),
       );
     const service = new EncryptionService(unlock);
-    const root = d.slots.find((s) => s.secret?.text === unlock.secret)?.rootId;
+    const root = d.slots.find(
+      (s) => s.secret && Object.values(unlock).includes(s.secret.text),
+    )?.rootId;
     for (const set of d.keysets) {
       if (set.class === 0) continue; // no packages are sealed with it
       const primary = set.keys.find((k) => k.id === set.primary); // none if nothing opens its root
       if (primary?.key && primary.rootId !== root) continue;
-      const sealing = service.encrypt(
-        'v',
-        classes[set.class - 1]!,
-        {},
-        { use: uses[set.use] as 'storage' },
-      );
+      const sealing = service.encrypt('v', {
+        classification: classes[set.class - 1]!,
+        use: uses[set.use] as 'storage',
+      });
       if (!set.seals)
         await refused('seal', primary && !primary.key ? 'key_destroyed' : 'key_unusable', sealing);
       else same('primary', ((await sealing) as EncryptedPackage).metadata.keyId, set.primary);
@@ -88,7 +93,7 @@ export async function seals(): Promise<Outcome> {
 
 export async function refusesDocuments(): Promise<Outcome> {
   return every((await documents()).invalidDocuments, async (v) => {
-    const unlock = { keyset: bytesOf(v.bytes), secret: 'a password' };
+    const unlock = { keyset: bytesOf(v.bytes), password: 'a password' };
     await refused('service', v.code, new EncryptionService(unlock).initialize());
     await refused('storage', v.code, createEncryptedStorage('no documents', 's', { unlock }));
   });
@@ -111,7 +116,7 @@ export async function refusesSecrets(): Promise<Outcome> {
     (await documents()).unlockRefusals.filter((v) => !v.shredKey),
     async (v) => {
       const code = v.secret.kind === 'kms' ? 'wrong_secret' : v.code;
-      const unlock = { keyset: fromHex(v.bytes), secret: v.secret.text };
+      const unlock = { keyset: fromHex(v.bytes), ...secretOf(v.secret) };
       if (v.environment === undefined)
         await refused('unlock', code, new EncryptionService(unlock).initialize());
       else

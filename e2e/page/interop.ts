@@ -8,7 +8,7 @@ import {
   type Unlock,
   type Use,
   createEncryptedStorage,
-} from 'coffer';
+} from '@coffer-storage/coffer';
 import { codeOf, same } from './check.js';
 import { getRecord, putRecord, splitRecord } from './idb.js';
 import { type Spelt, spell, buildValue } from './values.js';
@@ -27,19 +27,20 @@ export interface Sealed {
 }
 
 const optionsOf = ({ use, place }: Item) => ({ use, place });
+const sealing = ({ use, place, class: classification, context }: Item) => ({
+  use,
+  place,
+  classification,
+  context,
+});
 
 /** Seals each item in both encodings with one service. */
 export async function seal(unlock: Unlock | string, items: Item[]): Promise<Sealed[]> {
   const service = new EncryptionService(unlock);
   return Promise.all(
     items.map(async (item) => ({
-      binary: await service.encryptBinary(
-        buildValue(item),
-        item.class,
-        item.context,
-        optionsOf(item),
-      ),
-      json: await service.encrypt(buildValue(item), item.class, item.context, optionsOf(item)),
+      binary: await service.encryptBinary(buildValue(item), sealing(item)),
+      json: await service.encrypt(buildValue(item), sealing(item)),
     })),
   );
 }
@@ -81,7 +82,7 @@ export async function open(
       ['JSON', json],
     ] as const) {
       const opening = service
-        .decrypt(of, { ...optionsOf(item), least: item.class })
+        .decrypt(of, { ...optionsOf(item), minClass: item.class })
         .then((value) => matches(item, value));
       await opening.catch((error: unknown) =>
         wrong.push(`${item.class} ${item.type} ${encoding}: ${String(error)}`),

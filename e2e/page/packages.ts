@@ -5,11 +5,11 @@ import {
   EncryptionService,
   type Inspection,
   createEncryptedStorage,
-} from 'coffer';
+} from '@coffer-storage/coffer';
 import { classes } from '../../web/src/core/classification.js';
 import { algorithms, sources, types, uses } from '../../web/src/crypto/header.js';
 import { importSecret, keyId } from '../../web/src/crypto/primitives.js';
-import { secretOf } from '../../web/src/unlock/unlock.js';
+import { type Unlock, readSecret } from '../../web/src/unlock/secret.js';
 import { elements } from '../../web/src/crypto/values.js';
 import { codeOf, every, fromHex, type Outcome, refused, same } from './check.js';
 import {
@@ -43,7 +43,7 @@ export async function opens(): Promise<Outcome> {
     const options = {
       use: uses[v.header.use] as 'storage',
       place: v.place,
-      least: classes[v.header.class - 1]!,
+      minClass: classes[v.header.class - 1]!,
     };
     for (const sealed of bytes.length > LONG ? [bytes] : [bytes, await withCiphertext(v, bytes)]) {
       if (v.header.iterations && v.header.iterations < POLICY[v.header.class]!)
@@ -211,18 +211,21 @@ export async function refusesValues(): Promise<Outcome> {
 }
 
 function optionsOf(v: Refusal) {
-  const least = classes[v.least - 1];
-  return { use: uses[v.use] as 'storage', place: v.place, ...(least ? { least } : {}) };
+  const minClass = classes[v.least - 1];
+  return { use: uses[v.use] as 'storage', place: v.place, ...(minClass && { minClass }) };
 }
 
-/** The texts of users: the kind of secret that each is, and the key that it gives. */
+/** Secrets as texts: the key that each one yields as a master key or a password, and what is refused. */
 export async function secrets(): Promise<Outcome> {
   return every((await file<Rules>('rules')).secrets, async (v) => {
     if (v.hex !== undefined) return; // no string of JavaScript
-    const secret = (async () => secretOf({ masterKey: v.text ?? '' }))();
-    if (v.code) return refused('secret', v.code, secret);
-    same('kind', (await secret).kind, v.kind === 'master-key' ? 2 : 1);
-    const key = await (await secret).key(fromHex(v.salt ?? ''), v.iterations ?? 0);
+    const read = async (unlock: Unlock) => readSecret(unlock);
+    const [password, masterKey] = [{ password: v.text ?? '' }, { masterKey: v.text ?? '' }];
+    if (v.code) await refused('password', v.code, read(password));
+    if (v.kind !== 'master-key') await refused('master key', 'invalid_argument', read(masterKey));
+    if (v.code) return;
+    const secret = await read(v.kind === 'master-key' ? masterKey : password);
+    const key = await secret.key(fromHex(v.salt ?? ''), v.iterations ?? 0);
     same('key id', await keyId(key), await keyId(await importSecret(fromHex(v.key ?? ''))));
   });
 }

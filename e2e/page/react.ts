@@ -1,7 +1,7 @@
 /** The React hook in a component of its own, driven from the test. */
 import { createElement, useLayoutEffect } from 'react';
 import { createRoot } from 'react-dom/client';
-import { configure, setEncrypted } from 'coffer';
+import { configure, setEncrypted } from '@coffer-storage/coffer';
 import { type EncryptedValue, useEncryptedStorage } from '../../web/src/react/index.js';
 
 type Hook = EncryptedValue<unknown>;

@@ -1,5 +1,5 @@
 /** The services that read what the vectors say, each made once: a document's keys, or a secret's. */
-import { EncryptionService, type Unlock } from 'coffer';
+import { EncryptionService, type Unlock, type UnlockSecret } from '@coffer-storage/coffer';
 import { fromHex } from './check.js';
 import { type DocumentVector, type Documents, type VectorSecret, file } from './files.js';
 
@@ -8,15 +8,17 @@ export type Reader = (
   secret: VectorSecret | undefined,
 ) => EncryptionService;
 
+/** The member of an Unlock that has a vector's secret. A browser has no KMS, so a KMS key is passed as a password. */
+export const secretOf = ({ kind, text }: VectorSecret): UnlockSecret =>
+  kind === 'master-key' ? { masterKey: text } : { password: text };
+
 /** What unlocks a document, a master key where there is one: it costs no PBKDF2. Nothing for a document without a slot for us. */
-export function unlockOf(
-  document: DocumentVector,
-): { keyset: Uint8Array; secret: string } | undefined {
+export function unlockOf(document: DocumentVector): Unlock | undefined {
   const secrets = document.slots
     .filter((s) => s.secret && s.secret.kind !== 'kms')
     .map((s) => s.secret as VectorSecret);
   const secret = secrets.find((s) => s.kind === 'master-key') ?? secrets[0];
-  return secret && { keyset: fromHex(document.bytes), secret: secret.text };
+  return secret && { keyset: fromHex(document.bytes), ...secretOf(secret) };
 }
 
 /** Reads the documents and returns what makes a reader. */
@@ -26,7 +28,7 @@ export async function readers(): Promise<Reader> {
   return (document, secret) => {
     const name = secret ? `secret ${secret.text}` : `document ${document}`;
     const known = documents.find((d) => d.name === document);
-    const unlock: Unlock | string | undefined = secret?.text ?? (known && unlockOf(known));
+    const unlock = secret ? secretOf(secret) : known && unlockOf(known);
     if (unlock === undefined) throw new Error(`no reader for ${name}`);
     const reader = made.get(name) ?? new EncryptionService(unlock);
     made.set(name, reader);

@@ -1,7 +1,7 @@
 /** Vectors made again by the package's own parts, from fields, key and nonce: the writing side gives the very bytes. */
 import { concat } from '../../web/src/core/bytes.js';
 import { toBase64 } from '../../web/src/core/base64.js';
-import type { EncryptedPackage } from 'coffer';
+import type { EncryptedPackage } from '@coffer-storage/coffer';
 import { classes } from '../../web/src/core/classification.js';
 import { type Core, loadCore, setCoreSource } from '../../web/src/core/core.js';
 import {

@@ -4,7 +4,7 @@ import {
   type EncryptedStorage,
   EncryptionService,
   createEncryptedStorage,
-} from 'coffer';
+} from '@coffer-storage/coffer';
 import { codeOf } from './check.js';
 import {
   type RawRecord,
@@ -31,11 +31,11 @@ const FIELDS = {
 let databases = 0;
 
 /** A fresh vault with one record in it. */
-async function vault(masterKey: string, cls: DataClassification, least?: DataClassification) {
+async function vault(masterKey: string, cls: DataClassification, minClass?: DataClassification) {
   const database = `tamper ${databases++}`;
   const storage = await createEncryptedStorage(database, 's', {
     unlock: { masterKey },
-    ...(least ? { least } : {}),
+    ...(minClass ? { minClass } : {}),
   });
   await storage.setEncrypted(NAME, VALUE, cls, CONTEXT);
   const record = await getRecord(database, 's', NAME);
@@ -150,7 +150,7 @@ export async function forgeries(masterKey: string) {
   const { database, storage, record, put, refusal } = await vault(masterKey, 'phi');
   const demanding = await createEncryptedStorage(database, 's', {
     unlock: { masterKey },
-    least: 'phi',
+    minClass: 'phi',
   });
   const codes: Record<string, unknown> = {};
   for (const cls of ['internal', 'pii'] as const) {
@@ -229,7 +229,7 @@ export async function documentFlips(masterKey: string) {
   const owner = new TextDecoder().decode(document.slice(8, 8 + document[7]!));
   const place = { owner, collection: 's', name: NAME };
   const open = (keyset: Uint8Array) =>
-    new EncryptionService({ keyset, secret: masterKey }).decrypt(sealed, { use: 'storage', place });
+    new EncryptionService({ keyset, masterKey }).decrypt(sealed, { use: 'storage', place });
   const outcomes = await pooled([...document.keys()], async (i) => {
     const flipped = document.slice();
     flipped[i]! ^= 1;

@@ -12,9 +12,9 @@ export default defineConfig({
   plugins: [react(), cleanDist(), precompress()],
   resolve: {
     alias: [
-      { find: /^coffer$/, replacement: here('../dist/index.js') },
-      { find: /^coffer\/react$/, replacement: here('../dist/react/index.js') },
-      { find: /^coffer\/client$/, replacement: here('../dist/client/index.js') },
+      { find: /^@coffer-storage\/coffer$/, replacement: here('../dist/index.js') },
+      { find: /^@coffer-storage\/coffer\/react$/, replacement: here('../dist/react/index.js') },
+      { find: /^@coffer-storage\/coffer\/client$/, replacement: here('../dist/client/index.js') },
     ],
     dedupe: ['react', 'react-dom'],
   },

@@ -17,15 +17,16 @@ export {
 } from './core/errors.js';
 export type { Metadata, Use } from './crypto/header.js';
 export type { EncryptedPackage } from './crypto/json.js';
-export type { Place } from './crypto/sealer.js';
+export type { Context, Place } from './crypto/sealer.js';
 export {
   type DecryptOptions,
+  type EncryptOptions,
   EncryptionService,
   type PackageOptions,
   type ServiceOptions,
-} from './crypto/service.js';
+} from './service/service.js';
 export { EncryptedStorage, type Inspection } from './storage/storage.js';
-export type { Unlock } from './unlock/unlock.js';
+export type { Unlock, UnlockSecret } from './unlock/secret.js';
 export type { Json, StoredValue } from './crypto/values.js';
 export {
   type Configuration,

@@ -6,7 +6,7 @@ import { createEncryptedStorage } from '../src/index.js';
 import { loadCore, saltSpent } from '../src/core/core.js';
 import { headerEnd, readHeader } from '../src/crypto/header.js';
 import type { EncryptedPackage } from '../src/crypto/json.js';
-import { EncryptionService } from '../src/crypto/service.js';
+import { EncryptionService } from '../src/service/service.js';
 import type { EncryptedStorage } from '../src/storage/storage.js';
 import type { Go } from '../src/core/wasm_exec.js';
 import { codeOf, core as useCore, vectors } from './node.js';
@@ -59,8 +59,8 @@ afterEach(() => vi.restoreAllMocks());
 const passphrase = new EncryptionService(PASSPHRASE);
 
 describe('secrets', () => {
-  test('base64 of 32 bytes is a master key, as are the bytes', async () => {
-    const sealed = await new EncryptionService(MASTER).encrypt('v', 'phi');
+  test('a master key is 32 bytes or their base64', async () => {
+    const sealed = await new EncryptionService({ masterKey: MASTER }).encrypt('v', 'phi');
     expect(sealed.metadata).toMatchObject({
       keySource: 'master-key',
       use: 'service',
@@ -70,9 +70,19 @@ describe('secrets', () => {
     });
     expect(sealed.metadata).not.toHaveProperty('iterations');
     expect(
-      await new EncryptionService(new Uint8Array(Buffer.from(MASTER, 'base64'))).decrypt(sealed),
+      await new EncryptionService({
+        masterKey: new Uint8Array(Buffer.from(MASTER, 'base64')),
+      }).decrypt(sealed),
     ).toBe('v');
-    expect(await new EncryptionService({ masterKey: MASTER }).decrypt(sealed)).toBe('v');
+  });
+
+  test.each([
+    ['words', PASSPHRASE],
+    ['base64 of 32 bytes', MASTER],
+    ['a password', { password: MASTER }],
+  ])('a string is always a passphrase: %s', async (_name, source) => {
+    const sealed = await new EncryptionService(source).encrypt('v', 'internal');
+    expect(sealed.metadata).toMatchObject({ keySource: 'passphrase', iterations: 600_000 });
   });
 
   test.each([
@@ -82,20 +92,30 @@ describe('secrets', () => {
     ['base64 without its padding', MASTER.slice(0, -1)],
     ['base64 with bits to spare', `${MASTER.slice(0, 42)}${MASTER[42] === 'B' ? 'C' : 'B'}=`],
     ['base64url', `-${MASTER.slice(1)}`],
-    ['a master key given as a password', { password: MASTER }],
-  ])('a passphrase: %s', async (_name, source) => {
-    const sealed = await new EncryptionService(source).encrypt('v', 'internal');
-    expect(sealed.metadata).toMatchObject({ keySource: 'passphrase', iterations: 600_000 });
-  });
+    ['31 bytes', new Uint8Array(31)],
+    ['a number', 7 as never],
+  ])(
+    'a master key of another form is refused, never taken for a passphrase: %s',
+    (_, masterKey) => {
+      expect(() => new EncryptionService({ masterKey })).toThrow(
+        expect.objectContaining({
+          code: 'invalid_argument',
+          message: expect.stringContaining('password'),
+        }),
+      );
+    },
+  );
 
-  test('no secret: empty, not well-formed, of another length or type', async () => {
+  test('a secret that is empty, not well-formed, ambiguous or of another type is refused', async () => {
     for (const bad of [
       '',
       '\ud800',
       { password: '' },
       { password: 7 },
-      { masterKey: new Uint8Array(31) },
-      new Uint8Array(33),
+      { password: 'both', masterKey: MASTER },
+      { keyset: new Uint8Array(9) },
+      { keyset: new Uint8Array(9), secret: 'x' },
+      new Uint8Array(32),
     ]) {
       expect(await codeOf(() => new EncryptionService(bad as string)), String(bad)).toBe(
         'invalid_argument',
@@ -141,13 +161,14 @@ describe('secrets', () => {
 
   test('a wrong secret, and one of another kind', async () => {
     const [byMaster, byPassphrase] = [
-      await new EncryptionService(MASTER).encrypt('v', 'phi'),
+      await new EncryptionService({ masterKey: MASTER }).encrypt('v', 'phi'),
       await passphrase.encrypt('v', 'phi'),
     ];
     for (const [reader, sealed] of [
-      [OTHER, byMaster],
+      [{ masterKey: OTHER }, byMaster],
       [PASSPHRASE, byMaster],
       ['another', byPassphrase],
+      [{ masterKey: MASTER }, byPassphrase],
       [MASTER, byPassphrase],
     ] as const) {
       expect(await codeOf(() => new EncryptionService(reader).decrypt(sealed))).toBe(
@@ -169,23 +190,23 @@ describe('secrets', () => {
 });
 
 describe('packages', () => {
-  const service = new EncryptionService(MASTER);
+  const service = new EncryptionService({ masterKey: MASTER });
   const place = { owner: 'tenant', collection: 'notes', name: 'n1' };
 
   test('the lowest class demanded', async () => {
     const sealed = await service.encrypt('v', 'confidential');
-    for (const least of ['public', 'internal', 'confidential'] as const)
-      expect(await service.decrypt(sealed, { least })).toBe('v');
-    for (const least of ['pii', 'phi'] as const)
-      expect(await codeOf(() => service.decrypt(sealed, { least }))).toBe('class_too_low');
-    expect(await codeOf(() => service.decrypt(sealed, { least: 'secret' as 'phi' }))).toBe(
+    for (const minClass of ['public', 'internal', 'confidential'] as const)
+      expect(await service.decrypt(sealed, { minClass })).toBe('v');
+    for (const minClass of ['pii', 'phi'] as const)
+      expect(await codeOf(() => service.decrypt(sealed, { minClass }))).toBe('class_too_low');
+    expect(await codeOf(() => service.decrypt(sealed, { minClass: 'secret' as 'phi' }))).toBe(
       'invalid_argument',
     );
     expect(await codeOf(() => service.encrypt('v', 'secret' as 'phi'))).toBe('invalid_argument');
   });
 
   test('a package opens in its place and use only', async () => {
-    const sealed = await service.encrypt('v', 'phi', {}, { place, use: 'field' });
+    const sealed = await service.encrypt('v', { classification: 'phi', place, use: 'field' });
     expect(await service.decrypt(sealed, { place, use: 'field' })).toBe('v');
     const { name: _, ...unnamed } = place;
     for (const options of [
@@ -233,7 +254,7 @@ describe('packages', () => {
   });
 
   test.each([
-    ['a master key', MASTER],
+    ['a master key', { masterKey: MASTER }],
     ['a passphrase', PASSPHRASE],
   ])(
     'the caller may change value, context, place and package once the call returned: %s',
@@ -247,7 +268,7 @@ describe('packages', () => {
       // The first round finds no keys, the second no message key of its class; the third has all that it needs.
       for (const cls of ['phi', 'public', 'phi'] as const) {
         const [value, context, at] = [Buffer.from([1, 2, 3]), { a: 'b' }, { ...place }];
-        const sealing = service.encryptBinary(value, cls, context, { place: at });
+        const sealing = service.encryptBinary(value, { classification: cls, context, place: at });
         value.fill(9);
         [context.a, at.name] = ['c', 'n2'];
         const sealed = await sealing;
@@ -338,7 +359,7 @@ describe('a wrapped key that is another than the one it names', () => {
   }
   const [document] = vectors<{ documents: Vector[] }>('documents').documents as [Vector];
   const slot = document.slots.find((s) => s.kind === 2)!;
-  const secret = slot.secret.text;
+  const masterKey = slot.secret.text;
 
   /** The document with other bytes wrapped in the place of a key, as only who has the wrapping key can. */
   const forged = async (wrapping: string, id: string, use: number, cls: number, before: number) => {
@@ -360,7 +381,7 @@ describe('a wrapped key that is another than the one it names', () => {
     ]);
     const keyset = Buffer.from(document.bytes, 'hex');
     wrapped.copy(keyset, before);
-    return { keyset: new Uint8Array(keyset), secret };
+    return { keyset: new Uint8Array(keyset), masterKey };
   };
   /** Where the wrapped bytes begin that follow the last occurrence of an id. */
   const after = (id: string, skip: number) =>
@@ -398,14 +419,14 @@ describe('a wrapped key that is another than the one it names', () => {
   test('the document as it is unlocks', () =>
     new EncryptionService({
       keyset: new Uint8Array(Buffer.from(document.bytes, 'hex')),
-      secret,
+      masterKey,
     }).initialize());
 });
 
 describe('a core that died', () => {
   let databases = 0;
   const sessions = async () => {
-    const service = new EncryptionService(MASTER);
+    const service = new EncryptionService({ masterKey: MASTER });
     const sealed = await service.encrypt('before', 'phi');
     const database = `dead ${databases++}`;
     const storage = await createEncryptedStorage(database, 's', { unlock: { masterKey: MASTER } });
@@ -478,9 +499,9 @@ describe('a core that died', () => {
       const open = await sessions();
       const keyset = await documentOf(open.database);
       fatal = name;
-      await codeOf(() => new EncryptionService({ keyset, secret: MASTER }).initialize());
+      await codeOf(() => new EncryptionService({ keyset, masterKey: MASTER }).initialize());
       expect(fatal).toBe('');
-      await new EncryptionService({ keyset, secret: MASTER }).initialize();
+      await new EncryptionService({ keyset, masterKey: MASTER }).initialize();
       await usable(open);
     }
   });

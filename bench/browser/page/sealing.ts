@@ -1,7 +1,9 @@
 /** Sealing and opening alone: the path that storage takes, without IndexedDB. */
 import { loadCore, setCoreSource } from '../../../web/src/core/core.js';
 import { Sealer, placePrefix } from '../../../web/src/crypto/sealer.js';
-import { createVault, secretOf, unlockDocument } from '../../../web/src/unlock/unlock.js';
+import { createDocument } from '../../../web/src/unlock/create.js';
+import { unlockDocument } from '../../../web/src/unlock/document.js';
+import { readSecret } from '../../../web/src/unlock/secret.js';
 import { Box } from './byhand.js';
 import { type Comparison, compare } from './compare.js';
 import { MASTER_KEY, type Shipped, SIZES, bytesOf } from './values.js';
@@ -13,7 +15,7 @@ export async function sealing({ EncryptionService }: Shipped): Promise<Record<st
   const [box, sealOpen, service] = [
     await Box.create(),
     await sealer(),
-    new EncryptionService(MASTER_KEY),
+    new EncryptionService({ masterKey: MASTER_KEY }),
   ];
   const found: Record<string, Comparison> = {};
   for (const [label, size] of Object.entries(SIZES)) {
@@ -22,7 +24,10 @@ export async function sealing({ EncryptionService }: Shipped): Promise<Record<st
     found[`seal+open ${label}`] = await compare(() => sealOpen(value), byHand);
     const options = { place: { owner: 'clinic', collection: 'patients', name: NAME } };
     const whole = async () =>
-      service.decrypt(await service.encryptBinary(value, 'phi', undefined, options), options);
+      service.decrypt(
+        await service.encryptBinary(value, { classification: 'phi', ...options }),
+        options,
+      );
     found[`encryptBinary+decrypt ${label}`] = await compare(whole, byHand);
   }
   return found;
@@ -31,14 +36,17 @@ export async function sealing({ EncryptionService }: Shipped): Promise<Record<st
 async function sealer(): Promise<(value: Uint8Array) => Promise<unknown>> {
   setCoreSource('/coffer/coffer.wasm');
   const core = await loadCore();
-  const secret = secretOf({ masterKey: MASTER_KEY });
+  const secret = readSecret({ masterKey: MASTER_KEY });
   const unlocked = await unlockDocument(
     core,
-    await createVault(core, secret, 'bench', undefined),
+    await createDocument(core, secret, 'bench', undefined),
     secret,
   );
   const sealer = new Sealer(core, unlocked);
   const place = { prefix: placePrefix(core, unlocked.owner, 'patients', true), name: NAME };
   return async (value) =>
-    sealer.open(await sealer.seal(value, 'storage', 'phi', place), 'storage', place);
+    sealer.open(await sealer.seal(value, { use: 'storage', classification: 'phi', place }), {
+      use: 'storage',
+      place,
+    });
 }

@@ -1,4 +1,4 @@
-import { CofferError } from 'coffer';
+import { CofferError } from '@coffer-storage/coffer';
 import { DemoError } from './demo-error.js';
 
 /** An error as a visitor reads it. */

@@ -1,5 +1,5 @@
 /** How the page writes sizes, dates and classes. */
-import type { DataClassification } from 'coffer';
+import type { DataClassification } from '@coffer-storage/coffer';
 
 export const classifications: readonly {
   name: DataClassification;

@@ -37,7 +37,7 @@ interface Exports {
     now: number,
     size: number,
   ): number;
-  planOpen(handle: number, use: number, least: number, n: number, body: number): number;
+  planOpen(handle: number, use: number, minClass: number, n: number, body: number): number;
   header(n: number, body: number): number;
   derivation(n: number): number;
   compose(n: number): number;

@@ -1,4 +1,4 @@
-import { concat, equal, none } from '../core/bytes.js';
+import { type Bytes, concat, equal, none } from '../core/bytes.js';
 import { type DataClassification, classNumber } from '../core/classification.js';
 import { type Core, saltSpent } from '../core/core.js';
 import { errorOf } from '../core/errors.js';
@@ -16,25 +16,26 @@ import { isPlain } from '../core/plain.js';
 import { NONCE, SALT, gcmOpen, gcmSeal, messageKey, random } from './primitives.js';
 import { type Decoded, type Encoded, decodeValue, encodeValue, readBlob } from './values.js';
 
-type Bytes = Uint8Array<ArrayBuffer>;
+/** Strings that are authenticated with a value and readable without a key. */
+export type Context = Readonly<Record<string, string>>;
 
-/** Where a package lives: authenticated, not stored in it. A package that was moved does not open. */
+/** Where a package lives. The place is authenticated but not stored in the package, so a package that was moved does not open. */
 export interface Place {
-  /** Tenant or vault id. */
+  /** The id of the tenant or vault. */
   owner: string;
-  /** Store, table or other group of records. */
+  /** The store, table or other group of records. */
   collection: string;
-  /** The record's name; left out, the package has none, which is not the empty name. */
+  /** The record's name. A package without a name differs from one whose name is empty. */
   name?: string;
 }
 
-/** A place, all but its name encoded beforehand. */
+/** A place whose owner and collection are encoded already. */
 export interface EncodedPlace {
   prefix: Bytes;
   name: string | undefined;
 }
 
-/** Encodes a place's owner, collection, and whether a name follows. */
+/** Encodes a place's owner and collection, and whether a name follows. */
 export function placePrefix(core: Core, owner: string, collection: string, named: boolean): Bytes {
   const input = core
     .begin()
@@ -44,29 +45,47 @@ export function placePrefix(core: Core, owner: string, collection: string, named
   return core.input(input);
 }
 
-/** The keys of one session: the secrets by key id, and how to make the core know them (again). */
+/** The keys of one session. */
 export interface Keys {
+  /** Data keys by key id. */
   secrets: ReadonlyMap<string, CryptoKey>;
+  /** Opens the session in the core, at first and after each restart of the core. Returns its handle. */
   open(core: Core): number;
-  /** Only of a passphrase: its key belongs to one salt. When that is spent, another sealer takes over. */
+  /** The only salt of a passphrase's key. `renew` makes the next sealer once the salt has sealed its limit of packages. */
   fixed?: { readonly salt: Bytes; renew(): Promise<Sealer> } | undefined;
 }
 
+/** A salt and its message key, under which packages of one use and class are sealed. */
 interface Writer {
   salt: Bytes;
   key: CryptoKey;
 }
 
-/** A message key and what names it: key id and salt. */
-interface Kept {
+/** A message key by key id and salt. */
+interface CachedKey {
   id: Bytes;
   key: CryptoKey;
 }
 
-/** How many message keys a reader keeps. */
-const KEPT = 256;
+/** How many message keys are cached for opening. */
+const CACHED_KEYS = 256;
 
-/** Seals and opens packages with the keys of one session: carries out what the core plans. */
+/** What a package is sealed for. */
+export interface SealOptions {
+  use: Use;
+  classification: DataClassification;
+  place: EncodedPlace;
+  context?: Context | undefined;
+}
+
+/** What a package must be to open. */
+export interface OpenOptions {
+  use: Use;
+  place: EncodedPlace;
+  minClass?: DataClassification | undefined;
+}
+
+/** Seals and opens packages with the keys of one session. The core decides how; this class calls WebCrypto. */
 export class Sealer {
   readonly core: Core;
   readonly #keys: Keys;
@@ -74,9 +93,9 @@ export class Sealer {
   #generation: number;
   readonly #writers = new Map<number, Writer>();
   readonly #making = new Map<number, Promise<Writer>>();
-  readonly #messageKeys = new Map<string, Kept>();
-  /** The message key used last. Most packages of a store are one writer's, and comparing bytes is quicker than making a map's key. */
-  #last: Kept | undefined;
+  readonly #messageKeys = new Map<string, CachedKey>();
+  /** The message key used last. Most packages of a store share one, and comparing bytes is faster than building a map's key. */
+  #last: CachedKey | undefined;
 
   constructor(core: Core, keys: Keys) {
     this.core = core;
@@ -85,13 +104,13 @@ export class Sealer {
     this.#generation = core.generation;
   }
 
-  /** Forgets the session in the core. */
+  /** Closes the session in the core. */
   close(): void {
     if (this.#generation === this.core.generation) this.core.call.closeSession(this.#handle);
   }
 
   get #session(): number {
-    void this.core.call; // starts a dead module again
+    void this.core.call; // restarts the core if it ended
     if (this.#generation !== this.core.generation) {
       this.#handle = this.#keys.open(this.core);
       this.#generation = this.core.generation;
@@ -99,16 +118,10 @@ export class Sealer {
     return this.#handle;
   }
 
-  /** Seals a value and context as they are in the tick of the call: what the caller does to them later changes nothing. */
-  async seal(
-    value: unknown,
-    use: Use,
-    cls: DataClassification,
-    place: EncodedPlace,
-    context?: Readonly<Record<string, string>>,
-  ): Promise<Parts> {
+  /** Seals a value and context as they are in the tick of the call. Later changes by the caller have no effect. */
+  async seal(value: unknown, { use, classification, place, context }: SealOptions): Promise<Parts> {
     const useNumber = uses.indexOf(use);
-    const classNo = classNumber(cls);
+    const classNo = classNumber(classification);
     const slot = useNumber * 8 + classNo;
     let encoded = encodeValue(value);
     let writer = this.#writers.get(slot);
@@ -123,21 +136,22 @@ export class Sealer {
       if (n !== saltSpent) return this.#carryOut(writer, this.core.check(n), encoded.bytes);
       if (this.#keys.fixed) {
         [encoded, context] = [encoded.own(), copyContext(context)];
-        return (await this.#keys.fixed.renew()).seal(encoded, use, cls, place, context);
+        const next = await this.#keys.fixed.renew();
+        return next.seal(encoded, { use, classification, place, context });
       }
       if (this.#writers.get(slot) === writer) this.#writers.delete(slot);
       writer = undefined;
     }
   }
 
-  /** Has the core write the additional data of a package to be sealed; returns its length, or saltSpent. */
+  /** Makes the core write the additional data of a new package. Returns its length, or saltSpent. */
   #plan(
     w: Writer,
     use: number,
     cls: number,
     e: Encoded,
     place: EncodedPlace,
-    context?: Readonly<Record<string, string>>,
+    context?: Context,
   ): number {
     const { core } = this;
     const session = this.#session;
@@ -154,12 +168,12 @@ export class Sealer {
     );
   }
 
-  /** Seals at once, with the additional data where the core left it: WebCrypto copies it before it returns. */
+  /** Calls WebCrypto with the additional data in the core's memory. WebCrypto copies it before it returns. */
   async #carryOut(writer: Writer, n: number, value: Bytes): Promise<Parts> {
     const data = this.core.view(n);
     const length = ((data[0] ?? 0) << 8) | (data[1] ?? 0);
     const algorithm = data[2 + at.algorithm] ?? 0;
-    const head = this.core.view(2 + length + headExtra(algorithm)).slice(2); // what follows the header is overwritten below
+    const head = this.core.view(2 + length + headExtra(algorithm)).slice(2); // the bytes after the header are overwritten below
     const iv = crypto.getRandomValues(head.subarray(length, length + NONCE));
     if (algorithm !== PUBLIC) return { head, body: await gcmSeal(writer.key, iv, data, value) };
     const body = new Uint8Array(value);
@@ -170,7 +184,7 @@ export class Sealer {
     return { head, body };
   }
 
-  /** Draws a salt and derives its message key; callers of the same moment share it. */
+  /** Draws a salt and derives its message key. Concurrent callers share them. */
   #newWriter(slot: number, use: number, cls: number): Promise<Writer> {
     const current = this.#writers.get(slot);
     if (current) return Promise.resolve(current);
@@ -195,13 +209,8 @@ export class Sealer {
     return secret;
   }
 
-  /** Opens a package. Its head must not change meanwhile; its body may. Nothing of it is returned unless all of it is authentic, in its place, and of the class demanded. */
-  async open(
-    { head, body }: Parts,
-    use: Use,
-    place: EncodedPlace,
-    least?: DataClassification,
-  ): Promise<Decoded> {
+  /** Opens a package. The caller must not change its head before the promise settles. Nothing is returned unless the whole package is authentic, in its place, and of the demanded class. */
+  async open({ head, body }: Parts, { use, place, minClass }: OpenOptions): Promise<Decoded> {
     const { core } = this;
     const session = this.#session;
     const length = headerEnd(head);
@@ -211,7 +220,7 @@ export class Sealer {
       core.call.planOpen(
         session,
         uses.indexOf(use),
-        least ? classNumber(least) : 0,
+        minClass ? classNumber(minClass) : 0,
         input,
         head.length - length + body.byteLength,
       ),
@@ -219,9 +228,9 @@ export class Sealer {
     const algorithm = head[at.algorithm] ?? 0;
     if (head.length !== length + headExtra(algorithm)) throw errorOf('malformed');
     let kept = this.#find(head);
-    const data = kept ? core.view(n) : core.output(n); // a view does not outlive an await
+    const data = kept ? core.view(n) : core.output(n); // a view is invalid after an await
     if (!kept) {
-      if (body instanceof Uint8Array) body = new Uint8Array(body); // may be the caller's
+      if (body instanceof Uint8Array) body = new Uint8Array(body); // a copy: the bytes may be the caller's
       kept = await this.#derive(head.slice(at.keyId, at.salt + SALT));
     }
     const plaintext = await openBody(kept.key, algorithm, head, length, body, data);
@@ -229,24 +238,24 @@ export class Sealer {
     return decodeValue(core, head[at.type] ?? 0, head[at.flags] ?? 0, new Uint8Array(plaintext));
   }
 
-  #find(head: Bytes): Kept | undefined {
+  #find(head: Bytes): CachedKey | undefined {
     const id = head.subarray(at.keyId, at.salt + SALT);
     return this.#last && equal(id, this.#last.id) ? this.#last : this.#messageKeys.get(latin1(id));
   }
 
-  async #derive(id: Bytes): Promise<Kept> {
+  async #derive(id: Bytes): Promise<CachedKey> {
     return { id, key: await messageKey(this.#secret(latin1(id.subarray(0, 32))), id.slice(32)) };
   }
 
-  /** Keeps a message key, only after a package authenticated under it; the least recently used gives way. */
-  #keep(kept: Kept): void {
+  /** Caches a message key after a package authenticated under it, and evicts the least recently used one. */
+  #keep(kept: CachedKey): void {
     if (kept === this.#last) return;
     this.#last = kept;
-    keepLatest(this.#messageKeys, latin1(kept.id), kept, KEPT);
+    keepLatest(this.#messageKeys, latin1(kept.id), kept, CACHED_KEYS);
   }
 }
 
-/** Puts an entry behind all others of a map. If they are more than the limit, removes and returns the one used least recently. */
+/** Makes an entry the most recent of a map. If the map then exceeds the limit, removes and returns the least recent value. */
 export function keepLatest<T>(
   map: Map<string, T>,
   id: string,
@@ -266,7 +275,7 @@ function writePlace(core: Core, { prefix, name }: EncodedPlace): Core {
   return name === undefined ? core : core.text(name);
 }
 
-/** Opens what follows a head's header of n bytes. */
+/** Opens the body of a package whose header has n bytes. */
 function openBody(
   key: CryptoKey,
   algorithm: number,
@@ -282,20 +291,18 @@ function openBody(
   return gcmOpen(key, iv, concat(data, value), head.subarray(n + NONCE)).then(() => value.buffer);
 }
 
-/** A context that is the caller's no more; what is no plain object goes through, to be refused. */
-export function copyContext(
-  context: Readonly<Record<string, string>> | undefined,
-): Readonly<Record<string, string>> | undefined {
+/** Copies a context. A value that is not a plain object is returned as it is, for the core to refuse. */
+export function copyContext(context: Context | undefined): Context | undefined {
   return isPlain(context) ? { ...context } : context;
 }
 
-/** The error of a head that ends before its header does. */
+/** Returns the error of a head that is shorter than its header. */
 function incomplete(core: Core, head: Bytes): Error {
-  headerLength(core, head, head.length); // throws it, or that of the version
+  headerLength(core, head, head.length); // throws malformed or unsupported_version
   return errorOf('malformed');
 }
 
-/** Bytes as a string of as many characters, to serve as a map's key. */
+/** Converts bytes to a string with one character for each byte, for use as a map key. */
 export function latin1(b: Uint8Array): string {
   return String.fromCharCode(...b);
 }

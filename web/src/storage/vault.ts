@@ -4,29 +4,22 @@ import { Database } from './database.js';
 import { type CofferError, errorOf } from '../core/errors.js';
 import { CommitQueue } from './queue.js';
 import { Sealer } from '../crypto/sealer.js';
-import {
-  type Unlock,
-  type Unlocked,
-  createVault,
-  keyIds,
-  keysetOf,
-  label,
-  secretOf,
-  unlockDocument,
-} from '../unlock/unlock.js';
+import { createDocument } from '../unlock/create.js';
+import { type Unlocked, listKeyIds, readLabel, unlockDocument } from '../unlock/document.js';
+import { type Unlock, readKeyset, readSecret } from '../unlock/secret.js';
 
-/** Options of a vault. */
+/** Options of the vault that a database holds. */
 export interface VaultOptions {
-  /** PBKDF2-HMAC-SHA256 iterations for a vault that is created; at least 600,000, which is the default. */
+  /** The PBKDF2-HMAC-SHA256 iterations for a vault that is created with a password, at least 600,000, which is the default. */
   iterations?: number;
-  /** A label such as `'dev'` or `'prod'`, bound to every key: keys of one environment never open another's data. */
+  /** A label such as `'dev'` or `'prod'` that is bound to every key. Keys of one environment never open data of another. */
   environment?: string;
 }
 
-/** The options, each of them there. */
+/** The options with every member present. */
 type Settings = { [Option in keyof VaultOptions]-?: VaultOptions[Option] | undefined };
 
-/** A database that stores of this page have open, with their one group commit: whatever opened them, call order holds. */
+/** A database that stores of this page share, with one commit queue, so that calls through different stores keep their order. */
 export interface Connection {
   name: string;
   database: Database;
@@ -35,7 +28,7 @@ export interface Connection {
   users: number;
 }
 
-/** An unlocked vault: its keys, and the document that they came from. */
+/** An unlocked vault with the keyset document that its keys came from. */
 export interface Vault {
   core: Core;
   owner: string;
@@ -45,21 +38,21 @@ export interface Vault {
 
 const connections = new Map<string, Connection>();
 
-/** Unlocked vaults by key source and name: opening a second store costs no second key derivation. */
+/** Unlocked vaults by Unlock object and database name, so that a second store needs no second key derivation. */
 const vaults = new WeakMap<Unlock, Map<string, Promise<Vault>>>();
 
-/** Opens a database and unlocks its vault, creating it where there is none. */
+/** Opens a database and unlocks its vault. Creates the vault if the database has none. */
 export async function openVault(
   name: string,
   unlock: Unlock,
   options: Settings,
 ): Promise<[Vault, Connection]> {
-  secretOf(unlock); // refuses what is no key source
+  readSecret(unlock); // throws before a database is opened
   try {
     return await open(name, unlock, options);
   } catch (error) {
     if ((error as CofferError).code !== 'connection_lost') throw error;
-    // The database was deleted, or its vault replaced. Stores of the former one go on failing; this one begins anew.
+    // The database was deleted or its vault replaced. Stores opened before keep failing; this one starts over.
     connections.delete(name);
     vaults.get(unlock)?.delete(name);
     return open(name, unlock, options);
@@ -79,7 +72,7 @@ async function open(name: string, unlock: Unlock, options: Settings): Promise<[V
     await connection.database.hold(vault.document);
     return [vault, connection];
   } catch (error) {
-    leave(connection);
+    release(connection);
     if (byName.get(name) === opening) byName.delete(name);
     throw error;
   }
@@ -92,8 +85,8 @@ function connect(name: string): Connection {
   return connection;
 }
 
-/** Gives a connection back; the last user's is closed when its work is done. */
-export function leave(connection: Connection): void {
+/** Releases a connection. It closes when its last user has released it and pending work is done. */
+export function release(connection: Connection): void {
   if (--connection.users > 0) return;
   void connection.queue.idle().then(() => {
     if (connection.users > 0) return;
@@ -104,23 +97,23 @@ export function leave(connection: Connection): void {
 
 async function unlockVault(database: Database, unlock: Unlock, options: Settings): Promise<Vault> {
   const core = await loadCore();
-  const secret = secretOf(unlock);
-  const supplied = keysetOf(unlock);
+  const secret = readSecret(unlock);
+  const supplied = readKeyset(unlock);
   const stored = await database.document();
   const document =
     supplied ??
     stored ??
     (await database.adopt(
-      await createVault(core, secret, options.environment ?? '', options.iterations),
+      await createDocument(core, secret, options.environment ?? '', options.iterations),
     ));
   checkEnvironment(core, document, options.environment);
   const unlocked = await unlockDocument(core, document, secret);
-  if (supplied) await keepSupplied(core, database, supplied, unlocked, stored);
+  if (supplied) await storeSupplied(core, database, supplied, unlocked, stored);
   return { core, owner: unlocked.owner, document, sealer: new Sealer(core, unlocked) };
 }
 
-/** Puts the host's document at rest, unless that would lose keys or belongs elsewhere: then nothing is changed. */
-async function keepSupplied(
+/** Stores the host's document, unless it would lose keys or belongs to another vault: then nothing is changed. */
+async function storeSupplied(
   core: Core,
   database: Database,
   supplied: Uint8Array<ArrayBuffer>,
@@ -130,18 +123,21 @@ async function keepSupplied(
   if (!stored) await database.adopt(supplied);
   else if (!equal(stored, supplied)) {
     for (const which of ['owner', 'environment'] as const) {
-      if (label(core, stored, which) !== label(core, supplied, which))
-        throw errorOf('invalid_argument', 'the database is of another vault: use another name');
+      if (readLabel(core, stored, which) !== readLabel(core, supplied, which))
+        throw errorOf('invalid_argument', 'the database holds another vault: use another name');
     }
-    // Only a key that opened counts: the document can name others.
-    if (!keyIds(core, stored).every((id) => unlocked.secrets.has(id)))
-      throw errorOf('invalid_argument', 'the keyset lacks keys in use: supply a newer one');
+    // Count only keys that opened: a document can also name keys that this secret does not open.
+    if (!listKeyIds(core, stored).every((id) => unlocked.secrets.has(id)))
+      throw errorOf(
+        'invalid_argument',
+        'the keyset lacks keys that are in use: supply a newer one',
+      );
     await database.replace(stored, supplied);
   }
 }
 
 function checkEnvironment(core: Core, document: Uint8Array, wanted: string | undefined): void {
-  if (wanted !== undefined && label(core, document, 'environment') !== wanted) {
-    throw errorOf('invalid_argument', 'keys of another environment');
+  if (wanted !== undefined && readLabel(core, document, 'environment') !== wanted) {
+    throw errorOf('invalid_argument', 'the keys belong to another environment');
   }
 }

@@ -1,4 +1,4 @@
-import type { DataClassification } from 'coffer';
+import type { DataClassification } from '@coffer-storage/coffer';
 import { useEffect, useEffectEvent, useState } from 'react';
 import { type Content, identify } from '../content/identify.js';
 import { type Problem, problemOf } from '../problem.js';

@@ -1,4 +1,4 @@
-import type { DataClassification } from 'coffer';
+import type { DataClassification } from '@coffer-storage/coffer';
 import { labelOf } from '../wording.js';
 
 export function ClassBadge({ classification }: { classification: DataClassification }) {

@@ -1,4 +1,4 @@
-import type { EncryptedStorage } from 'coffer';
+import type { EncryptedStorage } from '@coffer-storage/coffer';
 import { useCallback, useState } from 'react';
 import { type Item, sealedRecord } from '../vault/records.js';
 import { sizeText } from '../wording.js';

@@ -1,4 +1,4 @@
-import type { DataClassification } from 'coffer';
+import type { DataClassification } from '@coffer-storage/coffer';
 import { type FormEvent, useEffect, useRef, useState } from 'react';
 import { type Content, kindLabels } from '../content/identify.js';
 import { type Problem, problemOf } from '../problem.js';

@@ -1,4 +1,4 @@
-import type { DataClassification } from 'coffer';
+import type { DataClassification } from '@coffer-storage/coffer';
 import { useId } from 'react';
 import type { Filter } from '../vault/filter.js';
 import { classifications } from '../wording.js';

@@ -1,4 +1,4 @@
-import type { DataClassification } from 'coffer';
+import type { DataClassification } from '@coffer-storage/coffer';
 import { useEffect, useRef, useState } from 'react';
 import type { Content } from '../content/identify.js';
 import { useRecords } from '../vault/useRecords.js';

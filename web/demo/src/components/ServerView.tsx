@@ -1,4 +1,4 @@
-import type { Entry } from 'coffer/client';
+import type { Entry } from '@coffer-storage/coffer/client';
 import { useState } from 'react';
 import { DemoError } from '../demo-error.js';
 import type { Problem } from '../problem.js';

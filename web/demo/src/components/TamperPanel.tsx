@@ -1,4 +1,4 @@
-import type { EncryptedStorage } from 'coffer';
+import type { EncryptedStorage } from '@coffer-storage/coffer';
 import { useEffect, useRef, useState } from 'react';
 import { type Problem, problemOf } from '../problem.js';
 import { openRecord, valueName } from '../vault/records.js';

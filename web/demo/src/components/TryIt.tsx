@@ -1,4 +1,4 @@
-import { DataClassification, EncryptionService } from 'coffer';
+import { DataClassification, EncryptionService } from '@coffer-storage/coffer';
 import { useCallback, useId, useState } from 'react';
 import { hex } from '../package/layout.js';
 import { textRun } from '../package/rows.js';
@@ -7,7 +7,7 @@ import { useLoaded } from './useLoaded.js';
 import { useNarrow } from './useNarrow.js';
 
 /** A key of this page view alone: what is typed here is kept nowhere. */
-const service = new EncryptionService(crypto.getRandomValues(new Uint8Array(32)));
+const service = new EncryptionService({ masterKey: crypto.getRandomValues(new Uint8Array(32)) });
 
 /** Type, and see what a disk would hold: the bytes are sealed anew at every letter. */
 export function TryIt() {

@@ -1,5 +1,5 @@
 /** Says what a file is, by its content and not by its name, and whom or what it is about. */
-import type { DataClassification } from 'coffer';
+import type { DataClassification } from '@coffer-storage/coffer';
 import { readDicom } from '../dicom/file.js';
 import { DemoError } from '../demo-error.js';
 import { parseFhir, patientIdOf, titleOf } from './fhir.js';

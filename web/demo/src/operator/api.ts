@@ -1,12 +1,12 @@
 /** What the operator's page shows, in the client's words with times as dates. */
-import type { DataClassification } from 'coffer';
+import type { DataClassification } from '@coffer-storage/coffer';
 import type {
   Event,
   EventFilter,
   Keyset as Told,
   Rotation as Going,
   Rotations as All,
-} from 'coffer/client';
+} from '@coffer-storage/coffer/client';
 
 export interface Keyset extends Omit<Told, 'rotatedAt' | 'nextRotationAt' | 'class'> {
   class: DataClassification;

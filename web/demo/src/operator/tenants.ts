@@ -1,5 +1,5 @@
 /** Tenants with their keysets, as many as are asked for. */
-import type { CofferClient } from 'coffer/client';
+import type { CofferClient } from '@coffer-storage/coffer/client';
 import { type Keyset, keysetOf } from './api.js';
 
 export interface Tenant {

@@ -1,5 +1,5 @@
 /** The audit trail as a page shows it: the newest events first, older ones as far as they are asked for, and what is added meanwhile. */
-import type { CofferClient } from 'coffer/client';
+import type { CofferClient } from '@coffer-storage/coffer/client';
 import type { AuditEvent, AuditFilter } from './api.js';
 
 /** How many events a page shows at first, and adds. */

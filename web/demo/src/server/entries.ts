@@ -1,6 +1,6 @@
 /** What the list of the server's cache shows. */
-import type { DataClassification } from 'coffer';
-import type { CofferClient } from 'coffer/client';
+import type { DataClassification } from '@coffer-storage/coffer';
+import type { CofferClient } from '@coffer-storage/coffer/client';
 
 export interface CacheItem {
   key: string;

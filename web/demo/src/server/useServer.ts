@@ -1,7 +1,7 @@
 /** The server's cache as the page knows it: whether a token opens it, and whether it is there at all. */
-import { CofferError, DataClassification, type EncryptedStorage } from 'coffer';
-import { CofferClient } from 'coffer/client';
-import { useEncryptedStorage } from 'coffer/react';
+import { CofferError, DataClassification, type EncryptedStorage } from '@coffer-storage/coffer';
+import { CofferClient } from '@coffer-storage/coffer/client';
+import { useEncryptedStorage } from '@coffer-storage/coffer/react';
 import { useCallback, useEffect, useMemo, useState } from 'react';
 import { type Problem, problemOf } from '../problem.js';
 

@@ -1,5 +1,5 @@
 /** Which records a visitor wants to see. */
-import type { DataClassification } from 'coffer';
+import type { DataClassification } from '@coffer-storage/coffer';
 import type { Item } from './records.js';
 
 export interface Filter {

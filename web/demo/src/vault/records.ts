@@ -7,7 +7,7 @@ import {
   type DataClassification,
   type EncryptedStorage,
   type Inspection,
-} from 'coffer';
+} from '@coffer-storage/coffer';
 import type { Content, Kind } from '../content/identify.js';
 import { previewOf } from '../content/preview.js';
 import { DemoError } from '../demo-error.js';

@@ -1,4 +1,4 @@
-import type { DataClassification, EncryptedStorage } from 'coffer';
+import type { DataClassification, EncryptedStorage } from '@coffer-storage/coffer';
 import { useCallback, useEffect, useState } from 'react';
 import type { Content } from '../content/identify.js';
 import { type Problem, problemOf } from '../problem.js';

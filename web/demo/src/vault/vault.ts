@@ -1,4 +1,4 @@
-import { type EncryptedStorage, createEncryptedStorage } from 'coffer';
+import { type EncryptedStorage, createEncryptedStorage } from '@coffer-storage/coffer';
 import { DemoError } from '../demo-error.js';
 
 export const DATABASE = 'coffer-demo';

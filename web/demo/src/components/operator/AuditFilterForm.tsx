@@ -1,5 +1,5 @@
 import type { FormEvent } from 'react';
-import type { DataClassification } from 'coffer';
+import type { DataClassification } from '@coffer-storage/coffer';
 import type { AuditEvent, AuditFilter } from '../../operator/api.js';
 import { classifications } from '../../wording.js';
 

@@ -1,4 +1,4 @@
-import type { CofferClient } from 'coffer/client';
+import type { CofferClient } from '@coffer-storage/coffer/client';
 import { useCallback, useMemo, useState } from 'react';
 import type { AuditFilter } from '../../operator/api.js';
 import { Trail } from '../../operator/trail.js';

@@ -1,4 +1,4 @@
-import type { Health } from 'coffer/client';
+import type { Health } from '@coffer-storage/coffer/client';
 import type { Problem } from '../../problem.js';
 import { type Snapshot, hitRatio, kmsLatency, rates } from '../../operator/metrics.js';
 import type { Loaded } from '../useLoaded.js';

@@ -1,4 +1,4 @@
-import type { CofferClient } from 'coffer/client';
+import type { CofferClient } from '@coffer-storage/coffer/client';
 import { type FormEvent, useCallback, useEffect, useState } from 'react';
 import { rotationsOf } from '../../operator/api.js';
 import { agesOf, goesOn } from '../../operator/keysets.js';
