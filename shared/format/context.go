@@ -7,13 +7,12 @@ import (
 	"github.com/coffer-storage/coffer/shared/wire"
 )
 
-// Context is the authenticated, caller-chosen description of a value: a map of strings in its canonical
-// encoding. The zero Context is empty. A Context is immutable and valid by construction; two are equal if and
-// only if == says so.
+// Context is the caller's authenticated description of a value: a map of strings, kept in its canonical encoding
+// (SPEC.md section 3.2). The zero Context is empty. A Context is immutable and always valid, and == compares contexts.
 type Context struct{ encoded string }
 
-// NewContext encodes m, sorted by the keys' UTF-8 bytes. It returns ErrInvalid for text that is not UTF-8 and
-// ErrTooLarge beyond MaxContextEntries or MaxContext.
+// NewContext returns the context with the entries of m. It returns ErrInvalid for text that is not UTF-8, and
+// ErrTooLarge for more than MaxContextEntries entries or MaxContext bytes.
 func NewContext(m map[string]string) (Context, error) {
 	pairs := make([]string, 0, 2*len(m))
 	for k, v := range m {
@@ -22,8 +21,8 @@ func NewContext(m map[string]string) (Context, error) {
 	return NewContextFromPairs(pairs...)
 }
 
-// ContextOf is NewContext for keys that are followed by their values, in any order of the pairs, which it sorts. It returns
-// ErrInvalid for a key that is there twice or has no value.
+// NewContextFromPairs returns the context with the given entries: each key is followed by its value. It sorts pairs in
+// place. Beyond the errors of NewContext, it returns ErrInvalid for a duplicate key and for a key without a value.
 func NewContextFromPairs(pairs ...string) (Context, error) {
 	if len(pairs) > 2*MaxContextEntries {
 		return Context{}, ErrTooLarge
@@ -50,8 +49,9 @@ func NewContextFromPairs(pairs ...string) (Context, error) {
 	return Context{string(b)}, nil
 }
 
-// moveDown moves the last pair to its place among the others, which are sorted; false if one has the same key. At most
-// MaxContextEntries are sorted, and package slices' sort would be a twentieth of the browser core's own code.
+// insertLastPair moves the last pair to its position among the others, which are sorted. It returns false if another pair
+// has the same key. This insertion sort handles at most MaxContextEntries pairs; the sort of package slices would take a
+// twentieth of the browser core's own code.
 //
 //go:noinline
 func insertLastPair(pairs []string) bool {
@@ -65,7 +65,7 @@ func insertLastPair(pairs []string) bool {
 	return i == 0 || pairs[i-2] != key
 }
 
-// parseContext checks that b is a canonical context and copies it.
+// parseContext returns a copy of the context that b encodes. It returns ErrMalformed if b is not a canonical encoding.
 func parseContext(b []byte) (Context, error) {
 	if len(b) > MaxContext {
 		return Context{}, ErrMalformed
@@ -86,18 +86,19 @@ func parseContext(b []byte) (Context, error) {
 	return Context{encoded}, nil
 }
 
-// Size is the length of the context's encoding in bytes.
+// Size returns the length of the context's encoding in bytes.
 func (c Context) Size() int { return len(c.encoded) }
 
-// Append appends the context's encoding to dst: each key and value after its 16-bit length, in the order of the keys.
+// Append appends the context's encoding to dst: the keys and values, each after its 16-bit length, in ascending order of
+// the keys' UTF-8 bytes.
 func (c Context) Append(dst []byte) []byte { return append(dst, c.encoded...) }
 
-// All iterates over keys and values in the order of the keys' UTF-8 bytes.
+// All iterates over the keys and values, in ascending order of the keys' UTF-8 bytes.
 func (c Context) All() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
 		for rest := c.encoded; len(rest) > 0; {
 			var key, value string
-			key, rest, _ = cutString16(rest) // it was checked before
+			key, rest, _ = cutString16(rest) // always succeeds: the encoding was checked
 			value, rest, _ = cutString16(rest)
 			if !yield(key, value) {
 				return
@@ -106,7 +107,7 @@ func (c Context) All() iter.Seq2[string, string] {
 	}
 }
 
-// Map returns the context as a map; nil if it is empty.
+// Map returns the context as a map, or nil if it is empty.
 func (c Context) Map() map[string]string {
 	if c.encoded == "" {
 		return nil
@@ -118,7 +119,7 @@ func (c Context) Map() map[string]string {
 	return m
 }
 
-// Get returns the value of one key.
+// Get returns the value of a key, and whether the context contains the key.
 func (c Context) Get(key string) (string, bool) {
 	for k, v := range c.All() {
 		if k == key {
@@ -128,7 +129,8 @@ func (c Context) Get(key string) (string, bool) {
 	return "", false
 }
 
-// cutString16 takes a 16-bit length and that many bytes off s; ok is false if s is too short.
+// cutString16 splits s after the field at its start, which is a 16-bit length and that many bytes. ok is false if s is too
+// short.
 //
 //go:noinline
 func cutString16(s string) (field, rest string, ok bool) {

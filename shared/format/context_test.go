@@ -13,14 +13,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// rawHeader is plainHeader with the given bytes as its context, canonical or not.
+// rawHeader returns the encoding of plainHeader with the given bytes in place of the encoded context.
 func rawHeader(t *testing.T, context string) []byte {
 	b := encode(t, plainHeader())[:atContext]
 	b = binary.BigEndian.AppendUint16(b, uint16(len(context)))
 	return append(b, context...)
 }
 
-// entry is the canonical encoding of one entry.
+// entry returns the encoding of one entry.
 func entry(key, value string) string {
 	b := binary.BigEndian.AppendUint16(nil, uint16(len(key)))
 	b = binary.BigEndian.AppendUint16(append(b, key...), uint16(len(value)))
@@ -54,21 +54,21 @@ func TestContextRoundTrip(t *testing.T) {
 	}
 }
 
-func TestContextIsOneWhateverTheMapsOrder(t *testing.T) {
+func TestContextDoesNotDependOnMapOrder(t *testing.T) {
 	m := map[string]string{}
 	for i := range format.MaxContextEntries {
 		m[fmt.Sprint(i)] = strings.Repeat("v", i)
 	}
 	first, err := format.NewContext(m)
 	require.NoError(t, err)
-	for range 50 { // a map's order is random at every iteration
+	for range 50 { // each iteration over a map has a random order
 		again, err := format.NewContext(m)
 		require.NoError(t, err)
 		require.True(t, first == again)
 	}
 }
 
-// U+FF5E sorts before U+1F600 by UTF-8 bytes and after it by UTF-16 code units, JavaScript's order.
+// U+FF5E precedes U+1F600 by UTF-8 bytes, but follows it by UTF-16 code units, which is the order of JavaScript.
 func TestContextIsSortedByUTF8Bytes(t *testing.T) {
 	c, err := format.NewContext(map[string]string{"😀": "1", "～": "2", "z": "3", "": "4", "a\x00": "5", "a": "6"})
 	require.NoError(t, err)
@@ -85,7 +85,7 @@ func TestContextIsSortedByUTF8Bytes(t *testing.T) {
 	require.ErrorIs(t, err, format.ErrMalformed)
 }
 
-func TestContextAllStopsWhenAsked(t *testing.T) {
+func TestContextAllStopsEarly(t *testing.T) {
 	c, err := format.NewContext(map[string]string{"a": "1", "b": "2"})
 	require.NoError(t, err)
 	n := 0
@@ -96,7 +96,7 @@ func TestContextAllStopsWhenAsked(t *testing.T) {
 	require.Equal(t, 1, n)
 }
 
-func TestContextEmptyKeyAndValueAreEntries(t *testing.T) {
+func TestContextKeepsEmptyKeyAndValue(t *testing.T) {
 	c, err := format.NewContext(map[string]string{"": ""})
 	require.NoError(t, err)
 	require.Equal(t, 4, c.Size())
@@ -109,7 +109,7 @@ func TestContextEmptyKeyAndValueAreEntries(t *testing.T) {
 	require.Equal(t, format.Context{}, empty)
 }
 
-func TestNewContextLimits(t *testing.T) {
+func TestNewContextEnforcesLimits(t *testing.T) {
 	entries := func(n int) map[string]string {
 		m := map[string]string{}
 		for i := range n {
@@ -126,14 +126,14 @@ func TestNewContextLimits(t *testing.T) {
 		m    map[string]string
 		want error
 	}{
-		{"as many entries as may be", entries(format.MaxContextEntries), nil},
-		{"one entry more", entries(format.MaxContextEntries + 1), format.ErrTooLarge},
-		{"as large as may be", big(format.MaxContext), nil},
-		{"one byte more", big(format.MaxContext + 1), format.ErrTooLarge},
-		{"as large in two entries", split(format.MaxContext), nil},
-		{"one byte more in two entries", split(format.MaxContext + 1), format.ErrTooLarge},
-		{"a length that 16 bits would cut", big(1<<16 + 10), format.ErrTooLarge},
-		{"a long key", map[string]string{strings.Repeat("k", 1<<16): ""}, format.ErrTooLarge},
+		{"maximum number of entries", entries(format.MaxContextEntries), nil},
+		{"one entry too many", entries(format.MaxContextEntries + 1), format.ErrTooLarge},
+		{"maximum size", big(format.MaxContext), nil},
+		{"one byte too large", big(format.MaxContext + 1), format.ErrTooLarge},
+		{"maximum size in two entries", split(format.MaxContext), nil},
+		{"one byte too large in two entries", split(format.MaxContext + 1), format.ErrTooLarge},
+		{"length that does not fit 16 bits", big(1<<16 + 10), format.ErrTooLarge},
+		{"long key", map[string]string{strings.Repeat("k", 1<<16): ""}, format.ErrTooLarge},
 		{"invalid key", map[string]string{"\xff": ""}, format.ErrInvalid},
 		{"invalid value", map[string]string{"k": "\xc3"}, format.ErrInvalid},
 		{"lone surrogate", map[string]string{"k": "\xed\xa0\x80"}, format.ErrInvalid},
@@ -153,33 +153,33 @@ func TestNewContextLimits(t *testing.T) {
 	}
 }
 
-func TestParseContext(t *testing.T) {
+func TestParseHeaderChecksContext(t *testing.T) {
 	var full strings.Builder // 64 entries in order
 	for i := range format.MaxContextEntries {
 		full.WriteString(entry(fmt.Sprintf("%02d", i), ""))
 	}
-	most := entry("k", strings.Repeat("v", format.MaxContext-5))
+	longest := entry("k", strings.Repeat("v", format.MaxContext-5))
 	for _, c := range []struct {
 		name, context string
 		ok            bool
 	}{
-		{"none", "", true},
-		{"one", entry("a", "1"), true},
+		{"no entry", "", true},
+		{"one entry", entry("a", "1"), true},
 		{"ascending", entry("a", "1") + entry("b", "0"), true},
 		{"descending", entry("b", "0") + entry("a", "1"), false},
-		{"a key twice", entry("a", "1") + entry("a", "2"), false},
-		{"the empty key twice", entry("", "1") + entry("", "2"), false},
-		{"the empty key after another", entry("a", "1") + entry("", "2"), false},
-		{"as many as may be", full.String(), true},
-		{"one more", full.String() + entry("99", ""), false},
-		{"as large as may be", most, true},
-		{"one byte more", entry("k", strings.Repeat("v", format.MaxContext-4)), false},
-		{"larger by an entry", most + entry("l", ""), false},
+		{"duplicate key", entry("a", "1") + entry("a", "2"), false},
+		{"duplicate empty key", entry("", "1") + entry("", "2"), false},
+		{"empty key after another key", entry("a", "1") + entry("", "2"), false},
+		{"maximum number of entries", full.String(), true},
+		{"one entry too many", full.String() + entry("99", ""), false},
+		{"maximum size", longest, true},
+		{"one byte too large", entry("k", strings.Repeat("v", format.MaxContext-4)), false},
+		{"one entry too large", longest + entry("l", ""), false},
 		{"key without value", "\x00\x01a", false},
 		{"half a length", "\x00", false},
 		{"key longer than its bytes", "\x00\x05a\x00\x00", false},
 		{"value longer than its bytes", "\x00\x01a\x00\x02b", false},
-		{"a byte left over", entry("a", "1") + "\x00", false},
+		{"trailing byte", entry("a", "1") + "\x00", false},
 		{"invalid key", entry("\xff", ""), false},
 		{"invalid value", entry("a", "\xed\xb0\x80"), false},
 	} {
@@ -196,14 +196,14 @@ func TestParseContext(t *testing.T) {
 	}
 }
 
-func TestContextLongerThanItsHeader(t *testing.T) {
+func TestParseHeaderRefusesContextPastEnd(t *testing.T) {
 	b := rawHeader(t, entry("a", "1"))
 	b[atContext+1]++
 	_, _, err := format.ParseHeader(b)
 	require.ErrorIs(t, err, format.ErrMalformed)
 }
 
-func TestParsedContextDoesNotAliasItsBytes(t *testing.T) {
+func TestParsedContextDoesNotAliasInput(t *testing.T) {
 	b := rawHeader(t, entry("a", "1"))
 	h, _, err := format.ParseHeader(b)
 	require.NoError(t, err)

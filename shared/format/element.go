@@ -1,9 +1,9 @@
 package format
 
-// Element is the type of a View's elements, which lie in its value in little-endian order.
+// Element is the type of a View's elements. They are stored in little-endian order (SPEC.md section 6.2).
 type Element uint8
 
-// A Uint8Array has a value type of its own, Bytes.
+// The element types. A Uint8Array has the value type Bytes instead.
 const (
 	ElementDataView     Element = 1
 	ElementInt8         Element = 2
@@ -26,10 +26,10 @@ var elementNames = [...]string{
 
 var elementSizes = [len(elementNames)]int{0, 1, 1, 1, 2, 2, 4, 4, 8, 8, 2, 4, 8}
 
-// String returns the name of the ECMAScript class; "unknown" for another value.
+// String returns the name of the ECMAScript class, or "unknown".
 func (e Element) String() string { return nameOf(elementNames[:], uint8(e)) }
 
-// ParseElement reads the name of an ECMAScript class. It returns ErrMalformed for another text.
+// ParseElement returns the element type with the given ECMAScript class name. It returns ErrMalformed for an unknown name.
 func ParseElement(s string) (Element, error) {
 	v, err := valueOf(elementNames[:], s)
 	return Element(v), err
@@ -38,7 +38,7 @@ func ParseElement(s string) (Element, error) {
 // Valid reports whether e is one of the element types.
 func (e Element) Valid() bool { return e >= 1 && int(e) < len(elementNames) }
 
-// Size is the length of one element in bytes; 0 for an invalid element type.
+// Size returns the length of one element in bytes, or 0 for an invalid element type.
 func (e Element) Size() int {
 	if !e.Valid() {
 		return 0

@@ -7,7 +7,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A writer fills in a header, encodes it, and seals the value with the additional data that binds header and place.
+// A writer encodes a header and seals the value with additional data that binds the header and the place.
 func ExampleAppendAdditionalData() {
 	context, err := format.NewContext(map[string]string{"patient": "4711", "department": "radiology"})
 	if err != nil {
@@ -15,7 +15,7 @@ func ExampleAppendAdditionalData() {
 	}
 	header := format.Header{
 		Algorithm: format.AES256GCM, Use: format.UseCache, Source: format.FromKeyset, Class: 5, Type: format.Text,
-		KeyID:       format.KeyID{},                                          // of the data key that seals
+		KeyID:       format.KeyID{},                                          // id of the data key that seals
 		Salt:        format.Salt{},                                           // random
 		EncryptedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli(), // now
 		Context:     context,
@@ -33,7 +33,7 @@ func ExampleAppendAdditionalData() {
 	// Output: header 118 bytes, additional data 146 bytes, begins with "CFR"
 }
 
-// A reader learns from the header which key opens a package, and what was said about it.
+// A reader finds in the header which key opens a package, and the context that describes its value.
 func ExampleParse() {
 	context, _ := format.NewContext(map[string]string{"patient": "4711", "department": "radiology"})
 	stored, err := (&format.Package{
@@ -63,7 +63,7 @@ func ExampleParse() {
 	// coffer: malformed package
 }
 
-// A file's name and media type are personal data: they travel inside the plaintext, before the value.
+// A file's name and media type may be personal data, so they are encrypted with the value.
 func ExampleAppendPlaintext() {
 	header := format.Header{Algorithm: format.AES256GCM, Type: format.File, Flags: format.Padded}
 	described := format.Details{MediaType: "application/dicom", FileName: "knee.dcm"}
@@ -80,7 +80,7 @@ func ExampleAppendPlaintext() {
 	// knee.dcm application/dicom the file's bytes <nil>
 }
 
-// The collection of a database field names its table and column.
+// The collection of a database field contains its table and column.
 func ExampleFieldCollection() {
 	collection, err := format.FieldCollection("public.patients", "ssn")
 	fmt.Printf("%q %v\n", collection, err)

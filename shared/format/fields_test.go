@@ -8,8 +8,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// The names are part of the JSON form: they never change.
-func TestFieldNames(t *testing.T) {
+// The names are part of the JSON form, so they must not change.
+func TestNamesOfFieldValues(t *testing.T) {
 	checkNames(t, format.ParseAlgorithm, map[format.Algorithm]string{
 		format.AES256GCM: "AES-256-GCM", format.Public: "AES-256-GMAC", format.Chunked: "Cobblestone-256",
 	})

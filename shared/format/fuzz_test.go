@@ -12,7 +12,8 @@ import (
 
 func TestFuzzTargetsHaveSeeds(t *testing.T) { fuzztest.RequireSeeds(t) }
 
-// FuzzParse: what parses is written again byte for byte, and parsing allocates no more than the input allows.
+// FuzzParse checks that a package that parses is encoded again byte for byte, and that parsing allocates no more memory
+// than the length of the input justifies.
 func FuzzParse(f *testing.F) {
 	h := plainHeader()
 	header, _ := h.Append(nil)
@@ -32,7 +33,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzHeader: every header that Check accepts is read back equal; every other is refused and writes nothing.
+// FuzzHeader checks that a header that Check accepts is encoded and parsed back unchanged, and that Append refuses every
+// other header and appends nothing.
 func FuzzHeader(f *testing.F) {
 	f.Add(byte(1), byte(1), byte(0), byte(1), byte(3), byte(1), []byte("id"), []byte("salt"), int64(1), uint64(2), uint32(0), "k", "v")
 	f.Add(byte(2), byte(5), byte(0), byte(2), byte(1), byte(6), []byte{}, []byte{}, int64(0), uint64(0), uint32(600000), "", "")
@@ -62,7 +64,8 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
-// FuzzContext: a context that can be made is read back equal, and bytes that are a context are the ones its map makes.
+// FuzzContext checks that a context is encoded and parsed back unchanged, and that a parsed context is the encoding of its
+// own map.
 func FuzzContext(f *testing.F) {
 	f.Add("a", "1", "b", "2", []byte(entry("a", "1")+entry("b", "2")))
 	f.Add("😀", "1", "～", "2", []byte(entry("😀", "1")+entry("～", "2")))
@@ -90,8 +93,8 @@ func FuzzContext(f *testing.F) {
 	})
 }
 
-// FuzzPlaintext: details and values that can be written are read back equal, and a plaintext that can be cut is the one
-// its parts make, but for the length of its padding.
+// FuzzPlaintext checks that details and value are encoded and split again unchanged, and that a plaintext that splits is
+// the encoding of its parts, except for the length of the padding.
 func FuzzPlaintext(f *testing.F) {
 	f.Add(byte(1), byte(6), byte(0), byte(0), "image/png", "scan.png", int64(1700000000000), "", "", "", []byte("value"))
 	f.Add(byte(1), byte(5), byte(2), byte(0), "a/b", "", int64(0), "patient", "é", "", []byte("\x00\x00\x00\x00"))
@@ -126,7 +129,8 @@ func FuzzPlaintext(f *testing.F) {
 	})
 }
 
-// FuzzPlace: two places have equal additional data only where they are equal, and neither's begins with the other's.
+// FuzzPlace checks that different places have different additional data, and that the additional data of one place is not
+// a prefix of another's.
 func FuzzPlace(f *testing.F) {
 	f.Add("clinic", "cache", "name", true, "clinic", "cachen", "ame", true)
 	f.Add("", "", "", true, "", "", "", false)
@@ -143,7 +147,7 @@ func FuzzPlace(f *testing.F) {
 			return
 		}
 		require.Equal(t, p == q, bytes.HasPrefix(a, b) || bytes.HasPrefix(b, a))
-		_, got, rest := cutAdditionalData(t, a)
+		_, got, rest := splitAdditionalData(t, a)
 		require.Equal(t, p, got)
 		require.Empty(t, rest)
 	})

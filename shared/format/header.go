@@ -2,7 +2,7 @@ package format
 
 import "github.com/coffer-storage/coffer/shared/wire"
 
-// Header is everything about a package that its reader must know before opening it; all of it is authenticated.
+// Header describes a package and identifies its key (SPEC.md section 3.1). It is readable and authenticated.
 type Header struct {
 	Algorithm   Algorithm
 	Use         Use
@@ -13,14 +13,14 @@ type Header struct {
 	KeyID       KeyID
 	Salt        Salt
 	EncryptedAt int64   // milliseconds since 1970-01-01T00:00:00Z
-	Revision    uint64  // 0 unless a synced writer sealed it (SPEC.md section 3.4)
+	Revision    uint64  // 0 unless the writer's records are synchronised (SPEC.md section 3.4)
 	Iterations  uint32  // PBKDF2 iterations; 0 unless Source is FromPassphrase
 	Context     Context // empty if Flags has SealedContext
 }
 
 var magic = [4]byte{'C', 'F', 'R', Version}
 
-// Check returns ErrInvalid if the header says something that no package may say (SPEC.md section 3.3).
+// Check returns ErrInvalid if the header breaks a rule of SPEC.md section 3.3.
 func (h *Header) Check() error {
 	inRange := h.Algorithm >= AES256GCM && h.Algorithm <= Chunked &&
 		h.Use >= UseStorage && h.Use <= UseFile &&
@@ -48,7 +48,7 @@ func (h *Header) Check() error {
 // Size is the length of the encoded header in bytes.
 func (h *Header) Size() int { return HeaderSize + h.Context.Size() }
 
-// Append appends the header's one encoding to dst. It returns ErrInvalid for a header that Check refuses.
+// Append appends the header's encoding to dst. It returns ErrInvalid for a header that Check refuses.
 func (h *Header) Append(dst []byte) ([]byte, error) {
 	if err := h.Check(); err != nil {
 		return dst, err
@@ -64,8 +64,9 @@ func (h *Header) Append(dst []byte) ([]byte, error) {
 	return wire.AppendText(dst, h.Context.encoded), nil
 }
 
-// ParseHeader reads the header that b begins with and returns its length. It returns ErrUnsupportedVersion
-// for another version of the format and ErrMalformed for anything else that is not a header.
+// ParseHeader decodes the header at the start of b and returns its length n in bytes. It returns
+// ErrUnsupportedVersion for another version of the format, and ErrMalformed for other bytes that are not a header. The
+// header does not alias b.
 func ParseHeader(b []byte) (h Header, n int, err error) {
 	if err = h.parse(b); err != nil {
 		return Header{}, 0, err

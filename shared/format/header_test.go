@@ -62,7 +62,7 @@ func TestHeaderRoundTrip(t *testing.T) {
 	}
 }
 
-func TestHeaderFieldBounds(t *testing.T) {
+func TestParseHeaderChecksFieldBounds(t *testing.T) {
 	put64 := binary.BigEndian.PutUint64
 	for _, c := range []struct {
 		name  string
@@ -92,17 +92,17 @@ func TestHeaderFieldBounds(t *testing.T) {
 		{"type 0", func(b []byte) { b[atType] = 0 }, false},
 		{"type 7", func(b []byte) { b[atType] = 7 }, true},
 		{"type 8", func(b []byte) { b[atType] = 8 }, false},
-		{"last instant", func(b []byte) { put64(b[atEncryptedAt:], format.MaxTime) }, true},
-		{"past the last instant", func(b []byte) { put64(b[atEncryptedAt:], format.MaxTime+1) }, false},
+		{"latest time", func(b []byte) { put64(b[atEncryptedAt:], format.MaxTime) }, true},
+		{"after the latest time", func(b []byte) { put64(b[atEncryptedAt:], format.MaxTime+1) }, false},
 		{"before 1970", func(b []byte) { put64(b[atEncryptedAt:], 1<<64-1) }, false},
-		{"last revision", func(b []byte) { put64(b[atRevision:], format.MaxRevision) }, true},
-		{"past the last revision", func(b []byte) { put64(b[atRevision:], format.MaxRevision+1) }, false},
-		{"iterations of a keyset", func(b []byte) { b[atIterations+3] = 1 }, false},
+		{"highest revision", func(b []byte) { put64(b[atRevision:], format.MaxRevision) }, true},
+		{"above the highest revision", func(b []byte) { put64(b[atRevision:], format.MaxRevision+1) }, false},
+		{"keyset with iterations", func(b []byte) { b[atIterations+3] = 1 }, false},
 		{"passphrase without iterations", func(b []byte) { b[atSource] = 2 }, false},
-		{"passphrase of 1", func(b []byte) { b[atSource], b[atIterations+3] = 2, 1 }, true},
+		{"passphrase with 1 iteration", func(b []byte) { b[atSource], b[atIterations+3] = 2, 1 }, true},
 		{"master key with iterations", func(b []byte) { b[atSource], b[atIterations+3] = 3, 1 }, false},
-		{"public of class 1", func(b []byte) { b[atAlgorithm], b[atClass] = 2, 1 }, true},
-		{"public of class 2", func(b []byte) { b[atAlgorithm], b[atClass] = 2, 2 }, false},
+		{"public algorithm, class 1", func(b []byte) { b[atAlgorithm], b[atClass] = 2, 1 }, true},
+		{"public algorithm, class 2", func(b []byte) { b[atAlgorithm], b[atClass] = 2, 2 }, false},
 		{"public with sealed context", func(b []byte) { b[atAlgorithm], b[atClass], b[atFlags] = 2, 1, 2 }, false},
 		{"public and padded", func(b []byte) { b[atAlgorithm], b[atClass], b[atFlags] = 2, 1, 4 }, false},
 		{"public with a sealed name", func(b []byte) { b[atAlgorithm], b[atClass], b[atFlags] = 2, 1, 8 }, false},
@@ -128,20 +128,20 @@ func TestHeaderFieldBounds(t *testing.T) {
 	}
 }
 
-func TestHeaderCheckRefusesWhatNoPackageMaySay(t *testing.T) {
+func TestHeaderCheckRefusesInvalidHeaders(t *testing.T) {
 	context, err := format.NewContext(map[string]string{"a": "b"})
 	require.NoError(t, err)
 	for name, change := range map[string]func(h *format.Header){
-		"the zero header":         func(h *format.Header) { *h = format.Header{} },
-		"no class":                func(h *format.Header) { h.Class = 0 },
-		"negative time":           func(h *format.Header) { h.EncryptedAt = -1 },
-		"time too late":           func(h *format.Header) { h.EncryptedAt = format.MaxTime + 1 },
-		"revision too high":       func(h *format.Header) { h.Revision = format.MaxRevision + 1 },
-		"iterations of a keyset":  func(h *format.Header) { h.Iterations = 600_000 },
-		"passphrase without cost": func(h *format.Header) { h.Source = format.FromPassphrase },
-		"two contexts":            func(h *format.Header) { h.Flags, h.Context = format.SealedContext, context },
-		"public above public":     func(h *format.Header) { h.Algorithm = format.Public },
-		"tombstone of text":       func(h *format.Header) { h.Flags = format.Tombstone },
+		"the zero header":               func(h *format.Header) { *h = format.Header{} },
+		"no class":                      func(h *format.Header) { h.Class = 0 },
+		"negative time":                 func(h *format.Header) { h.EncryptedAt = -1 },
+		"time too late":                 func(h *format.Header) { h.EncryptedAt = format.MaxTime + 1 },
+		"revision too high":             func(h *format.Header) { h.Revision = format.MaxRevision + 1 },
+		"keyset with iterations":        func(h *format.Header) { h.Iterations = 600_000 },
+		"passphrase without iterations": func(h *format.Header) { h.Source = format.FromPassphrase },
+		"context and its flag":          func(h *format.Header) { h.Flags, h.Context = format.SealedContext, context },
+		"public with a higher class":    func(h *format.Header) { h.Algorithm = format.Public },
+		"tombstone of text":             func(h *format.Header) { h.Flags = format.Tombstone },
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := plainHeader()
@@ -155,7 +155,7 @@ func TestHeaderCheckRefusesWhatNoPackageMaySay(t *testing.T) {
 	}
 }
 
-func TestParseHeaderVersionsAndMagic(t *testing.T) {
+func TestParseHeaderRefusesOtherVersionsAndMagic(t *testing.T) {
 	good := encode(t, plainHeader())
 	for version := range 256 {
 		b := bytes.Clone(good)
@@ -167,14 +167,14 @@ func TestParseHeaderVersionsAndMagic(t *testing.T) {
 		}
 		require.ErrorIs(t, err, format.ErrUnsupportedVersion)
 		_, _, err = format.ParseHeader(b[:4])
-		require.ErrorIs(t, err, format.ErrUnsupportedVersion, "another version may be shorter")
+		require.ErrorIs(t, err, format.ErrUnsupportedVersion, "a header of another version may be shorter")
 	}
 	for i := range 3 {
 		b := bytes.Clone(good)
 		b[i] ^= 0x20
 		b[atVersion] = 2
 		_, _, err := format.ParseHeader(b)
-		require.ErrorIs(t, err, format.ErrMalformed, "what is no package has no version")
+		require.ErrorIs(t, err, format.ErrMalformed, "the magic is checked before the version")
 	}
 }
 
@@ -189,7 +189,7 @@ func TestParseHeaderRefusesEveryTruncation(t *testing.T) {
 	}
 }
 
-// Every change of one byte is refused, or is another header whose one encoding it is.
+// A header with one byte changed is refused, or is the encoding of another header.
 func TestHeaderHasOneEncoding(t *testing.T) {
 	r := newRandom(t)
 	for range 8 {

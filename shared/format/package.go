@@ -1,16 +1,15 @@
 package format
 
-// Package is a header and a body apart. A parsed package's Body aliases the bytes that it was parsed from.
+// Package is a package split into header and body.
 type Package struct {
 	Header Header
-	// Body is nonce || ciphertext || tag (AES256GCM), nonce || tag || value (Public), or salt || commitment
-	// || chunks (Chunked).
+	// Body is nonce || ciphertext || tag (AES256GCM), nonce || tag || plaintext (Public), or salt || commitment ||
+	// chunks (Chunked). The body of a parsed package aliases the bytes that were parsed.
 	Body []byte
 }
 
-// Parse reads a whole binary package. It returns ErrUnsupportedVersion for another version of the format,
-// ErrTooLarge for a package over the limit, and ErrMalformed for anything else that is not a
-// package.
+// Parse decodes a binary package. It returns ErrUnsupportedVersion for another version of the format, ErrTooLarge for
+// a body that exceeds its limit, and ErrMalformed for other bytes that are not a package.
 func Parse(b []byte) (Package, error) {
 	h, n, err := ParseHeader(b)
 	if err != nil {
@@ -23,8 +22,8 @@ func Parse(b []byte) (Package, error) {
 	return p, nil
 }
 
-// Append appends the package's binary encoding to dst. It returns ErrInvalid for a header that Check refuses
-// and the error of CheckBody for a body that cannot belong to it.
+// Append appends the package's binary encoding to dst. It returns ErrInvalid for a header that Check refuses, and the
+// error of CheckBody for a body whose length the header does not allow.
 func (p *Package) Append(dst []byte) ([]byte, error) {
 	if err := CheckBody(&p.Header, len(p.Body)); err != nil {
 		return dst, err
@@ -43,25 +42,26 @@ const (
 	sealedChunkSize = chunkSize + TagSize
 )
 
-// MaxDetails is the greatest length of the details before a value in bytes.
+// MaxDetails is the maximum length in bytes of the details that precede a value.
 const MaxDetails = 2 + MaxContext + 2 + MaxName + 2 + MaxMediaType + 2 + MaxFileName + 8
 
-// maxPlaintext and maxPadded bound the plaintext of a one-piece package.
+// maxPlaintext and maxPadded are the maximum lengths in bytes of the plaintext of a package that is not chunked.
 var maxPlaintext, maxPadded = MaxDetails + MaxValue, PaddedSize(MaxDetails + MaxValue)
 
-// CheckBody returns ErrMalformed if no body of n bytes can belong to h, and ErrTooLarge for a body over the limit.
+// CheckBody checks the length n of a body in bytes against its header (SPEC.md section 3.3, rules 10 and 11). It returns
+// ErrTooLarge if the body exceeds its limit, and ErrMalformed if no body with header h has n bytes.
 func CheckBody(h *Header, n int) error {
 	if h.Algorithm == Chunked {
 		return checkChunks(n)
 	}
-	plaintext, most := n-NonceSize-TagSize, maxPlaintext
+	plaintext, limit := n-NonceSize-TagSize, maxPlaintext
 	if h.Flags&Padded != 0 {
-		most = maxPadded
+		limit = maxPadded
 	}
 	if plaintext < 0 {
 		return ErrMalformed
 	}
-	if plaintext > most {
+	if plaintext > limit {
 		return ErrTooLarge
 	}
 	if h.Flags == Tombstone && plaintext != 0 {
@@ -70,8 +70,8 @@ func CheckBody(h *Header, n int) error {
 	return nil
 }
 
-// checkChunks decides as CheckBody does. The last chunk is shorter than the others, so a body that is cut between two
-// chunks has a length that no body has.
+// checkChunks is CheckBody for a chunked body. The last chunk is always shorter than the others, so a body that was cut
+// between two chunks has an invalid length.
 func checkChunks(n int) error {
 	chunks := n - chunkedHeader
 	if chunks < TagSize || chunks%sealedChunkSize < TagSize {

@@ -23,11 +23,11 @@ func TestPackageRoundTrip(t *testing.T) {
 		got, err := format.Parse(b[4:])
 		require.NoError(t, err)
 		require.Equal(t, p, got)
-		require.Same(t, &b[4+h.Size()], &got.Body[0], "a body is not copied")
+		require.Same(t, &b[4+h.Size()], &got.Body[0], "the body must not be copied")
 	}
 }
 
-func TestPackageAppendRefuses(t *testing.T) {
+func TestPackageAppendRefusesInvalidPackages(t *testing.T) {
 	p := format.Package{Header: plainHeader(), Body: make([]byte, 27)}
 	b, err := p.Append([]byte("kept"))
 	require.ErrorIs(t, err, format.ErrMalformed)
@@ -38,7 +38,7 @@ func TestPackageAppendRefuses(t *testing.T) {
 	require.Equal(t, "kept", string(b))
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParseRefusesInvalidPackages(t *testing.T) {
 	good := append(encode(t, plainHeader()), make([]byte, 28)...)
 	_, err := format.Parse(good)
 	require.NoError(t, err)
@@ -53,12 +53,12 @@ func TestParseRefuses(t *testing.T) {
 	require.ErrorIs(t, err, format.ErrTooLarge)
 }
 
-func TestCheckBody(t *testing.T) {
+func TestCheckBodyChecksLength(t *testing.T) {
 	const (
-		overhead  = format.NonceSize + format.TagSize
-		sealed    = 16<<10 + format.TagSize // one whole chunk
-		commit    = 24 + 32                 // before the chunks
-		mostExtra = 2 + format.MaxContext + 2 + format.MaxName + 2 + format.MaxMediaType + 2 + format.MaxFileName + 8
+		overhead   = format.NonceSize + format.TagSize
+		sealed     = 16<<10 + format.TagSize // a full chunk
+		commit     = 24 + 32                 // salt and commitment, before the chunks
+		maxDetails = 2 + format.MaxContext + 2 + format.MaxName + 2 + format.MaxMediaType + 2 + format.MaxFileName + 8
 	)
 	gcm := format.Header{Algorithm: format.AES256GCM}
 	public := format.Header{Algorithm: format.Public}
@@ -72,33 +72,33 @@ func TestCheckBody(t *testing.T) {
 		n      int
 		want   error
 	}{
-		{"GCM of a negative length", gcm, -1, format.ErrMalformed},
-		{"GCM of nothing", gcm, 0, format.ErrMalformed},
-		{"GCM without a whole tag", gcm, overhead - 1, format.ErrMalformed},
-		{"GCM of the empty value", gcm, overhead, nil},
-		{"GCM of the largest value", gcm, overhead + format.MaxValue + mostExtra, nil},
-		{"GCM over it", gcm, overhead + format.MaxValue + mostExtra + 1, format.ErrTooLarge},
-		{"padded, of the largest value", padded, overhead + 66<<20, nil},
-		{"padded, over it", padded, overhead + 66<<20 + 1, format.ErrTooLarge},
-		{"public without a whole tag", public, overhead - 1, format.ErrMalformed},
+		{"GCM, negative length", gcm, -1, format.ErrMalformed},
+		{"GCM, empty", gcm, 0, format.ErrMalformed},
+		{"GCM, incomplete tag", gcm, overhead - 1, format.ErrMalformed},
+		{"GCM, empty value", gcm, overhead, nil},
+		{"GCM, largest value", gcm, overhead + format.MaxValue + maxDetails, nil},
+		{"GCM, one byte too large", gcm, overhead + format.MaxValue + maxDetails + 1, format.ErrTooLarge},
+		{"padded, largest value", padded, overhead + 66<<20, nil},
+		{"padded, one byte too large", padded, overhead + 66<<20 + 1, format.ErrTooLarge},
+		{"public, incomplete tag", public, overhead - 1, format.ErrMalformed},
 		{"public empty value", public, overhead, nil},
-		{"public over the limit", public, overhead + format.MaxValue + mostExtra + 1, format.ErrTooLarge},
+		{"public, one byte too large", public, overhead + format.MaxValue + maxDetails + 1, format.ErrTooLarge},
 		{"tombstone", tombstone, overhead, nil},
 		{"tombstone with a value", tombstone, overhead + 1, format.ErrMalformed},
 		{"tombstone with sealed context", sealedTombstone, overhead + 2, nil},
-		{"chunked of a negative length", chunked, -1, format.ErrMalformed},
-		{"chunked of nothing", chunked, 0, format.ErrMalformed},
-		{"chunked without a chunk", chunked, commit, format.ErrMalformed},
-		{"chunked without a whole tag", chunked, commit + format.TagSize - 1, format.ErrMalformed},
-		{"chunked empty", chunked, commit + format.TagSize, nil},
-		{"chunked just under a chunk", chunked, commit + sealed - 1, nil},
-		{"chunked whole chunk without a last one", chunked, commit + sealed, format.ErrMalformed},
-		{"chunked with half a last tag", chunked, commit + sealed + format.TagSize - 1, format.ErrMalformed},
-		{"chunked with an empty last chunk", chunked, commit + sealed + format.TagSize, nil},
-		{"chunked two and one byte", chunked, commit + 2*sealed + format.TagSize + 1, nil},
-		{"chunked over the one-piece limit", chunked, commit + 10000*sealed + format.TagSize, nil},
-		{"chunked of 2^38 chunks", chunked, commit + (1<<38-1)*sealed + format.TagSize, nil},
-		{"chunked of a chunk more", chunked, commit + 1<<38*sealed + format.TagSize, format.ErrTooLarge},
+		{"chunked, negative length", chunked, -1, format.ErrMalformed},
+		{"chunked, empty body", chunked, 0, format.ErrMalformed},
+		{"chunked, no chunk", chunked, commit, format.ErrMalformed},
+		{"chunked, incomplete tag", chunked, commit + format.TagSize - 1, format.ErrMalformed},
+		{"chunked, empty value", chunked, commit + format.TagSize, nil},
+		{"chunked, one byte less than a chunk", chunked, commit + sealed - 1, nil},
+		{"chunked, full chunk without a last chunk", chunked, commit + sealed, format.ErrMalformed},
+		{"chunked, incomplete last tag", chunked, commit + sealed + format.TagSize - 1, format.ErrMalformed},
+		{"chunked, empty last chunk", chunked, commit + sealed + format.TagSize, nil},
+		{"chunked, two chunks and one byte", chunked, commit + 2*sealed + format.TagSize + 1, nil},
+		{"chunked, larger than MaxValue", chunked, commit + 10000*sealed + format.TagSize, nil},
+		{"chunked, 2^38 chunks", chunked, commit + (1<<38-1)*sealed + format.TagSize, nil},
+		{"chunked, more than 2^38 chunks", chunked, commit + 1<<38*sealed + format.TagSize, format.ErrTooLarge},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := format.CheckBody(&c.header, c.n)

@@ -6,17 +6,17 @@ import (
 	"github.com/coffer-storage/coffer/shared/wire"
 )
 
-// Place is where a package lives. It is authenticated but not stored in the package: a package that was moved
-// does not open.
+// Place is where a package is stored. It is authenticated but not part of the package, so a package that was moved to
+// another place does not open (SPEC.md section 5).
 type Place struct {
 	Owner      string // tenant or vault id
-	Collection string // store, cache, or table and column (FieldCollection)
-	Name       string // the record's name; the blinded one under SealedName
-	Named      bool   // tells "no name" from the empty name
+	Collection string // store or cache, or the table and column of a field (see FieldCollection)
+	Name       string // the record's name; with flag SealedName, the blinded name
+	Named      bool   // whether there is a name, which may be empty
 }
 
-// Check returns ErrInvalid for text that is not UTF-8 or a name where Named is false, and ErrTooLarge beyond MaxOwner,
-// MaxCollection or MaxName.
+// Check returns ErrInvalid if a text is not UTF-8 or if there is a Name but Named is false, and ErrTooLarge if a text
+// exceeds MaxOwner, MaxCollection or MaxName.
 func (p *Place) Check() error {
 	if len(p.Owner) > MaxOwner || len(p.Collection) > MaxCollection || len(p.Name) > MaxName {
 		return ErrTooLarge
@@ -30,9 +30,10 @@ func (p *Place) Check() error {
 	return nil
 }
 
-// AppendAdditionalData appends to dst what the body's tag authenticates besides the ciphertext: the encoded
-// header and the place, each length-prefixed (SPEC.md section 5). The value of a Public package is to be
-// appended to it. Chunked packages take it as their context.
+// AppendAdditionalData appends to dst the additional data of a body (SPEC.md section 5): the encoded header, then
+// the owner, collection and name of the place, each after its length. A writer of a Public package appends the plaintext
+// to it; for a Chunked body it is the context of C2SP chunked-encryption. It returns the errors of Place.Check, and
+// ErrTooLarge if header is longer than a header can be.
 func AppendAdditionalData(dst, header []byte, p Place) ([]byte, error) {
 	if err := p.Check(); err != nil {
 		return dst, err
@@ -49,9 +50,9 @@ func AppendAdditionalData(dst, header []byte, p Place) ([]byte, error) {
 	return wire.AppendText(append(dst, 1), p.Name), nil
 }
 
-// FieldCollection returns the collection of a database field: table, U+0000 and column. The separator is unambiguous
-// because no identifier of a database holds it. It returns ErrInvalid for a name that is empty, is not UTF-8 or contains
-// U+0000, and ErrTooLarge over MaxCollection.
+// FieldCollection returns the collection of a database field: the table, U+0000 and the column (SPEC.md section 5). It
+// returns ErrInvalid if a name is empty, is not UTF-8 or contains U+0000, and ErrTooLarge if the collection exceeds
+// MaxCollection. So no two fields share a collection.
 func FieldCollection(table, column string) (string, error) {
 	for _, name := range [...]string{table, column} {
 		if name == "" || !utf8.ValidString(name) {

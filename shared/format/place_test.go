@@ -11,14 +11,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-func TestPlaceCheck(t *testing.T) {
+func TestPlaceCheckEnforcesLimits(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("x", n) }
 	for _, c := range []struct {
 		name  string
 		place format.Place
 		want  error
 	}{
-		{"nothing", format.Place{}, nil},
+		{"zero place", format.Place{}, nil},
 		{"empty name", format.Place{Named: true}, nil},
 		{"longest owner", format.Place{Owner: long(format.MaxOwner)}, nil},
 		{"owner too long", format.Place{Owner: long(format.MaxOwner + 1)}, format.ErrTooLarge},
@@ -27,7 +27,7 @@ func TestPlaceCheck(t *testing.T) {
 		{"longest name", format.Place{Name: long(format.MaxName), Named: true}, nil},
 		{"name too long", format.Place{Name: long(format.MaxName + 1), Named: true}, format.ErrTooLarge},
 		{"limits count bytes", format.Place{Owner: strings.Repeat("é", format.MaxOwner/2+1)}, format.ErrTooLarge},
-		{"a name that is none", format.Place{Name: "x"}, format.ErrInvalid},
+		{"name without Named", format.Place{Name: "x"}, format.ErrInvalid},
 		{"owner not UTF-8", format.Place{Owner: "\xff"}, format.ErrInvalid},
 		{"collection not UTF-8", format.Place{Collection: "\xc3"}, format.ErrInvalid},
 		{"lone surrogate in the name", format.Place{Name: "\xed\xa0\x80", Named: true}, format.ErrInvalid},
@@ -60,7 +60,7 @@ func TestAdditionalDataLayout(t *testing.T) {
 	require.Equal(t, "\x00\x50"+string(header)+"\x00\x06clinic\x00\x05cache\x00", string(b))
 }
 
-func TestNoNameIsNotTheEmptyName(t *testing.T) {
+func TestNoNameDiffersFromEmptyName(t *testing.T) {
 	header := encode(t, plainHeader())
 	none, err := format.AppendAdditionalData(nil, header, format.Place{Owner: "o"})
 	require.NoError(t, err)
@@ -69,16 +69,16 @@ func TestNoNameIsNotTheEmptyName(t *testing.T) {
 	require.NotEqual(t, none, empty)
 }
 
-func TestAdditionalDataBoundsTheHeader(t *testing.T) {
+func TestAdditionalDataRefusesLongHeader(t *testing.T) {
 	_, err := format.AppendAdditionalData(nil, make([]byte, format.HeaderSize+format.MaxContext), format.Place{})
 	require.NoError(t, err)
 	_, err = format.AppendAdditionalData(nil, make([]byte, format.HeaderSize+format.MaxContext+1), format.Place{})
 	require.ErrorIs(t, err, format.ErrTooLarge)
 }
 
-// cutAdditionalData undoes AppendAdditionalData, and leaves what follows it: a public value. That it can be
-// undone is why two different pairs of header and place never share their additional data.
-func cutAdditionalData(t *testing.T, b []byte) (header []byte, p format.Place, rest []byte) {
+// splitAdditionalData is the inverse of AppendAdditionalData. It also returns the bytes that follow the additional data.
+// Because there is an inverse, no two pairs of header and place have the same additional data.
+func splitAdditionalData(t *testing.T, b []byte) (header []byte, p format.Place, rest []byte) {
 	field := func() []byte {
 		n := 2 + int(binary.BigEndian.Uint16(b))
 		f := b[2:n]
@@ -118,11 +118,11 @@ func TestAdditionalDataIsInjective(t *testing.T) {
 			same++
 		} else {
 			different++
-			require.NotEqual(t, string(a1), string(a2[:min(len(a1), len(a2))]), "none is another's beginning")
+			require.NotEqual(t, string(a1), string(a2[:min(len(a1), len(a2))]), "no additional data is a prefix of another")
 		}
 
 		value := randomText(r, 8)
-		header, place, rest := cutAdditionalData(t, append(a1, value...))
+		header, place, rest := splitAdditionalData(t, append(a1, value...))
 		require.Equal(t, h1, header)
 		require.Equal(t, p1, place)
 		require.Equal(t, value, string(rest))
@@ -131,7 +131,7 @@ func TestAdditionalDataIsInjective(t *testing.T) {
 	require.NotZero(t, different)
 }
 
-// moved shifts text between a place's fields, so that the fields end to end stay the same.
+// moved moves text between a place's fields so that their concatenation stays the same.
 func moved(p format.Place) format.Place {
 	return format.Place{Owner: p.Owner + p.Collection, Collection: p.Name, Named: p.Named}
 }
@@ -142,8 +142,8 @@ func TestFieldCollection(t *testing.T) {
 		name, table, column string
 		want                error
 	}{
-		{"a table and a column", "t", "c", nil},
-		{"the longest", "t", long, nil},
+		{"table and column", "t", "c", nil},
+		{"maximum length", "t", long, nil},
 		{"too long", "t", long + "x", format.ErrTooLarge},
 		{"no table", "", "c", format.ErrInvalid},
 		{"no column", "t", "", format.ErrInvalid},

@@ -6,18 +6,18 @@ import (
 	"github.com/coffer-storage/coffer/shared/wire"
 )
 
-// Details describe a value inside its plaintext, because they may be personal data.
+// Details describe a value (SPEC.md section 6.1). They are part of the plaintext, because they may be personal data.
 type Details struct {
-	Context      Context // only under SealedContext
-	Name         string  // the record's name, only under SealedName
-	MediaType    string  // only of Blob and File
-	FileName     string  // only of File
-	LastModified int64   // only of File, milliseconds since 1970-01-01T00:00:00Z; may be negative
-	Element      Element // only of View
+	Context      Context // only with flag SealedContext
+	Name         string  // the record's name, only with flag SealedName
+	MediaType    string  // only for Blob and File
+	FileName     string  // only for File
+	LastModified int64   // only for File, milliseconds since 1970-01-01T00:00:00Z; may be negative
+	Element      Element // only for View
 }
 
-// AppendPlaintext appends a package's plaintext to dst: details, value and padding (SPEC.md section 6). It returns
-// ErrInvalid for details or a value that h does not allow, and ErrTooLarge over a limit.
+// AppendPlaintext appends the plaintext of a package with header h to dst: details, value and padding (SPEC.md section
+// 6). It returns ErrInvalid for details or a value that h does not allow, and ErrTooLarge if one exceeds its limit.
 func AppendPlaintext(dst []byte, h *Header, d Details, value []byte) ([]byte, error) {
 	start := len(dst)
 	if err := checkValue(h, d.Element, len(value)); err != nil {
@@ -45,9 +45,9 @@ func checkValue(h *Header, e Element, n int) error {
 	return nil
 }
 
-// AppendDetails appends what precedes the value in the plaintext of a package with header h (SPEC.md section 6.1). Most
-// packages have no details. It returns ErrInvalid if h has no place for a detail, and ErrTooLarge over MaxName,
-// MaxMediaType or MaxFileName.
+// AppendDetails appends the details that precede the value in the plaintext of a package with header h (SPEC.md section
+// 6.1). Most packages have no details. It returns ErrInvalid for a detail that h does not allow, and ErrTooLarge for one
+// that exceeds MaxName, MaxMediaType or MaxFileName.
 func AppendDetails(dst []byte, h *Header, d Details) ([]byte, error) {
 	if err := checkDetails(h, &d); err != nil {
 		return dst, err
@@ -93,8 +93,8 @@ func checkDetails(h *Header, d *Details) error {
 	return nil
 }
 
-// CutPlaintext splits an opened plaintext into details and value, which aliases it, and removes the padding. It returns
-// ErrMalformed for a plaintext that does not follow its header.
+// SplitPlaintext splits the plaintext of a package with header h into details and value, and removes the padding. The
+// value aliases plaintext. It returns ErrMalformed for a plaintext that does not match h.
 func SplitPlaintext(h *Header, plaintext []byte) (d Details, value []byte, err error) {
 	d, value, err = SplitDetails(h, plaintext)
 	if err == nil && h.Flags&Padded != 0 {
@@ -109,8 +109,8 @@ func SplitPlaintext(h *Header, plaintext []byte) (d Details, value []byte, err e
 	return d, value, nil
 }
 
-// CutDetails splits a plaintext, of which the first MaxDetails bytes suffice, into its details and the remaining
-// bytes, which alias it. It returns ErrMalformed for a plaintext that does not follow its header.
+// SplitDetails splits a plaintext into its details and the remaining bytes, which alias it. It needs only the first
+// MaxDetails bytes of a longer plaintext. It returns ErrMalformed for a plaintext that does not match h.
 func SplitDetails(h *Header, plaintext []byte) (d Details, rest []byte, err error) {
 	c := fieldReader{rest: plaintext}
 	if h.Flags&SealedContext != 0 {
@@ -136,7 +136,7 @@ func SplitDetails(h *Header, plaintext []byte) (d Details, rest []byte, err erro
 	return d, c.rest, nil
 }
 
-// cutter takes fields off a plaintext; after the first that is not there, failed stays set.
+// fieldReader reads fields from the start of rest. After the first field that is missing or invalid, failed stays true.
 type fieldReader struct {
 	rest   []byte
 	failed bool

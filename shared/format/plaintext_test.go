@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// randomDetails draws details that fit the header.
+// randomDetails returns random details that the header allows.
 func randomDetails(t *testing.T, r *rand.Rand, h *format.Header) (d format.Details) {
 	if h.Flags&format.SealedContext != 0 {
 		d.Context = randomContext(t, r, 4)
@@ -47,7 +47,7 @@ func TestPlaintextRoundTrip(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "kept", string(b[:4]))
 		if h.Flags&format.Padded != 0 {
-			require.Len(t, b[4:], format.PaddedSize(len(b[4:])-1), "the size of a padded plaintext is one of few")
+			require.Len(t, b[4:], format.PaddedSize(len(b[4:])-1), "a padded plaintext has a size that PaddedSize returns")
 		}
 		got, rest, err := format.SplitPlaintext(&h, b[4:])
 		require.NoError(t, err)
@@ -88,7 +88,7 @@ func TestDetailsLayout(t *testing.T) {
 	}
 }
 
-func TestAppendDetailsRefuses(t *testing.T) {
+func TestAppendDetailsRefusesInvalidDetails(t *testing.T) {
 	context, err := format.NewContext(map[string]string{"a": "b"})
 	require.NoError(t, err)
 	long := func(n int) string { return strings.Repeat("x", n) }
@@ -139,7 +139,7 @@ func TestAppendDetailsRefuses(t *testing.T) {
 	}
 }
 
-func TestCutPlaintextRefuses(t *testing.T) {
+func TestSplitPlaintextRefusesInvalidPlaintexts(t *testing.T) {
 	text := func(n int) string {
 		return string(binary.BigEndian.AppendUint16(nil, uint16(n))) + strings.Repeat("x", n)
 	}
@@ -190,7 +190,7 @@ func TestCutPlaintextRefuses(t *testing.T) {
 	}
 }
 
-func TestCutPlaintextBoundsTheValue(t *testing.T) {
+func TestSplitPlaintextRefusesLargeValue(t *testing.T) {
 	plaintext := make([]byte, format.MaxValue+1)
 	h := format.Header{Algorithm: format.AES256GCM, Type: format.Bytes}
 	_, value, err := format.SplitPlaintext(&h, plaintext[1:])
@@ -200,17 +200,17 @@ func TestCutPlaintextBoundsTheValue(t *testing.T) {
 	require.ErrorIs(t, err, format.ErrMalformed)
 	h.Algorithm = format.Chunked
 	_, _, err = format.SplitPlaintext(&h, plaintext)
-	require.NoError(t, err, "chunked values have no such limit")
+	require.NoError(t, err, "chunked values have no limit")
 }
 
-func TestCutPlaintextValueAliasesThePlaintext(t *testing.T) {
+func TestSplitPlaintextDoesNotCopyValue(t *testing.T) {
 	plaintext := []byte("\x00\x00value")
 	_, value, err := format.SplitPlaintext(&format.Header{Type: format.Blob}, plaintext)
 	require.NoError(t, err)
-	require.Same(t, &plaintext[2], &value[0], "a large value is not copied")
+	require.Same(t, &plaintext[2], &value[0], "the value must not be copied")
 }
 
-func TestAppendPlaintextRefusesTheValue(t *testing.T) {
+func TestAppendPlaintextRefusesInvalidValue(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		header format.Header
@@ -233,7 +233,7 @@ func TestAppendPlaintextRefusesTheValue(t *testing.T) {
 	}
 }
 
-func TestElements(t *testing.T) {
+func TestElementNamesAndSizes(t *testing.T) {
 	for e := format.ElementDataView; e <= format.ElementFloat64; e++ {
 		got, err := format.ParseElement(e.String())
 		require.NoError(t, err)
@@ -247,11 +247,11 @@ func TestElements(t *testing.T) {
 		require.Equal(t, "unknown", e.String())
 	}
 	_, err := format.ParseElement("Uint8Array")
-	require.ErrorIs(t, err, format.ErrMalformed, "bytes are a type of their own")
+	require.ErrorIs(t, err, format.ErrMalformed, "a Uint8Array is of type bytes")
 }
 
-// The sizes are those of the paper's formula, and at least 256.
-func TestPaddedSize(t *testing.T) {
+// The sizes follow the formula of the Padmé paper (PURBs, PETS 2019), with a minimum of 256.
+func TestPaddedSizeFollowsPadme(t *testing.T) {
 	for _, c := range [][2]int{
 		{0, 256}, {254, 256}, {255, 256}, {256, 272}, {271, 272}, {272, 288}, {511, 512}, {512, 544}, {1023, 1024}, {1024, 1088},
 		{9999, 10240}, {1 << 20, 1<<20 + 1<<15}, {format.MaxValue, 66 << 20},
@@ -263,7 +263,7 @@ func TestPaddedSize(t *testing.T) {
 		size := format.PaddedSize(n)
 		require.Greater(t, size, n)
 		require.GreaterOrEqual(t, size, last)
-		require.Equal(t, size, format.PaddedSize(size-1), "a size is padded to itself")
+		require.Equal(t, size, format.PaddedSize(size-1), "a padded size is padded to itself")
 		if n >= 256 {
 			require.LessOrEqual(t, size, n+1+(n+1)*12/100)
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// newRandom returns a generator whose seed is printed where a test fails; COFFER_SEED repeats it.
+// newRandom returns a random generator and logs its seed. To repeat a failed run, set COFFER_SEED to that seed.
 func newRandom(t *testing.T) *rand.Rand {
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("COFFER_SEED"); text != "" {
@@ -24,31 +24,32 @@ func newRandom(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// randomText draws from few characters, so that equal texts and shared prefixes are frequent.
-func randomText(r *rand.Rand, most int) string {
+// randomText returns a text of up to maxRunes characters from a small alphabet, so that equal texts and shared prefixes are
+// frequent.
+func randomText(r *rand.Rand, maxRunes int) string {
 	alphabet := []rune("aab\x00é～😀")
-	text := make([]rune, r.IntN(most+1))
+	text := make([]rune, r.IntN(maxRunes+1))
 	for i := range text {
 		text[i] = alphabet[r.IntN(len(alphabet))]
 	}
 	return string(text)
 }
 
-func randomMap(r *rand.Rand, most int) map[string]string {
+func randomMap(r *rand.Rand, maxEntries int) map[string]string {
 	m := map[string]string{}
-	for range r.IntN(most + 1) {
+	for range r.IntN(maxEntries + 1) {
 		m[randomText(r, 6)] = randomText(r, 12)
 	}
 	return m
 }
 
-func randomContext(t *testing.T, r *rand.Rand, most int) format.Context {
-	c, err := format.NewContext(randomMap(r, most))
+func randomContext(t *testing.T, r *rand.Rand, maxEntries int) format.Context {
+	c, err := format.NewContext(randomMap(r, maxEntries))
 	require.NoError(t, err)
 	return c
 }
 
-// randomHeader draws a header that Check accepts, of every algorithm, use, flag, source, class and type.
+// randomHeader returns a random header that Check accepts, with any algorithm, use, flags, source, class and type.
 func randomHeader(t *testing.T, r *rand.Rand) format.Header {
 	h := format.Header{
 		Algorithm:   format.Algorithm(1 + r.IntN(3)),
@@ -96,7 +97,7 @@ func encode(t *testing.T, h format.Header) []byte {
 	return b
 }
 
-// plainHeader is the least remarkable header there is, for tests that change one thing.
+// plainHeader returns a simple valid header, for tests that change one field.
 func plainHeader() format.Header {
 	return format.Header{
 		Algorithm: format.AES256GCM, Use: format.UseStorage, Source: format.FromKeyset, Class: 3, Type: format.Text,

@@ -1,8 +1,8 @@
 package format
 
-// Supersedes reports whether binary package a replaces package b of the same place (SPEC.md section 3.4). It has the
-// greater revision; if both are equal, the later time; if both are equal again, the greater bytes. So every replica keeps
-// the same package. It returns the errors of Parse.
+// Supersedes reports whether binary package a replaces binary package b of the same place (SPEC.md section 3.4). The
+// package with the greater revision wins. If the revisions are equal, the later EncryptedAt wins, and then the greater
+// bytes, so that all replicas keep the same package. It returns the errors of Parse.
 func Supersedes(a, b []byte) (bool, error) {
 	p, err := Parse(a)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-func TestSupersedes(t *testing.T) {
+func TestSupersedesOrdersPackages(t *testing.T) {
 	sealed := func(revision uint64, at int64, last byte) []byte {
 		h := plainHeader()
 		h.Revision, h.EncryptedAt = revision, at
