@@ -2,33 +2,33 @@ package envelope
 
 import "github.com/coffer-storage/coffer/shared/format"
 
-// Labels of HKDF-SHA256's info input beside package format's (SPEC.md section 4).
-const (
-	LabelWrappingKey = "coffer/v1 wrapping key"
-	labelWrappedKey  = "coffer/v1 wrapped key"
-)
+// LabelWrappingKey is the info input of HKDF-SHA256 for the key that wraps other keys (SPEC.md section 5).
+const LabelWrappingKey = "coffer/v1 wrapping key"
 
-// Binding is the place of a wrapped key. A root has neither use nor class. It has a line and a generation, so that a root that
-// was replaced does not pass for a later one.
+// labelWrappedKey begins the additional data of a wrapped key.
+const labelWrappedKey = "coffer/v1 wrapped key"
+
+// Binding identifies a wrapped key and its place (SPEC.md section 5). A root has no use and no class. Its line and
+// generation are bound so that a replaced root cannot be passed off as a later one.
 type Binding struct {
-	Environment string
-	Owner       string
-	Use         format.Use
-	Class       uint8
-	Line        [LineSize]byte // of a root
-	Generation  uint32         // of a root
-	ID          format.KeyID
+	Environment string         // environment of the document
+	Owner       string         // owner of the document
+	Use         format.Use     // use of the keyset; 0 for a root
+	Class       uint8          // class of the keyset; 0 for a root
+	Line        [LineSize]byte // line of a root; zero for a data key
+	Generation  uint32         // generation of a root; zero for a data key
+	ID          format.KeyID   // key id of the wrapped key
 }
 
-// Append appends the additional data of a wrapped key (SPEC.md section 5), which binds it to its place: a
-// wrapped key copied to another environment, owner, use or class does not unwrap.
+// Append appends the encoding of the binding to dst. It is the additional data of the wrapped key, so a wrapped key that
+// was copied to another environment, owner, use or class does not unwrap.
 func (b *Binding) Append(dst []byte) []byte {
 	c := codec{write: true, bytes: dst}
 	b.fields(&c)
 	return c.bytes
 }
 
-// ParseBinding reads what Append appends. It returns ErrMalformed for anything else.
+// ParseBinding decodes a binding. It returns ErrMalformed for other bytes.
 func ParseBinding(b []byte) (parsed Binding, err error) {
 	c := codec{bytes: b}
 	if label := parsed.fields(&c); !c.readAll() || label != labelWrappedKey {
@@ -52,12 +52,12 @@ func (b *Binding) fields(c *codec) (label string) {
 	return label
 }
 
-// BindRoot returns the binding of a root of this document.
+// RootBinding returns the binding of a root of this document.
 func (d *Document) RootBinding(root Root) Binding {
 	return Binding{Environment: d.Environment, Owner: d.Owner, Line: root.Line, Generation: root.Generation, ID: root.ID}
 }
 
-// BindKey returns the binding of a data key of this document.
+// KeyBinding returns the binding of a data key of this document.
 func (d *Document) KeyBinding(use format.Use, class uint8, id format.KeyID) Binding {
 	return Binding{Environment: d.Environment, Owner: d.Owner, Use: use, Class: class, ID: id}
 }

@@ -12,16 +12,16 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-func TestBudgetOfBytes(t *testing.T) {
+func TestBudgetLimitsBytes(t *testing.T) {
 	var b envelope.Budget
-	require.True(t, b.Spend(format.MaxBytesPerSalt), "the limit itself may be spent")
+	require.True(t, b.Spend(format.MaxBytesPerSalt), "the limit itself is allowed")
 	require.True(t, b.Spend(0))
 	require.False(t, b.Spend(1))
-	require.False(t, b.Spend(0), "once false it stays false")
+	require.False(t, b.Spend(0), "it must stay false")
 
 	var over envelope.Budget
 	require.False(t, over.Spend(format.MaxBytesPerSalt+1))
-	require.False(t, over.Spend(0), "what was refused is counted: the writer draws a new salt")
+	require.False(t, over.Spend(0), "a refused package counts, because the writer must draw a new salt")
 
 	var pieces envelope.Budget
 	for range format.MaxBytesPerSalt / format.MaxValue {
@@ -30,8 +30,8 @@ func TestBudgetOfBytes(t *testing.T) {
 	require.False(t, pieces.Spend(1))
 }
 
-// Sizes that cannot be never give back what was spent.
-func TestBudgetOfNegativeSizes(t *testing.T) {
+// A negative size must not give back bytes that were spent.
+func TestBudgetRefusesNegativeSizes(t *testing.T) {
 	var b envelope.Budget
 	require.True(t, b.Spend(format.MaxBytesPerSalt))
 	for _, size := range []int{-1, -format.MaxBytesPerSalt, math.MinInt} {
@@ -41,7 +41,7 @@ func TestBudgetOfNegativeSizes(t *testing.T) {
 	require.False(t, new(envelope.Budget).Spend(math.MaxInt))
 }
 
-func TestBudgetIsSpentTogether(t *testing.T) {
+func TestBudgetIsSharedByConcurrentWriters(t *testing.T) {
 	const writers, size = 8, 1 << 20
 	var b envelope.Budget
 	var granted atomic.Int64
@@ -54,5 +54,5 @@ func TestBudgetIsSpentTogether(t *testing.T) {
 		})
 	}
 	group.Wait()
-	require.EqualValues(t, format.MaxBytesPerSalt/size, granted.Load(), "as much as one writer alone, no more and no less")
+	require.EqualValues(t, format.MaxBytesPerSalt/size, granted.Load(), "concurrent writers get exactly as much as one writer")
 }

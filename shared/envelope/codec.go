@@ -2,16 +2,17 @@ package envelope
 
 import "github.com/coffer-storage/coffer/shared/wire"
 
-// codec passes over the fields of an encoding in their order. If write is set it appends them to bytes, else it takes them off bytes,
-// so that one list of fields serves both ways. Its methods are not inlined: their many copies would make the browser's core larger.
-// After the first field that cannot be read, failed stays set and fields stay zero.
+// codec encodes or decodes the fields of a structure, one after another. If write is true, each method appends its field to
+// bytes; otherwise it sets the field from the start of bytes. So one list of fields serves both directions. After the first
+// field that cannot be decoded, failed stays true and further fields stay zero. The methods are not inlined, because
+// inlined copies would make the browser's core larger.
 type codec struct {
 	write  bool
 	failed bool
 	bytes  []byte
 }
 
-// fixed passes over a field of a fixed size.
+// fixed encodes or decodes a field of fixed size.
 //
 //go:noinline
 func (c *codec) fixed(field []byte) {
@@ -22,7 +23,7 @@ func (c *codec) fixed(field []byte) {
 	}
 }
 
-// uint passes over an integer of some bytes.
+// uint encodes v in size bytes, or decodes such an integer and returns it.
 //
 //go:noinline
 func (c *codec) uint(v uint64, size int) uint64 {
@@ -58,7 +59,7 @@ func (c *codec) int64(field *int64) {
 	}
 }
 
-// text passes over a text that has its 16-bit length before it.
+// text encodes or decodes a text that follows its 16-bit length.
 //
 //go:noinline
 func (c *codec) text(field *string) {
@@ -70,7 +71,7 @@ func (c *codec) text(field *string) {
 	}
 }
 
-// bytes16 passes over bytes that have their 16-bit length before them.
+// bytes16 encodes or decodes bytes that follow their 16-bit length.
 //
 //go:noinline
 func (c *codec) bytes16(field *[]byte) {
@@ -82,7 +83,7 @@ func (c *codec) bytes16(field *[]byte) {
 	}
 }
 
-// count passes over the number of elements of a list, of which a reader accepts up to limit.
+// count encodes or decodes the number of elements of a list. Decoding fails if it exceeds limit.
 //
 //go:noinline
 func (c *codec) count(n, limit int) int {
@@ -93,7 +94,7 @@ func (c *codec) count(n, limit int) int {
 	return n
 }
 
-// list passes over the number of elements of a list and the elements.
+// list encodes or decodes the number of elements of a list and then the elements.
 func list[T any](c *codec, all *[]T, limit int, fields func(*T, *codec)) {
 	n := c.count(len(*all), limit)
 	for i := 0; i < n && !c.failed; i++ {
@@ -104,6 +105,8 @@ func list[T any](c *codec, all *[]T, limit int, fields func(*T, *codec)) {
 	}
 }
 
+// take removes n bytes from the start of bytes and returns them. They alias bytes.
+//
 //go:noinline
 func (c *codec) take(n int) []byte {
 	if c.failed || n < 0 || len(c.bytes) < n {
@@ -115,5 +118,5 @@ func (c *codec) take(n int) []byte {
 	return field
 }
 
-// whole reports whether everything was read.
+// readAll reports whether decoding succeeded and no bytes are left.
 func (c *codec) readAll() bool { return !c.failed && len(c.bytes) == 0 }

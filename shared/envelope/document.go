@@ -7,38 +7,39 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Limits of a keyset document, sizes in bytes.
+// Limits of a keyset document (SPEC.md section 3). Sizes are in bytes.
 const (
-	MaxDocument    = 256 << 10
-	MaxEnvironment = 64
-	MaxURL         = 1024
-	MaxParameters  = 4096
-	MaxWrapped     = 4096 // a wrapped key; a KMS's ciphertext may be longer than ours
-	WrappedSize    = format.NonceSize + format.KeySize + format.TagSize
-	MaxSlots       = 256
-	maxRetired     = 4096
+	MaxDocument    = 256 << 10                                          // encoded document
+	MaxEnvironment = 64                                                 // environment label, UTF-8
+	MaxURL         = 1024                                               // URL of a KEK, UTF-8
+	MaxParameters  = 4096                                               // parameters of a slot
+	MaxWrapped     = 4096                                               // wrapped root; a KMS's ciphertext may be longer than WrappedSize
+	WrappedSize    = format.NonceSize + format.KeySize + format.TagSize // key wrapped by AES-256-GCM
+	MaxSlots       = 256                                                // number of slots
+	maxRetired     = 4096                                               // retired slots
 	maxShreds      = 64
-	maxLines       = 16 // of one keyset
+	maxLines       = 16 // primaries of one keyset
 	maxKeysets     = 30
-	maxKeys        = 1024 // of one keyset
+	maxKeys        = 1024 // keys of one keyset
 )
 
-// Document holds all wrapped keys of one owner, a tenant or a vault. The document of the empty owner is the
-// environment's system document.
+// Document holds all wrapped keys of one owner, which is a tenant or a vault. The document of the empty owner is the
+// environment's system document (SPEC.md section 10).
 //
-// Edits leave the records that they change without a MAC: Sign makes it, and Append requires it.
+// A change to a record removes its MAC. Call Sign before Append, which refuses a record without a MAC. A Document is not
+// safe for concurrent use if it is changed.
 type Document struct {
-	Environment string        // label such as dev, staging, prod; bound to every wrapped key
+	Environment string        // label such as dev, staging or prod, to which every wrapped key is bound
 	Owner       string        // tenant or vault id
 	Slots       []Slot        // ascending by ID
 	Retired     []RetiredSlot // ascending by root, then ID
 	Shreds      []ShredRecord // ascending by line
 	Keysets     []Keyset      // ascending by (Use, Class)
 
-	backup bool // it stands for the place of a backup's key
+	backup bool // whether the slots are those of a backup, see Backup.SlotDocument
 }
 
-// Check returns ErrInvalid if the document breaks a rule of SPEC.md section 3, MACs aside.
+// Check returns ErrInvalid if the document breaks a rule of SPEC.md section 3. It does not check MACs.
 func (d *Document) Check() error {
 	if len(d.Environment) > MaxEnvironment || len(d.Owner) > format.MaxOwner ||
 		!utf8.ValidString(d.Environment) || !utf8.ValidString(d.Owner) || d.exceedsLimits() || d.Owner == "" && len(d.Shreds) > 0 {
@@ -77,7 +78,7 @@ func (d *Document) sorted() bool {
 		ascends(len(d.Keysets), func(i, j int) int { return d.Keysets[i].compare(d.Keysets[j].Use, d.Keysets[j].Class) })
 }
 
-// crowded reports whether there is more of anything than a document may hold.
+// exceedsLimits reports whether a list of the document is longer than its limit.
 func (d *Document) exceedsLimits() bool {
 	if len(d.Slots) > MaxSlots || len(d.Retired) > maxRetired || len(d.Shreds) > maxShreds || len(d.Keysets) > maxKeysets {
 		return true
@@ -90,8 +91,9 @@ func (d *Document) exceedsLimits() bool {
 	return false
 }
 
+// check returns ErrInvalid if the keyset breaks a rule of SPEC.md section 3.
 func (s *Keyset) check() error {
-	if !validUse(s.Use, s.Class) || len(s.Keys) == 0 || !s.sorted() { // sorted first: find relies on it
+	if !validUse(s.Use, s.Class) || len(s.Keys) == 0 || !s.sorted() { // findKey below requires sorted keys
 		return ErrInvalid
 	}
 	for i := range s.Keys {
@@ -103,7 +105,7 @@ func (s *Keyset) check() error {
 		if k.State < Enabled || k.State > Destroyed || !validTime(k.CreatedAt) || k.Root.Generation == 0 || len(k.Wrapped) != size {
 			return ErrInvalid
 		}
-		if _, there := s.findPrimary(&k.Root.Line); !there {
+		if _, found := s.findPrimary(&k.Root.Line); !found {
 			return ErrInvalid
 		}
 	}
@@ -124,14 +126,15 @@ func (s *Keyset) sorted() bool {
 		ascends(len(s.Primaries), func(i, j int) int { return compare(s.Primaries[i].Root.Line[:], s.Primaries[j].Root.Line[:]) })
 }
 
-// findPrimary returns the position of a line's primary, or the one at which to insert it.
+// findPrimary returns the position of a line's primary, or the position at which to insert it.
 func (s *Keyset) findPrimary(line *[LineSize]byte) (int, bool) {
 	return search(len(s.Primaries), func(i int) int { return compare(s.Primaries[i].Root.Line[:], line[:]) })
 }
 
 func validTime(ms int64) bool { return ms >= 0 && ms <= format.MaxTime }
 
-// Keyset returns the keyset of a use and class; nil if there is none.
+// Keyset returns the keyset of a use and class, or nil if the document does not contain it. The keyset is part of the
+// document, not a copy.
 func (d *Document) Keyset(use format.Use, class classify.Class) *Keyset {
 	for i := range d.Keysets {
 		if d.Keysets[i].Use == use && d.Keysets[i].Class == class {
@@ -141,11 +144,11 @@ func (d *Document) Keyset(use format.Use, class classify.Class) *Keyset {
 	return nil
 }
 
-// Room returns how many times each keyset can get another key, at least. A destroyed key takes less, but keeps its
-// place in its keyset and in the document, whose size is bounded too. With many keysets the document fills up first.
+// RemainingRotations returns how many more keys can be added to every keyset before the document or a keyset reaches its
+// limit. A destroyed key still counts. With many keysets, the size of the document is the limit that is reached first.
 func (d *Document) RemainingRotations() int {
-	one := len((&Key{Wrapped: make([]byte, WrappedSize)}).Append(nil))
-	left := (MaxDocument - len(d.encode(nil))) / (one * max(1, len(d.Keysets)))
+	keySize := len((&Key{Wrapped: make([]byte, WrappedSize)}).Append(nil))
+	left := (MaxDocument - len(d.encode(nil))) / (keySize * max(1, len(d.Keysets)))
 	for i := range d.Keysets {
 		left = min(left, maxKeys-len(d.Keysets[i].Keys))
 	}

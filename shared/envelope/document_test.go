@@ -12,7 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-func TestDocumentCheck(t *testing.T) {
+func TestDocumentCheckEnforcesRules(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("x", n) }
 	keyset := func(d *envelope.Document) *envelope.Keyset { return &d.Keysets[0] }
 	slotOf := func(d *envelope.Document, kind envelope.SlotKind) *envelope.Slot { return &d.Slots[kind-1] }
@@ -23,8 +23,8 @@ func TestDocumentCheck(t *testing.T) {
 		ok     bool
 	}{
 		{"unchanged", func(*envelope.Document) {}, true},
-		{"nothing but an owner", func(d *envelope.Document) { *d = envelope.Document{Owner: "o"} }, true},
-		{"the system document", func(d *envelope.Document) { d.Owner = "" }, true},
+		{"only an owner", func(d *envelope.Document) { *d = envelope.Document{Owner: "o"} }, true},
+		{"system document", func(d *envelope.Document) { d.Owner = "" }, true},
 		{"longest owner", func(d *envelope.Document) { d.Owner = long(format.MaxOwner) }, true},
 		{"owner too long", func(d *envelope.Document) { d.Owner = long(format.MaxOwner + 1) }, false},
 		{"owner not UTF-8", func(d *envelope.Document) { d.Owner = "\xff" }, false},
@@ -32,30 +32,30 @@ func TestDocumentCheck(t *testing.T) {
 		{"environment too long", func(d *envelope.Document) { d.Environment = long(envelope.MaxEnvironment + 1) }, false},
 		{"environment not UTF-8", func(d *envelope.Document) { d.Environment = "\xed\xa0\x80" }, false},
 		{"slots not sorted", func(d *envelope.Document) { slices.Reverse(d.Slots) }, false},
-		{"a slot twice", func(d *envelope.Document) { d.Slots[1] = d.Slots[0] }, false},
+		{"duplicate slot", func(d *envelope.Document) { d.Slots[1] = d.Slots[0] }, false},
 		{"keysets not sorted", func(d *envelope.Document) { slices.Reverse(d.Keysets) }, false},
-		{"a keyset twice", func(d *envelope.Document) { d.Keysets[1] = d.Keysets[0] }, false},
+		{"duplicate keyset", func(d *envelope.Document) { d.Keysets[1] = d.Keysets[0] }, false},
 		{"too many keysets", func(d *envelope.Document) { d.Keysets = append(d.Keysets, d.Keysets[0]) }, false},
 
-		{"slot of no kind", func(d *envelope.Document) { slotOf(d, master).Kind = 0 }, false},
-		{"slot of an unknown kind with anything", func(d *envelope.Document) {
+		{"slot of kind 0", func(d *envelope.Document) { slotOf(d, master).Kind = 0 }, false},
+		{"slot of an unknown kind with arbitrary fields", func(d *envelope.Document) {
 			s := slotOf(d, 8)
 			s.Iterations, s.Salt, s.URL, s.Parameters, s.Wrapped = 1, format.Salt{1}, "x", make([]byte, 4096), nil
 		}, true},
 		{"slot of an unknown kind with too many parameters", func(d *envelope.Document) { slotOf(d, 8).Parameters = make([]byte, 4097) }, false},
-		{"slot of no generation", func(d *envelope.Document) { slotOf(d, master).Root.Generation = 0 }, false},
+		{"slot of generation 0", func(d *envelope.Document) { slotOf(d, master).Root.Generation = 0 }, false},
 		{"slot of a replaced root", func(d *envelope.Document) { slotOf(d, master).Root = newRoot(2) }, false},
-		{"slot that was retired", func(d *envelope.Document) {
+		{"slot that is also retired", func(d *envelope.Document) {
 			d.Retired = []envelope.RetiredSlot{{ID: slotOf(d, master).ID, Root: slotOf(d, master).Root}}
 		}, false},
-		{"another slot that was retired", func(d *envelope.Document) {
+		{"retired slot beside other slots", func(d *envelope.Document) {
 			d.Retired = []envelope.RetiredSlot{{ID: [16]byte{99}, Root: newRoot(1)}}
 		}, true},
 		{"retired slots not sorted", func(d *envelope.Document) {
 			d.Retired = []envelope.RetiredSlot{{ID: [16]byte{99}, Root: newRoot(1)}, {ID: [16]byte{98}, Root: newRoot(1)}}
 		}, false},
-		{"retired slot of no generation", func(d *envelope.Document) { d.Retired = []envelope.RetiredSlot{{ID: [16]byte{99}}} }, false},
-		{"another line was shredded", func(d *envelope.Document) { d.Shreds = []envelope.ShredRecord{{Line: [16]byte{9}}} }, true},
+		{"retired slot of generation 0", func(d *envelope.Document) { d.Retired = []envelope.RetiredSlot{{ID: [16]byte{99}}} }, false},
+		{"shred record of another line", func(d *envelope.Document) { d.Shreds = []envelope.ShredRecord{{Line: [16]byte{9}}} }, true},
 		{"keys of a shredded line", func(d *envelope.Document) { d.Shreds = []envelope.ShredRecord{{Line: [16]byte{1}}} }, false},
 		{"shredded before 1970", func(d *envelope.Document) { d.Shreds = []envelope.ShredRecord{{ShreddedAt: -1}} }, false},
 		{"shred records not sorted", func(d *envelope.Document) {
@@ -63,16 +63,16 @@ func TestDocumentCheck(t *testing.T) {
 		}, false},
 		{"master key with parameters", func(d *envelope.Document) { slotOf(d, master).Parameters = []byte{1} }, false},
 		{"passkey with parameters", func(d *envelope.Document) { slotOf(d, envelope.SlotPasskey).Parameters = []byte{1} }, true},
-		{"host's slot of 61 bytes", func(d *envelope.Document) { slotOf(d, envelope.SlotHost).Wrapped = make([]byte, 61) }, false},
-		{"recipient's slot of 1200 bytes", func(d *envelope.Document) { slotOf(d, envelope.SlotRecipient).Wrapped = make([]byte, 1200) }, true},
-		{"slot without bytes", func(d *envelope.Document) { slotOf(d, master).Wrapped = nil }, false},
-		{"slot of a byte too many", func(d *envelope.Document) { slotOf(d, master).Wrapped = make([]byte, 61) }, false},
+		{"host slot with 61 wrapped bytes", func(d *envelope.Document) { slotOf(d, envelope.SlotHost).Wrapped = make([]byte, 61) }, false},
+		{"recipient slot with 1200 wrapped bytes", func(d *envelope.Document) { slotOf(d, envelope.SlotRecipient).Wrapped = make([]byte, 1200) }, true},
+		{"slot without wrapped bytes", func(d *envelope.Document) { slotOf(d, master).Wrapped = nil }, false},
+		{"slot with 61 wrapped bytes", func(d *envelope.Document) { slotOf(d, master).Wrapped = make([]byte, 61) }, false},
 		{"slot before 1970", func(d *envelope.Document) { slotOf(d, master).CreatedAt = -1 }, false},
-		{"slot at the last instant", func(d *envelope.Document) { slotOf(d, master).CreatedAt = format.MaxTime }, true},
-		{"slot past it", func(d *envelope.Document) { slotOf(d, master).CreatedAt = format.MaxTime + 1 }, false},
-		{"slot without commitment", func(d *envelope.Document) { slotOf(d, master).KeyID = format.KeyID{} }, false},
-		{"password without cost", func(d *envelope.Document) { slotOf(d, password).Iterations = 0 }, false},
-		{"master key with cost", func(d *envelope.Document) { slotOf(d, master).Iterations = 1 }, false},
+		{"slot at the latest time", func(d *envelope.Document) { slotOf(d, master).CreatedAt = format.MaxTime }, true},
+		{"slot after the latest time", func(d *envelope.Document) { slotOf(d, master).CreatedAt = format.MaxTime + 1 }, false},
+		{"slot without key id", func(d *envelope.Document) { slotOf(d, master).KeyID = format.KeyID{} }, false},
+		{"password without iterations", func(d *envelope.Document) { slotOf(d, password).Iterations = 0 }, false},
+		{"master key with iterations", func(d *envelope.Document) { slotOf(d, master).Iterations = 1 }, false},
 		{"master key with salt", func(d *envelope.Document) { slotOf(d, master).Salt = format.Salt{1} }, false},
 		{"master key with URL", func(d *envelope.Document) { slotOf(d, master).URL = "x" }, false},
 		{"KMS without URL", func(d *envelope.Document) { slotOf(d, kms).URL = "" }, false},
@@ -85,26 +85,26 @@ func TestDocumentCheck(t *testing.T) {
 		{"KMS with a byte more", func(d *envelope.Document) { slotOf(d, kms).Wrapped = make([]byte, envelope.MaxWrapped+1) }, false},
 		{"KMS without bytes", func(d *envelope.Document) { slotOf(d, kms).Wrapped = nil }, false},
 
-		{"keyset of no use", func(d *envelope.Document) { keyset(d).Use = 0 }, false},
+		{"keyset of use 0", func(d *envelope.Document) { keyset(d).Use = 0 }, false},
 		{"keyset of use 11", func(d *envelope.Document) { d.Keysets[len(d.Keysets)-1].Use = 11 }, false},
 		{"keyset of names with a class", func(d *envelope.Document) { d.Keysets[len(d.Keysets)-1].Class = 1 }, false},
-		{"keyset of no class", func(d *envelope.Document) { keyset(d).Class = 0 }, false},
+		{"keyset of class 0", func(d *envelope.Document) { keyset(d).Class = 0 }, false},
 		{"keyset of class 6", func(d *envelope.Document) { d.Keysets[len(d.Keysets)-1].Class = 6 }, false},
-		{"primary of no epoch", func(d *envelope.Document) { keyset(d).Primaries[0].Epoch = 0 }, false},
-		{"primary of no generation", func(d *envelope.Document) { keyset(d).Primaries[0].Root.Generation = 0 }, false},
-		{"keyset of no primary", func(d *envelope.Document) { keyset(d).Primaries = nil }, false},
+		{"primary of epoch 0", func(d *envelope.Document) { keyset(d).Primaries[0].Epoch = 0 }, false},
+		{"primary of generation 0", func(d *envelope.Document) { keyset(d).Primaries[0].Root.Generation = 0 }, false},
+		{"keyset without a primary", func(d *envelope.Document) { keyset(d).Primaries = nil }, false},
 		{"primary of another line", func(d *envelope.Document) { keyset(d).Primaries[0].Root.Line[0]++ }, false},
-		{"two primaries of a line", func(d *envelope.Document) {
+		{"two primaries of one line", func(d *envelope.Document) {
 			keyset(d).Primaries = append(keyset(d).Primaries, keyset(d).Primaries[0])
 		}, false},
-		{"keyset of no key", func(d *envelope.Document) { keyset(d).Keys = nil }, false},
-		{"primary that is not there", func(d *envelope.Document) { keyset(d).Primaries[0].KeyID = id(99) }, false},
-		{"key of no state", func(d *envelope.Document) { keyset(d).Keys[0].State = 0 }, false},
+		{"keyset without keys", func(d *envelope.Document) { keyset(d).Keys = nil }, false},
+		{"primary that names an unknown key", func(d *envelope.Document) { keyset(d).Primaries[0].KeyID = id(99) }, false},
+		{"key of state 0", func(d *envelope.Document) { keyset(d).Keys[0].State = 0 }, false},
 		{"key of state 5", func(d *envelope.Document) { keyset(d).Keys[0].State = 5 }, false},
-		{"key destroyed with its bytes", func(d *envelope.Document) { keyset(d).Keys[0].State = envelope.Destroyed }, false},
-		{"key of a byte too few", func(d *envelope.Document) { keyset(d).Keys[0].Wrapped = make([]byte, 59) }, false},
+		{"destroyed key with wrapped bytes", func(d *envelope.Document) { keyset(d).Keys[0].State = envelope.Destroyed }, false},
+		{"key with 59 wrapped bytes", func(d *envelope.Document) { keyset(d).Keys[0].Wrapped = make([]byte, 59) }, false},
 		{"key before 1970", func(d *envelope.Document) { keyset(d).Keys[0].CreatedAt = -1 }, false},
-		{"a key twice", func(d *envelope.Document) { keyset(d).Keys = append(keyset(d).Keys, keyset(d).Keys[0]) }, false},
+		{"duplicate key", func(d *envelope.Document) { keyset(d).Keys = append(keyset(d).Keys, keyset(d).Keys[0]) }, false},
 		{"keys not sorted", func(d *envelope.Document) { keyset(d).Keys = []envelope.Key{newKey(9), newKey(1)} }, false},
 		{"keys sorted", func(d *envelope.Document) { keyset(d).Keys = []envelope.Key{newKey(1), newKey(9)} }, true},
 	} {
@@ -124,7 +124,7 @@ func TestDocumentCheck(t *testing.T) {
 	}
 }
 
-func TestAddSlot(t *testing.T) {
+func TestAddSlotRefusesInvalidSlots(t *testing.T) {
 	d := newDocument()
 	for _, b := range []byte{5, 1, 9, 3} {
 		require.NoError(t, d.AddSlot(newSlot(b)))
@@ -132,18 +132,18 @@ func TestAddSlot(t *testing.T) {
 	}
 	require.Equal(t, [][16]byte{{1}, {3}, {5}, {9}}, [][16]byte{d.Slots[0].ID, d.Slots[1].ID, d.Slots[2].ID, d.Slots[3].ID})
 	before := encode(t, d)
-	require.ErrorIs(t, d.AddSlot(newSlot(3)), envelope.ErrInvalid, "its ID is there")
+	require.ErrorIs(t, d.AddSlot(newSlot(3)), envelope.ErrInvalid, "the ID is in use")
 	bad := newSlot(4)
 	bad.Wrapped = nil
 	require.ErrorIs(t, d.AddSlot(bad), envelope.ErrInvalid)
-	require.Equal(t, before, encode(t, d), "a refused slot changes nothing")
+	require.Equal(t, before, encode(t, d), "a refused slot must not change the document")
 	for i := 0; len(d.Slots) < 256; i++ {
 		require.NoError(t, d.AddSlot(numberedSlot(i)))
 	}
 	require.ErrorIs(t, d.AddSlot(newSlot(200)), envelope.ErrInvalid, "a 257th")
 }
 
-func TestKeyset(t *testing.T) {
+func TestKeysetFindsUseAndClass(t *testing.T) {
 	d := full(t)
 	for i := range d.Keysets {
 		require.Same(t, &d.Keysets[i], d.Keyset(d.Keysets[i].Use, d.Keysets[i].Class))
@@ -152,8 +152,8 @@ func TestKeyset(t *testing.T) {
 	require.Nil(t, newDocument().Keyset(format.UseCache, classify.PHI))
 }
 
-// There is room for as many keys as Room says, whether keysets or the document fill up first, and for no more.
-func TestRoom(t *testing.T) {
+// Exactly as many keys can be added as RemainingRotations returns, whether a keyset or the document is full first.
+func TestRemainingRotationsIsExact(t *testing.T) {
 	n := 0
 	for _, keysets := range []int{1, 2, 10} {
 		d := &envelope.Document{Environment: "test", Owner: "o"}

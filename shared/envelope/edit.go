@@ -7,8 +7,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// AddKey makes k the primary of its use and class, in a new epoch, and creates the keyset for the first one. Both
-// records are signed later. It returns ErrInvalid for a key that no document may hold or whose ID is there already.
+// AddKey adds k and makes it the primary of a use and class, in a new epoch. It creates the keyset if necessary. Both
+// records have no MAC; Sign makes the MACs. It returns ErrInvalid if the key breaks a rule, is not enabled or has an ID
+// that the keyset contains, or if the keyset is full, and ErrTooLarge if the epochs are used up.
 func (d *Document) AddKey(use format.Use, class classify.Class, k Key) error {
 	i, exists := search(len(d.Keysets), func(i int) int { return d.Keysets[i].compare(use, class) })
 	grown := Keyset{Use: use, Class: class}
@@ -35,9 +36,9 @@ func (d *Document) AddKey(use format.Use, class classify.Class, k Key) error {
 	return nil
 }
 
-// Advance moves a key to a later state; destroying drops its wrapped bytes. Moving to the state that it has is no
-// error; moving back, or disabling or destroying the primary, is ErrInvalid, and a key that is not there
-// ErrUnknownKey.
+// Advance moves a key to a later state, or leaves it if it has that state. Destroying a key removes its wrapped bytes. It
+// returns ErrUnknownKey if the document does not contain the key, and ErrInvalid if the key has a later state, or if the
+// primary would be disabled or destroyed.
 func (d *Document) Advance(use format.Use, class classify.Class, id format.KeyID, to State) error {
 	s := d.Keyset(use, class)
 	if s == nil || s.Key(id) == nil {
@@ -51,7 +52,7 @@ func (d *Document) Advance(use format.Use, class classify.Class, id format.KeyID
 	return nil
 }
 
-// advance moves a key to a later state, and leaves it alone if it has that state or a later one.
+// advance moves a key to a later state. It does nothing if the key has that state or a later one.
 func (k *Key) advance(to State) {
 	if to <= k.State {
 		return
@@ -62,9 +63,9 @@ func (k *Key) advance(to State) {
 	}
 }
 
-// Promote makes an enabled key the primary of its keyset, in a new epoch: a rollback if it was the
-// primary before. It returns ErrUnknownKey for a key that is not there, and ErrKeyUnusable for one that must
-// not seal.
+// Promote makes an enabled key the primary of its keyset, in a new epoch. It does nothing if the key is the primary. If
+// the key was the primary earlier, this is a rollback. It returns ErrUnknownKey if the document does not contain the key,
+// ErrKeyUnusable if the key is not enabled, and ErrTooLarge if the epochs are used up.
 func (d *Document) Promote(use format.Use, class classify.Class, id format.KeyID) error {
 	s := d.Keyset(use, class)
 	if s == nil || s.Key(id) == nil {
@@ -80,8 +81,8 @@ func (d *Document) Promote(use format.Use, class classify.Class, id format.KeyID
 	return s.setPrimary(k)
 }
 
-// DestroyKeys destroys the keys of these ids, primaries too: a later copy of the document, which was lost, had them
-// destroyed. It ignores ids that the document does not have.
+// DestroyKeys destroys the keys with these ids, even primaries. A restore uses it for keys that were destroyed after the
+// backup was made. It ignores ids that the document does not contain.
 func (d *Document) DestroyKeys(ids map[format.KeyID]bool) {
 	for i := range d.Keysets {
 		for j := range d.Keysets[i].Keys {
@@ -92,8 +93,10 @@ func (d *Document) DestroyKeys(ids map[format.KeyID]bool) {
 	}
 }
 
-// MoveKey puts a key under another root of its line, which wrapped it, together with the primary if that is the key; both are
-// signed later. The state may advance at the same time. A destroyed key has no wrapped bytes.
+// MoveKey moves a key under another root of its line: wrapped is the key wrapped by that root. If the key is a primary, its
+// record moves too. Both records lose their MACs; Sign makes them. The state may advance at the same time; a destroyed
+// key drops its wrapped bytes. It returns ErrUnknownKey if the document does not contain the key, and ErrInvalid for an
+// earlier state or a root of another line.
 func (d *Document) MoveKey(use format.Use, class classify.Class, id format.KeyID, root Root, state State, wrapped []byte) error {
 	s := d.Keyset(use, class)
 	if s == nil || s.Key(id) == nil {

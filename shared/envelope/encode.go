@@ -1,9 +1,10 @@
 package envelope
 
+// documentMagic begins a document. Its last byte is the version.
 const documentMagic = "CFK\x01"
 
-// Append appends the document's one encoding to dst (SPEC.md section 2). It returns ErrInvalid for a
-// document that Check refuses or that has a record without a MAC, and ErrTooLarge beyond MaxDocument.
+// Append appends the document's encoding to dst (SPEC.md section 2). It returns ErrInvalid if Check refuses the document
+// or if a record has no MAC, and ErrTooLarge if the encoding exceeds MaxDocument.
 func (d *Document) Append(dst []byte) ([]byte, error) {
 	if err := d.Check(); err != nil {
 		return dst, err
@@ -33,7 +34,8 @@ func (d *Document) fields(c *codec) {
 	list(c, &d.Keysets, maxKeysets, (*Keyset).fields)
 }
 
-// retiredFields passes over the retired slots: each root once, followed by its slots. Roots ascend, each has one slot or more.
+// retiredFields encodes or decodes the retired slots. They are grouped by root: each root is written once, followed by its
+// slots. Roots ascend, and each has at least one slot.
 func (d *Document) retiredFields(c *codec) {
 	groups := 0
 	for i := range d.Retired {
@@ -75,9 +77,9 @@ func (s *Keyset) fields(c *codec) {
 	list(c, &s.Keys, maxKeys, (*Key).fields)
 }
 
-// ParseDocument reads a whole document. It returns ErrUnsupportedVersion for another version, ErrTooLarge
-// beyond MaxDocument and ErrMalformed for anything else that is not a document. The document does not alias
-// b.
+// ParseDocument decodes a document. It does not verify its MACs; see Document.Verify. It returns ErrTooLarge for more
+// than MaxDocument bytes, ErrUnsupportedVersion for another version, and ErrMalformed for other bytes that are not a
+// document. The document does not alias b.
 func ParseDocument(b []byte) (*Document, error) {
 	const magic = documentMagic
 	if len(b) > MaxDocument {
@@ -98,7 +100,8 @@ func ParseDocument(b []byte) (*Document, error) {
 	return d, nil
 }
 
-// ParseSlot reads the encoding of one slot, as a document holds it. It returns ErrMalformed for anything else.
+// ParseSlot decodes a single slot, which is encoded as in a document but may be without its MAC. It returns ErrMalformed
+// for other bytes.
 func ParseSlot(b []byte) (s Slot, err error) {
 	c := codec{bytes: b}
 	if s.fields(&c); !c.readAll() || s.check() != nil {

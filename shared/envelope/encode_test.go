@@ -62,18 +62,18 @@ func TestDocumentRoundTrip(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, d, got)
 		clear(b)
-		require.Equal(t, d, got, "a document does not alias its bytes")
+		require.Equal(t, d, got, "a document must not alias its input")
 	}
 }
 
-func TestParseDocumentRefuses(t *testing.T) {
+func TestParseDocumentRefusesInvalidBytes(t *testing.T) {
 	good := []byte(encode(t, full(t)))
 	for n := range good {
 		_, err := envelope.ParseDocument(good[:n])
 		require.ErrorIs(t, err, envelope.ErrMalformed, "%d of %d bytes", n, len(good))
 	}
 	_, err := envelope.ParseDocument(append(bytes.Clone(good), 0))
-	require.ErrorIs(t, err, envelope.ErrMalformed, "a byte left over")
+	require.ErrorIs(t, err, envelope.ErrMalformed, "trailing byte")
 	for version := range 256 {
 		b := bytes.Clone(good)
 		b[3] = byte(version)
@@ -93,7 +93,7 @@ func TestParseDocumentRefuses(t *testing.T) {
 	require.ErrorIs(t, err, envelope.ErrTooLarge)
 }
 
-// Every change of one byte is refused, or is another document whose one encoding it is.
+// A document with one byte changed is refused, or is the encoding of another document.
 func TestDocumentHasOneEncoding(t *testing.T) {
 	d := planned(t)
 	require.NoError(t, d.AddSlot(newSlot(1)))
@@ -111,7 +111,7 @@ func TestDocumentHasOneEncoding(t *testing.T) {
 	}
 }
 
-func TestDocumentOverItsLimit(t *testing.T) {
+func TestAppendRefusesDocumentsOverLimit(t *testing.T) {
 	d := newDocument()
 	add := func(class classify.Class, n int) {
 		for i := range n {
@@ -130,15 +130,15 @@ func TestDocumentOverItsLimit(t *testing.T) {
 	require.Equal(t, "kept", string(b))
 }
 
-// A document that says it holds more than it may is refused before anything is made for it.
-func TestParseDocumentCounts(t *testing.T) {
+// A count over its limit is refused before memory is allocated for the list.
+func TestParseDocumentChecksCountsBeforeAllocating(t *testing.T) {
 	for _, counts := range []string{"\x01\x01", "\xff\xff", "\x00\x00\x10\x01", "\x00\x00\x00\x00\x00\x41", "\x00\x00\x00\x00\x00\x00\x00\x1f", "\x00\x00\x00\x00\x00\x00\xff\xff"} {
 		_, err := envelope.ParseDocument([]byte("CFK\x01\x00\x00\x00\x01o" + counts))
 		require.ErrorIs(t, err, envelope.ErrMalformed)
 	}
 }
 
-func TestParseSlot(t *testing.T) {
+func TestParseSlotAcceptsUnsignedSlots(t *testing.T) {
 	for _, slot := range full(t).Slots {
 		b := slot.Append(nil)
 		got, err := envelope.ParseSlot(b)

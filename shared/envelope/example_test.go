@@ -10,18 +10,18 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A document holds an owner's wrapped keys; adding a key makes it the primary of its use and class.
+// A document holds the wrapped keys of an owner. AddKey makes the new key the primary of its use and class.
 func ExampleDocument() {
 	document := &envelope.Document{Environment: "dev", Owner: "clinic"}
-	id := format.KeyID{1} // HKDF-SHA256 of the key, label format.LabelKeyID
+	id := format.KeyID{1} // in practice HKDF-SHA256 of the key with label format.LabelKeyID
 	err := document.AddKey(format.UseCache, classify.PHI, envelope.Key{
 		ID: id, State: envelope.Enabled, Root: document.NextRoot(format.KeyID{2}, [16]byte{3}),
-		Wrapped: make([]byte, envelope.WrappedSize), // nonce, ciphertext and tag; the additional data is document.BindKey's
+		Wrapped: make([]byte, envelope.WrappedSize), // in practice the key sealed under the root, with document.KeyBinding as additional data
 	})
 	if err != nil {
 		panic(err)
 	}
-	if err := document.Sign(authenticator); err != nil { // HMAC-SHA256 under a key that the root yields
+	if err := document.Sign(authenticator); err != nil { // in practice HMAC-SHA256 under a key derived from the root
 		panic(err)
 	}
 	encoded, err := document.Append(nil)
@@ -42,8 +42,7 @@ func ExampleDocument() {
 	// coffer: the key is disabled, or there is no primary key for this use and class
 }
 
-// Before a package is opened, its header is held to the keyset, to the place it was read from and to the
-// reader's demand.
+// A reader checks the header of a package against its keyset and its policy before it opens the package.
 func ExampleIndex_CheckOpen() {
 	document := &envelope.Document{Owner: "clinic"}
 	id := format.KeyID{1}
@@ -69,7 +68,7 @@ func ExampleIndex_CheckOpen() {
 	// unknown_key
 }
 
-// A writer counts what it seals under one salt, and draws a new salt when the budget is spent.
+// A writer counts the packages and bytes that it seals under one salt, and draws a new salt when the budget is used up.
 func ExampleBudget_Spend() {
 	var budget envelope.Budget
 	fmt.Println(budget.Spend(1 << 20))

@@ -13,8 +13,8 @@ import (
 
 func TestFuzzTargetsHaveSeeds(t *testing.T) { fuzztest.RequireSeeds(t) }
 
-// FuzzDocument: what parses is written again byte for byte, parsing allocates no more than the input allows,
-// and the parsed document joins with itself.
+// FuzzDocument checks that a document that parses is encoded again byte for byte, that parsing allocates no more memory
+// than the length of the input justifies, and that the document merges with itself.
 func FuzzDocument(f *testing.F) {
 	b, _ := newDocument().Append(nil)
 	f.Add(b)
@@ -40,7 +40,7 @@ func FuzzDocument(f *testing.F) {
 	})
 }
 
-// FuzzDocumentBuilt: every document that can be made is read back equal.
+// FuzzDocumentBuilt checks that a document that was built is encoded and parsed back unchanged.
 func FuzzDocumentBuilt(f *testing.F) {
 	f.Add(uint64(1), "test", "clinic", "awskms://key", uint32(600_000), []byte("wrapped"))
 	f.Add(uint64(2), "", "\xff", "", uint32(0), []byte{})
@@ -69,7 +69,7 @@ func FuzzDocumentBuilt(f *testing.F) {
 	})
 }
 
-// FuzzSlot: what parses is written again byte for byte, and a document takes it.
+// FuzzSlot checks that a slot that parses is encoded again byte for byte and can be added to a document.
 func FuzzSlot(f *testing.F) {
 	slot := newSlot(1)
 	slot.MAC[0] = 1

@@ -13,7 +13,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-func TestAddKeyMakesThePrimaryOfANewEpoch(t *testing.T) {
+func TestAddKeyStartsNewEpoch(t *testing.T) {
 	d := newDocument()
 	for epoch, b := range []byte{5, 1, 9, 3} {
 		require.NoError(t, d.AddKey(format.UseField, classify.PII, newKey(b)))
@@ -38,7 +38,7 @@ func TestAddKeyKeepsKeysetsSorted(t *testing.T) {
 	}
 }
 
-func TestAddKeyRefuses(t *testing.T) {
+func TestAddKeyRefusesInvalidKeys(t *testing.T) {
 	with := func(change func(k *envelope.Key)) envelope.Key {
 		k := newKey(9)
 		change(&k)
@@ -50,44 +50,44 @@ func TestAddKeyRefuses(t *testing.T) {
 		class classify.Class
 		key   envelope.Key
 	}{
-		{"no use", 0, classify.PHI, newKey(9)},
-		{"a use of documents, with a class", envelope.UseNames, classify.PHI, newKey(9)},
+		{"use 0", 0, classify.PHI, newKey(9)},
+		{"use names with a class", envelope.UseNames, classify.PHI, newKey(9)},
 		{"use 11", 11, 0, newKey(9)},
-		{"a key of no generation", format.UseCache, classify.PHI, with(func(k *envelope.Key) { k.Root.Generation = 0 })},
-		{"no class", format.UseCache, 0, newKey(9)},
+		{"key of generation 0", format.UseCache, classify.PHI, with(func(k *envelope.Key) { k.Root.Generation = 0 })},
+		{"class 0", format.UseCache, 0, newKey(9)},
 		{"class 6", format.UseCache, 6, newKey(9)},
-		{"a key that is there", format.UseCache, classify.PHI, newKey(1)},
-		{"a disabled key", format.UseCache, classify.PHI, with(func(k *envelope.Key) { k.State = envelope.Disabled })},
-		{"a destroyed key", format.UseCache, classify.PHI, with(func(k *envelope.Key) { k.State, k.Wrapped = envelope.Destroyed, nil })},
-		{"a key without bytes", format.UseCache, classify.PHI, with(func(k *envelope.Key) { k.Wrapped = nil })},
-		{"a key before 1970", format.UseCache, classify.PHI, with(func(k *envelope.Key) { k.CreatedAt = -1 })},
+		{"key that the keyset contains", format.UseCache, classify.PHI, newKey(1)},
+		{"disabled key", format.UseCache, classify.PHI, with(func(k *envelope.Key) { k.State = envelope.Disabled })},
+		{"destroyed key", format.UseCache, classify.PHI, with(func(k *envelope.Key) { k.State, k.Wrapped = envelope.Destroyed, nil })},
+		{"key without wrapped bytes", format.UseCache, classify.PHI, with(func(k *envelope.Key) { k.Wrapped = nil })},
+		{"key before 1970", format.UseCache, classify.PHI, with(func(k *envelope.Key) { k.CreatedAt = -1 })},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDocument()
 			require.NoError(t, d.AddKey(format.UseCache, classify.PHI, newKey(1)))
 			before := encode(t, d)
 			require.ErrorIs(t, d.AddKey(c.use, c.class, c.key), envelope.ErrInvalid)
-			require.Equal(t, before, encode(t, d), "a refused key changes nothing")
+			require.Equal(t, before, encode(t, d), "a refused key must not change the document")
 		})
 	}
 }
 
-func TestAddKeyLimits(t *testing.T) {
+func TestAddKeyEnforcesLimits(t *testing.T) {
 	d := newDocument()
 	for i := range 1024 {
 		k := newKey(0)
 		k.ID[0], k.ID[1] = byte(i>>8), byte(i)
 		require.NoError(t, d.AddKey(format.UseCache, classify.PHI, k))
 	}
-	require.ErrorIs(t, d.AddKey(format.UseCache, classify.PHI, newKey(255)), envelope.ErrInvalid, "a 1025th key")
+	require.ErrorIs(t, d.AddKey(format.UseCache, classify.PHI, newKey(255)), envelope.ErrInvalid, "key 1025")
 
 	d = newDocument()
 	require.NoError(t, d.AddKey(format.UseCache, classify.PHI, newKey(1)))
 	d.Keysets[0].Primaries[0].Epoch = math.MaxUint32
-	require.ErrorIs(t, d.AddKey(format.UseCache, classify.PHI, newKey(2)), envelope.ErrTooLarge, "an epoch past the last")
+	require.ErrorIs(t, d.AddKey(format.UseCache, classify.PHI, newKey(2)), envelope.ErrTooLarge, "epoch above the maximum")
 }
 
-func TestAdvance(t *testing.T) {
+func TestAdvanceAllowsLaterStatesOnly(t *testing.T) {
 	states := []envelope.State{envelope.Enabled, envelope.Compromised, envelope.Disabled, envelope.Destroyed}
 	for _, from := range states {
 		for _, to := range append(states, 0, 5, 255) {
@@ -117,7 +117,7 @@ func TestAdvance(t *testing.T) {
 	}
 }
 
-func TestAdvanceOfWhatIsNotThere(t *testing.T) {
+func TestAdvanceRefusesUnknownKeys(t *testing.T) {
 	d := newDocument()
 	require.ErrorIs(t, d.Advance(format.UseCache, classify.PHI, id(1), envelope.Disabled), envelope.ErrUnknownKey)
 	require.NoError(t, d.AddKey(format.UseCache, classify.PHI, newKey(2)))
@@ -127,7 +127,7 @@ func TestAdvanceOfWhatIsNotThere(t *testing.T) {
 	require.ErrorIs(t, d.Advance(format.UseField, classify.PHI, id(2), envelope.Disabled), envelope.ErrUnknownKey)
 }
 
-// Whatever is done, in any order, states only advance and the primary is never disabled or destroyed.
+// In any sequence of changes, states only advance, and the primary is never disabled or destroyed.
 func TestStatesOnlyAdvance(t *testing.T) {
 	r := newRandom(t)
 	for range 200 {
@@ -161,7 +161,7 @@ func TestBindingLayout(t *testing.T) {
 	require.Equal(t, "kept"+want+"\x00\x00"+line+"\x00\x00\x00\x06"+string(bytes.Repeat([]byte{7}, 32)), string(root.Append([]byte("kept"))))
 }
 
-// Two different bindings never have equal additional data, whatever was moved between their fields.
+// Different bindings have different encodings, even if text moves from one field to another.
 func TestBindingIsInjective(t *testing.T) {
 	r := newRandom(t)
 	seen := map[string]envelope.Binding{}

@@ -20,7 +20,7 @@ func lifeSlot(n byte) envelope.Slot {
 	return envelope.Slot{ID: [16]byte{n}, Kind: envelope.SlotKMS, Root: newRoot(1), URL: "kms://x", Wrapped: []byte{n}}
 }
 
-// lived is a document with three keys, the last of which is the primary, and two slots.
+// lived returns a document with three keys and two slots. The last key is the primary.
 func lived(t *testing.T) *envelope.Document {
 	d := &envelope.Document{Owner: "tenant"}
 	for n := byte(1); n <= 3; n++ {
@@ -32,7 +32,7 @@ func lived(t *testing.T) *envelope.Document {
 	return d
 }
 
-func TestPromote(t *testing.T) {
+func TestPromoteStartsNewEpoch(t *testing.T) {
 	d := lived(t)
 	s := d.Keyset(format.UseCache, classify.PHI)
 	require.EqualValues(t, 300, s.RotatedAt())
@@ -41,8 +41,8 @@ func TestPromote(t *testing.T) {
 	require.Equal(t, former, s.Primary())
 	require.EqualValues(t, 4, s.Epoch())
 	require.NoError(t, d.Promote(format.UseCache, classify.PHI, former))
-	require.EqualValues(t, 4, s.Epoch(), "the primary stays the primary in its epoch")
-	require.EqualValues(t, 300, s.RotatedAt(), "a rollback is no rotation")
+	require.EqualValues(t, 4, s.Epoch(), "promoting the primary does not start an epoch")
+	require.EqualValues(t, 300, s.RotatedAt(), "a rollback does not count as a rotation")
 
 	require.NoError(t, d.Advance(format.UseCache, classify.PHI, format.KeyID{1}, envelope.Compromised))
 	require.ErrorIs(t, d.Promote(format.UseCache, classify.PHI, format.KeyID{1}), envelope.ErrKeyUnusable)
@@ -51,13 +51,13 @@ func TestPromote(t *testing.T) {
 	require.NoError(t, d.Check())
 }
 
-func TestShred(t *testing.T) {
+func TestShredSurvivesMerges(t *testing.T) {
 	d, before := lived(t), lived(t)
 	require.False(t, d.Shredded())
 	require.False(t, (&envelope.Document{Owner: "new"}).Shredded())
 	require.NoError(t, d.Shred(7))
 	require.True(t, d.Shredded())
-	encode(t, d) // a shredded document can be kept
+	encode(t, d) // a shredded document can be encoded
 	x := envelope.NewIndex(d)
 	_, err := x.Primary(format.UseCache, classify.PHI)
 	require.ErrorIs(t, err, envelope.ErrKeyDestroyed)
@@ -67,14 +67,14 @@ func TestShred(t *testing.T) {
 
 	merged, err := envelope.Merge(before, d)
 	require.NoError(t, err)
-	require.True(t, merged.Shredded(), "an earlier copy brings nothing back")
+	require.True(t, merged.Shredded(), "an earlier copy must restore nothing")
 	require.Equal(t, encode(t, d), encode(t, merged))
 	require.NoError(t, d.Shred(9))
-	require.EqualValues(t, 7, d.Shreds[0].ShreddedAt, "to shred again changes nothing")
+	require.EqualValues(t, 7, d.Shreds[0].ShreddedAt, "shredding again must change nothing")
 }
 
-// An owner who began again while the shredded document was lost keeps the keys of the second line, and only those.
-func TestShredIsOfALine(t *testing.T) {
+// An owner that started a new document while the shredded one was lost keeps the keys of the new line only.
+func TestShredAffectsOneLine(t *testing.T) {
 	shredded, again := lived(t), &envelope.Document{Owner: "tenant"}
 	copied := lived(t)
 	require.NoError(t, shredded.Shred(7))
@@ -87,27 +87,27 @@ func TestShredIsOfALine(t *testing.T) {
 	for _, other := range []*envelope.Document{shredded, merge(t, shredded, copied)} {
 		merged := merge(t, other, again)
 		require.False(t, merged.Shredded())
-		require.Equal(t, key.ID, merged.Keyset(format.UseCache, classify.PHI).Primary(), "of the line that is left")
+		require.Equal(t, key.ID, merged.Keyset(format.UseCache, classify.PHI).Primary(), "primary of the remaining line")
 		require.Len(t, merged.Keyset(format.UseCache, classify.PHI).Keys, 1)
 		require.Len(t, merged.Slots, 1)
 	}
 	require.NoError(t, again.ShredLines([][16]byte{{1}}, 8))
 	require.False(t, again.Shredded())
-	require.Len(t, merge(t, again, copied).Slots, 1, "a line that the document never had stays shredded")
+	require.Len(t, merge(t, again, copied).Slots, 1, "a line that the document never contained stays shredded")
 }
 
-func TestRetireSlot(t *testing.T) {
+func TestRetiredSlotIsNotRestored(t *testing.T) {
 	d := lived(t)
 	before := lived(t)
 	require.ErrorIs(t, d.RetireSlot([16]byte{7}), envelope.ErrUnknownKey)
 	require.NoError(t, d.RetireSlot([16]byte{1}))
 	require.ErrorIs(t, d.RetireSlot([16]byte{1}), envelope.ErrUnknownKey)
 	require.Len(t, d.Slots, 1)
-	require.ErrorIs(t, d.RetireSlot([16]byte{2}), envelope.ErrInvalid, "the last way to the root")
-	require.ErrorIs(t, d.AddSlot(lifeSlot(1)), envelope.ErrInvalid, "a retired id is never used again")
+	require.ErrorIs(t, d.RetireSlot([16]byte{2}), envelope.ErrInvalid, "the last slot of the root")
+	require.ErrorIs(t, d.AddSlot(lifeSlot(1)), envelope.ErrInvalid, "a retired id must not be used again")
 	require.NoError(t, d.Check())
 	encode(t, d)
-	require.Equal(t, encode(t, d), encode(t, merge(t, d, before)), "a merge does not bring it back")
+	require.Equal(t, encode(t, d), encode(t, merge(t, d, before)), "a merge must not restore it")
 	for i := 0; len(d.Retired) < 4096; i++ {
 		require.NoError(t, d.AddSlot(numberedSlot(i)))
 		require.NoError(t, d.RetireSlot(numberedSlot(i).ID))
@@ -117,7 +117,7 @@ func TestRetireSlot(t *testing.T) {
 	require.Less(t, len(encode(t, d)), envelope.MaxDocument)
 }
 
-// replaceRoots moves every key of lived under the root of another generation, as a server does.
+// replaceRoots moves every key of lived under root, as a server does when it replaces a root.
 func replaceRoots(t *testing.T, d *envelope.Document, root envelope.Root, slot byte) {
 	for _, s := range d.Keysets {
 		for _, k := range s.Keys {
@@ -132,15 +132,15 @@ func replaceRoots(t *testing.T, d *envelope.Document, root envelope.Root, slot b
 	require.NoError(t, d.Sign(authenticator))
 }
 
-// No merge brings back a slot of a root that was replaced, or moves a key under it.
-func TestMergeNeverMovesKeysUnderARetiredRoot(t *testing.T) {
+// A merge neither restores a slot of a replaced root nor moves a key under it.
+func TestMergeKeepsKeysUnderNewRoot(t *testing.T) {
 	before, d := lived(t), lived(t)
 	require.NoError(t, d.RetireSlot([16]byte{1}))
 	replaceRoots(t, d, newRoot(2), 9)
-	require.Empty(t, d.Retired, "slots of a replaced root need no tombstones")
+	require.Empty(t, d.Retired, "slots of a replaced root leave no retired slots")
 	require.Equal(t, encode(t, d), encode(t, merge(t, d, before)))
 
-	rotated := lived(t) // by another device, before it heard of the new root
+	rotated := lived(t) // by another device that did not yet have the new root
 	require.NoError(t, rotated.AddKey(format.UseCache, classify.PHI, lifeKey(4, 400)))
 	require.NoError(t, rotated.Promote(format.UseCache, classify.PHI, format.KeyID{1}))
 	require.NoError(t, rotated.AddSlot(lifeSlot(5)))
@@ -148,13 +148,13 @@ func TestMergeNeverMovesKeysUnderARetiredRoot(t *testing.T) {
 	merged := merge(t, d, rotated)
 	require.Len(t, merged.Slots, 1)
 	s := merged.Keyset(format.UseCache, classify.PHI)
-	require.Equal(t, format.KeyID{3}, s.Primary(), "a primary of the former root loses, whatever its epoch")
+	require.Equal(t, format.KeyID{3}, s.Primary(), "a primary of the replaced root loses, even with a higher epoch")
 	for _, k := range s.Keys {
 		require.Equal(t, k.ID != format.KeyID{4}, k.Root == newRoot(2), "%x", k.ID[:1])
 	}
 }
 
-func TestNextRoot(t *testing.T) {
+func TestNextRootJoinsTheLine(t *testing.T) {
 	d := &envelope.Document{Owner: "tenant"}
 	require.Equal(t, envelope.Root{Line: [16]byte{8}, Generation: 1, ID: format.KeyID{5}}, d.NextRoot(format.KeyID{5}, [16]byte{8}))
 	d = lived(t)
@@ -164,7 +164,7 @@ func TestNextRoot(t *testing.T) {
 	require.Equal(t, []envelope.Root{newRoot(2)}, d.Roots())
 }
 
-func TestCheckDerivations(t *testing.T) {
+func TestCheckDerivationsLimitsTotal(t *testing.T) {
 	d := newDocument()
 	add := func(n byte, iterations uint32) {
 		s := newSlot(n)
@@ -173,8 +173,8 @@ func TestCheckDerivations(t *testing.T) {
 	}
 	add(1, 10_000_000)
 	add(2, 9_900_000)
-	add(3, 99_999)     // costs nothing: it is never derived
-	add(4, 10_000_001) // nor is this
+	add(3, 99_999)     // does not count, because it is skipped
+	add(4, 10_000_001) // does not count either
 	add(5, 100_000)
 	require.NoError(t, d.CheckDerivations())
 	for i, ok := range []bool{true, true, false, false, true} {
@@ -183,5 +183,5 @@ func TestCheckDerivations(t *testing.T) {
 	add(6, 100_000)
 	require.ErrorIs(t, d.CheckDerivations(), classify.ErrIterations)
 	s := newSlot(7)
-	require.NoError(t, s.CheckIterations(), "a master key needs none")
+	require.NoError(t, s.CheckIterations(), "a master key has no iterations")
 }

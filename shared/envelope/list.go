@@ -1,9 +1,10 @@
 package envelope
 
-// Lists are sorted. Package slices' functions take and return elements by value, which makes much code of large ones.
+// These functions handle the sorted lists of a document. Those of package slices pass elements by value, which compiles to
+// much more code if the elements are large.
 
-// search returns the position of an element in a sorted list of n, or the one at which to insert it. The sign of order(i) tells on
-// which side of it element i is.
+// search returns the position of an element in a sorted list of n elements and true, or the position at which to insert it
+// and false. order(i) is negative if element i precedes the element, and positive if it follows it.
 func search(n int, order func(i int) int) (int, bool) {
 	low, high := 0, n
 	for low < high {
@@ -16,7 +17,8 @@ func search(n int, order func(i int) int) (int, bool) {
 	return low, low < n && order(low) == 0
 }
 
-// ascends reports whether each of n elements is less than the next one.
+// ascends reports whether each of n elements is less than the next. order(i, j) is negative if element i is less than
+// element j.
 func ascends(n int, order func(i, j int) int) bool {
 	for i := 1; i < n; i++ {
 		if order(i-1, i) >= 0 {
@@ -26,7 +28,7 @@ func ascends(n int, order func(i, j int) int) bool {
 	return true
 }
 
-// inserted returns a new list that has one more element.
+// insertAt returns a new list with one inserted at position i.
 //
 //go:noinline
 func insertAt[T any](all []T, i int, one *T) []T {
@@ -37,10 +39,11 @@ func insertAt[T any](all []T, i int, one *T) []T {
 	return grown
 }
 
-// without returns a new list of the elements that are not to go, or the list itself if all stay.
-func removeIf[T any](all []T, gone func(*T) bool) []T {
+// removeIf returns a new list of the elements for which remove returns false. It returns the list itself if it removes
+// nothing.
+func removeIf[T any](all []T, remove func(*T) bool) []T {
 	first := 0
-	for first < len(all) && !gone(&all[first]) {
+	for first < len(all) && !remove(&all[first]) {
 		first++
 	}
 	if first == len(all) {
@@ -48,13 +51,15 @@ func removeIf[T any](all []T, gone func(*T) bool) []T {
 	}
 	kept := append([]T(nil), all[:first]...)
 	for i := first + 1; i < len(all); i++ {
-		if !gone(&all[i]) {
+		if !remove(&all[i]) {
 			kept = append(kept, all[i])
 		}
 	}
 	return kept
 }
 
+// compare is bytes.Compare.
+//
 //go:noinline
 func compare(a, b []byte) int {
 	switch {

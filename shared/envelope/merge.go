@@ -7,14 +7,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Merge joins two documents of one owner into a new one. It chooses whole records and computes nothing, so it needs no
-// key. It is commutative and idempotent. It is associative, too, unless one id names slots of several roots, or a key is of a later
-// generation than the primary of its line; no writer makes such documents. So devices that exchange documents in any order end with
-// the same one. It returns ErrInvalid for documents of different owners or environments, and if the joined
-// document would break a rule, and ErrTooLarge if it would be over a limit.
+// Merge merges two documents of one owner into a new one (SPEC.md section 8). It chooses whole records and computes no
+// MAC, so it needs no key. It is commutative and idempotent. It is also associative, unless one id names slots of several
+// roots, or a key has a later generation than the primary of its line; no writer makes such documents. So devices that
+// exchange documents in any order get the same result. It returns ErrInvalid if the documents have different owners or
+// environments or if the result would break a rule, and ErrTooLarge if the result would exceed a limit.
 //
-// It does not verify. A caller that has the keys verifies both documents before, and moves keys that are left under
-// a root which was replaced.
+// Merge does not verify MACs. A caller that has the keys must verify both documents first, and then call MoveKey for each
+// key that the result has under a replaced root.
 func Merge(a, b *Document) (*Document, error) {
 	if a.Owner != b.Owner || a.Environment != b.Environment {
 		return nil, ErrInvalid
@@ -28,7 +28,7 @@ func Merge(a, b *Document) (*Document, error) {
 		return greater(x, y, compare(x.append(), y.append()))
 	})
 	merged.Keysets = joinSorted(a.Keysets, b.Keysets, func(x, y *Keyset) int { return x.compare(y.Use, y.Class) }, mergeKeysets)
-	for i := range merged.Keysets { // a keyset that only one side has shares its lists with it
+	for i := range merged.Keysets { // a keyset that is in only one document still shares its lists
 		s := &merged.Keysets[i]
 		s.Keys, s.Primaries = slices.Clone(s.Keys), slices.Clone(s.Primaries)
 	}
@@ -42,8 +42,8 @@ func Merge(a, b *Document) (*Document, error) {
 	return merged, nil
 }
 
-// join merges two ascending lists; if both have an element, both decides.
-func joinSorted[T any](a, b []T, compare func(x, y *T) int, both func(x, y T) T) []T {
+// joinSorted merges two ascending lists. If both contain an element, it calls choose with the two copies.
+func joinSorted[T any](a, b []T, compare func(x, y *T) int, choose func(x, y T) T) []T {
 	var out []T
 	for len(a) > 0 && len(b) > 0 {
 		switch c := compare(&a[0], &b[0]); {
@@ -52,14 +52,15 @@ func joinSorted[T any](a, b []T, compare func(x, y *T) int, both func(x, y T) T)
 		case c > 0:
 			out, b = append(out, b[0]), b[1:]
 		default:
-			out, a, b = append(out, both(a[0], b[0])), a[1:], b[1:]
+			out, a, b = append(out, choose(a[0], b[0])), a[1:], b[1:]
 		}
 	}
 	return append(append(out, a...), b...)
 }
 
-func greater[T any](x, y T, compared int) T {
-	if compared >= 0 {
+// greater returns x if order is not negative, and y otherwise.
+func greater[T any](x, y T, order int) T {
+	if order >= 0 {
 		return x
 	}
 	return y
@@ -78,7 +79,7 @@ func mergeKeysets(x, y Keyset) Keyset {
 	return x
 }
 
-// laterPrimary prefers the higher generation, then the higher epoch, then the higher key id.
+// preferredPrimary returns the primary with the higher generation, then the higher epoch, then the greater key id.
 func preferredPrimary(x, y Primary) Primary {
 	switch {
 	case x.Root.Generation != y.Root.Generation:
@@ -91,7 +92,7 @@ func preferredPrimary(x, y Primary) Primary {
 	return greater(x, y, compare(x.Append(nil), y.Append(nil)))
 }
 
-// laterKey prefers a destroyed key, then the newer root, then the later state.
+// preferredKey returns a destroyed key, then the key with the newer root, then the key with the later state.
 func preferredKey(x, y Key) Key {
 	rank := x.Root.compareRank(&y.Root)
 	switch {
@@ -105,8 +106,8 @@ func preferredKey(x, y Key) Key {
 	return greater(x, y, compare(x.Append(nil), y.Append(nil)))
 }
 
-// laterSlot prefers the newer root. A slot's root never changes, so this decides between copies that differ in no
-// honest way.
+// preferredSlot returns the slot with the newer root. The root of a slot never changes, so two copies of a slot differ only
+// if one of them is forged or damaged.
 func preferredSlot(x, y Slot) Slot {
 	if rank := x.Root.compareRank(&y.Root); rank != 0 {
 		return greater(x, y, rank)

@@ -15,12 +15,12 @@ func merge(t *testing.T, a, b *envelope.Document) *envelope.Document {
 	beforeA, beforeB := encode(t, a), encode(t, b)
 	merged, err := envelope.Merge(a, b)
 	require.NoError(t, err)
-	require.Equal(t, beforeA, encode(t, a), "Merge changes neither")
-	require.Equal(t, beforeB, encode(t, b), "Merge changes neither")
+	require.Equal(t, beforeA, encode(t, a), "Merge must not change its arguments")
+	require.Equal(t, beforeB, encode(t, b), "Merge must not change its arguments")
 	return merged
 }
 
-func TestMergeIsAJoin(t *testing.T) {
+func TestMergeIsCommutativeAssociativeIdempotent(t *testing.T) {
 	r := newRandom(t)
 	for range 300 {
 		a, b, c := randomDocument(t, r), randomDocument(t, r), randomDocument(t, r)
@@ -28,13 +28,14 @@ func TestMergeIsAJoin(t *testing.T) {
 		require.Equal(t, encode(t, ab), encode(t, merge(t, b, a)), "commutative")
 		require.Equal(t, encode(t, merge(t, ab, c)), encode(t, merge(t, a, merge(t, b, c))), "associative")
 		require.Equal(t, encode(t, a), encode(t, merge(t, a, a)), "idempotent")
-		require.Equal(t, encode(t, ab), encode(t, merge(t, ab, a)), "absorbs what it has")
+		require.Equal(t, encode(t, ab), encode(t, merge(t, ab, a)), "merging again changes nothing")
 		requireJoined(t, a, ab)
 		requireJoined(t, b, ab)
 	}
 }
 
-// requireJoined checks that the whole lacks nothing of a part, shredded and replaced roots aside, and that nothing went back.
+// requireJoined checks that whole contains every record of part, except for shredded lines and replaced roots, and that no
+// state, epoch or generation went back.
 func requireJoined(t *testing.T, part, whole *envelope.Document) {
 	shredded := map[[16]byte]bool{}
 	for _, s := range whole.Shreds {
@@ -57,11 +58,11 @@ func requireJoined(t *testing.T, part, whole *envelope.Document) {
 		for _, k := range s.Keys {
 			joined := whole.Keyset(s.Use, s.Class)
 			if shredded[k.Root.Line] {
-				require.True(t, joined == nil || joined.Key(k.ID) == nil, "nothing of a shredded line is left")
+				require.True(t, joined == nil || joined.Key(k.ID) == nil, "a shredded line must leave no record")
 				continue
 			}
 			now := joined.Key(k.ID)
-			require.GreaterOrEqual(t, now.Root.Generation, k.Root.Generation*b2u(now.State != envelope.Destroyed), "never moved under a replaced root")
+			require.GreaterOrEqual(t, now.Root.Generation, k.Root.Generation*b2u(now.State != envelope.Destroyed), "a key must not move under a replaced root")
 			if now.Root == k.Root || k.State == envelope.Destroyed {
 				require.GreaterOrEqual(t, now.State, k.State, "states only advance")
 			}
@@ -76,7 +77,7 @@ func b2u(b bool) uint32 {
 	return 0
 }
 
-func TestMergeOfPrimaries(t *testing.T) {
+func TestMergeChoosesPrimary(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		a, b  envelope.Primary
@@ -84,9 +85,9 @@ func TestMergeOfPrimaries(t *testing.T) {
 	}{
 		{"higher epoch, lower id", envelope.Primary{Root: newRoot(1), Epoch: 3, KeyID: id(1)}, envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(2)}, false},
 		{"lower epoch, higher id", envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(2)}, envelope.Primary{Root: newRoot(1), Epoch: 3, KeyID: id(1)}, true},
-		{"equal epochs: the higher id", envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(1)}, envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(2)}, true},
+		{"equal epochs, higher id", envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(1)}, envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(2)}, true},
 		{"higher generation, lower epoch", envelope.Primary{Root: newRoot(1), Epoch: 1<<32 - 1, KeyID: id(2)}, envelope.Primary{Root: newRoot(2), Epoch: 1, KeyID: id(1)}, true},
-		{"the same", envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(1)}, envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(1)}, false},
+		{"equal primaries", envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(1)}, envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(1)}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			with := func(p envelope.Primary) *envelope.Document {
@@ -108,8 +109,8 @@ func TestMergeOfPrimaries(t *testing.T) {
 	}
 }
 
-// Two copies of one key: the record that is chosen is one of the two, whole.
-func TestMergeOfKeys(t *testing.T) {
+// Of two copies of a key, a merge keeps one as a whole.
+func TestMergeChoosesKey(t *testing.T) {
 	key := func(generation uint32, state envelope.State) envelope.Key {
 		k := newKey(1)
 		k.Root, k.State = newRoot(generation), state
@@ -122,7 +123,7 @@ func TestMergeOfKeys(t *testing.T) {
 		name       string
 		lost, kept envelope.Key
 	}{
-		{"disabled and compromised: disabled", key(1, envelope.Compromised), key(1, envelope.Disabled)},
+		{"disabled and compromised", key(1, envelope.Compromised), key(1, envelope.Disabled)},
 		{"enabled and compromised", key(1, envelope.Enabled), key(1, envelope.Compromised)},
 		{"destroyed under the former root", key(2, envelope.Enabled), key(1, envelope.Destroyed)},
 		{"compromised under the former root", key(1, envelope.Compromised), key(2, envelope.Enabled)},
@@ -144,9 +145,9 @@ func TestMergeOfKeys(t *testing.T) {
 	}
 }
 
-// One device rolls back to a key while another, offline, disables it: both are kept, and nothing seals until
-// there is a new primary.
-func TestMergedPrimaryThatWasDisabledDoesNotSeal(t *testing.T) {
+// If one device rolls back to a key while an offline device disables it, the merge keeps both changes. The keyset does not
+// seal until it gets a new primary.
+func TestDisabledPrimaryAfterMergeDoesNotSeal(t *testing.T) {
 	a, b := newDocument(), newDocument()
 	for _, d := range []*envelope.Document{a, b} {
 		require.NoError(t, d.AddKey(format.UseCache, classify.PHI, newKey(1)))
@@ -175,7 +176,7 @@ func TestMergeRefusesAnotherOwnerOrEnvironment(t *testing.T) {
 	require.ErrorIs(t, err, envelope.ErrInvalid)
 }
 
-func TestMergeOverItsLimits(t *testing.T) {
+func TestMergeRefusesResultsOverLimits(t *testing.T) {
 	a, b := newDocument(), newDocument()
 	for i := range 256 {
 		require.NoError(t, a.AddSlot(numberedSlot(i)))
@@ -185,8 +186,8 @@ func TestMergeOverItsLimits(t *testing.T) {
 	require.ErrorIs(t, err, envelope.ErrTooLarge, "257 slots")
 }
 
-// A merged document is a new one: what is done to it is not done to those it came from.
-func TestMergedDocumentIsItsOwn(t *testing.T) {
+// A change of the merged document does not change the documents that were merged.
+func TestMergedDocumentIsACopy(t *testing.T) {
 	a, empty := newDocument(), newDocument()
 	require.NoError(t, a.AddKey(format.UseCache, classify.PHI, newKey(1)))
 	require.NoError(t, a.AddKey(format.UseCache, classify.PHI, newKey(2)))

@@ -5,15 +5,15 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Index is a document's keys by id, with the primaries by use and class. It is immutable once made, so it may
-// be shared.
+// Index finds the keys of a document by id, and its primaries by use and class. It is immutable and safe for concurrent
+// use.
 type Index struct {
 	keys      []indexedKey                             // ascending by id
-	primaries [maxUse + 1][classify.PHI + 1]indexedKey // zero if there is none
+	primaries [maxUse + 1][classify.PHI + 1]indexedKey // zero if there is no primary
 	shredded  bool
 }
 
-// indexed is what must be known of a key to decide on its use.
+// indexedKey holds the properties of a key that decide whether it seals or opens a package.
 type indexedKey struct {
 	id    format.KeyID
 	use   format.Use
@@ -21,10 +21,11 @@ type indexedKey struct {
 	state State
 }
 
-// NewIndex indexes a document whose roots are all open; see Document.Under.
+// NewIndex returns the index of a document. The caller must have opened all roots of the document, and verified it;
+// otherwise use NewIndexUnder.
 func NewIndex(d *Document) *Index { return NewIndexUnder(d, anyRoot) }
 
-// IndexUnder returns NewIndex(d.Under(opened)), without a copy of the document.
+// NewIndexUnder returns NewIndex(d.OnlyUnder(opened)) without copying the document.
 func NewIndexUnder(d *Document, opened func(Root) bool) *Index {
 	x := &Index{shredded: len(d.Shreds) > 0}
 	for i := range d.Slots {
@@ -38,7 +39,7 @@ func NewIndexUnder(d *Document, opened func(Root) bool) *Index {
 				x.add(&indexedKey{k.ID, s.Use, s.Class, k.State})
 			}
 		}
-		if i, there := x.find(&s.effectivePrimary(opened).KeyID); there {
+		if i, found := x.find(&s.effectivePrimary(opened).KeyID); found {
 			x.primaries[s.Use][s.Class] = x.keys[i]
 		}
 	}
@@ -46,15 +47,15 @@ func NewIndexUnder(d *Document, opened func(Root) bool) *Index {
 }
 
 func (x *Index) add(k *indexedKey) {
-	i, there := x.find(&k.id)
-	if !there {
+	i, found := x.find(&k.id)
+	if !found {
 		x.keys = append(x.keys, indexedKey{})
 		copy(x.keys[i+1:], x.keys[i:])
 	}
 	x.keys[i] = *k
 }
 
-// find is search without a call for each step: every package that is opened takes it.
+// find is like search, without a function call for each step, because it runs for every package that is opened.
 func (x *Index) find(id *format.KeyID) (int, bool) {
 	low, high := 0, len(x.keys)
 	for low < high {
@@ -67,8 +68,9 @@ func (x *Index) find(id *format.KeyID) (int, bool) {
 	return low, low < len(x.keys) && x.keys[low].id == *id
 }
 
-// Primary returns the key that seals for a use and class. It returns ErrKeyDestroyed if that was
-// destroyed or the document was shredded, and ErrKeyUnusable if there is none or it must not seal.
+// Primary returns the id of the key that seals packages of a use and class (SPEC.md section 7). It returns
+// ErrKeyDestroyed if the primary was destroyed or the document was shredded, and ErrKeyUnusable if the primary is
+// missing or not enabled.
 func (x *Index) Primary(use format.Use, class classify.Class) (id format.KeyID, err error) {
 	if x.shredded {
 		return id, ErrKeyDestroyed
@@ -91,10 +93,10 @@ type OpenPolicy struct {
 	MinClass classify.Class // the lowest class to accept; 0 accepts every class
 }
 
-// CheckOpen decides whether a package with header h may be opened with a keyset. It returns
-// classify.ErrTooLow for a class lower than demanded, ErrUnknownKey, ErrKeyDestroyed or ErrKeyUnusable for
-// its key, and ErrAuthentication where the header does not fit its key or its place, which no honest writer
-// makes.
+// CheckOpen returns nil if a package with header h may be opened with the document's keys under the policy (section 6.8
+// of the package format). It returns classify.ErrTooLow for a class below the policy's minimum; ErrUnknownKey,
+// ErrKeyDestroyed or ErrKeyUnusable because of the key; and ErrAuthentication if the use or class of the header is not
+// that of the key or policy.
 func (x *Index) CheckOpen(h *format.Header, policy OpenPolicy) error {
 	if err := classify.Class(h.Class).CheckMin(policy.MinClass); err != nil {
 		return err
@@ -116,8 +118,9 @@ func (x *Index) CheckOpen(h *format.Header, policy OpenPolicy) error {
 	return k.state.CanOpen()
 }
 
-// CheckSecret decides whether a package that needs no keyset may be opened with a secret whose key has the id
-// got. It returns ErrWrongSecret where the commitment differs.
+// CheckSecret returns nil if a package with header h, which was sealed under a passphrase or master key, may be opened
+// with the key that has the id got. It returns classify.ErrTooLow for a class below the policy's minimum,
+// ErrAuthentication for another use, and ErrWrongSecret for another key.
 func CheckSecret(h *format.Header, got format.KeyID, policy OpenPolicy) error {
 	if err := classify.Class(h.Class).CheckMin(policy.MinClass); err != nil {
 		return err
@@ -131,8 +134,9 @@ func CheckSecret(h *format.Header, got format.KeyID, policy OpenPolicy) error {
 	return nil
 }
 
-// CheckDerivation decides whether to derive the key of a passphrase package at all, before any work is done. It returns
-// classify.ErrIterations outside the format's bounds. Policy may demand more: classify.Class.CheckIterations.
+// CheckDerivation returns classify.ErrIterations if a package with header h needs a passphrase derivation whose
+// iterations are outside the format's bounds. Call it before deriving the key. A reader's policy may require more
+// iterations; see classify.Class.CheckIterations.
 func CheckDerivation(h *format.Header) error {
 	if h.Source != format.FromPassphrase {
 		return nil
@@ -143,8 +147,8 @@ func CheckDerivation(h *format.Header) error {
 	return nil
 }
 
-// Algorithm returns how a one-piece value of the class is sealed: public values are authenticated in the
-// clear, unless their context must not be seen or they are deleted.
+// Algorithm returns the algorithm that seals a value of the class and flags that is not chunked. Public values without
+// flags are authenticated but not encrypted.
 func Algorithm(class classify.Class, flags format.Flags) format.Algorithm {
 	if class.Rules().Encrypt || flags != 0 {
 		return format.AES256GCM

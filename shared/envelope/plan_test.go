@@ -10,8 +10,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// planned has, for use cache: phi with keys 1 to 4, one in each state, and primary 5; public with 6; and for
-// use field, phi with 7.
+// planned returns a document with three keysets: cache and phi with keys 1 to 4, one in each state, and primary 5; cache
+// and public with key 6; field and phi with key 7.
 func planned(t *testing.T) *envelope.Document {
 	d := newDocument()
 	for b := byte(1); b <= 5; b++ {
@@ -25,7 +25,7 @@ func planned(t *testing.T) *envelope.Document {
 	return d
 }
 
-func TestIndexCheckOpen(t *testing.T) {
+func TestCheckOpenAppliesPolicyAndState(t *testing.T) {
 	index := envelope.NewIndex(planned(t))
 	phi := format.Header{Algorithm: format.AES256GCM, Use: format.UseCache, Source: format.FromKeyset, Class: 5, KeyID: id(1)}
 	with := func(change func(h *format.Header)) format.Header {
@@ -34,36 +34,36 @@ func TestIndexCheckOpen(t *testing.T) {
 		return h
 	}
 	any := envelope.OpenPolicy{Use: format.UseCache}
-	demanding := envelope.OpenPolicy{Use: format.UseCache, MinClass: classify.PHI}
+	phiOnly := envelope.OpenPolicy{Use: format.UseCache, MinClass: classify.PHI}
 	for _, c := range []struct {
 		name   string
 		header format.Header
 		policy envelope.OpenPolicy
 		err    error
 	}{
-		{"an enabled key", phi, any, nil},
-		{"as high as demanded", phi, demanding, nil},
-		{"the primary", with(func(h *format.Header) { h.KeyID = id(5) }), demanding, nil},
-		{"a disabled key", with(func(h *format.Header) { h.KeyID = id(2) }), any, envelope.ErrKeyUnusable},
-		{"a compromised key still opens", with(func(h *format.Header) { h.KeyID = id(3) }), any, nil},
-		{"a destroyed key", with(func(h *format.Header) { h.KeyID = id(4) }), any, envelope.ErrKeyDestroyed},
-		{"an unknown key", with(func(h *format.Header) { h.KeyID = id(99) }), any, envelope.ErrUnknownKey},
-		{"a passphrase's package", with(func(h *format.Header) { h.Source = format.FromPassphrase }), any, envelope.ErrUnknownKey},
-		{"a master key's package", with(func(h *format.Header) { h.Source = format.FromMasterKey }), any, envelope.ErrUnknownKey},
+		{"enabled key", phi, any, nil},
+		{"class equal to the minimum", phi, phiOnly, nil},
+		{"primary", with(func(h *format.Header) { h.KeyID = id(5) }), phiOnly, nil},
+		{"disabled key", with(func(h *format.Header) { h.KeyID = id(2) }), any, envelope.ErrKeyUnusable},
+		{"compromised key", with(func(h *format.Header) { h.KeyID = id(3) }), any, nil},
+		{"destroyed key", with(func(h *format.Header) { h.KeyID = id(4) }), any, envelope.ErrKeyDestroyed},
+		{"unknown key", with(func(h *format.Header) { h.KeyID = id(99) }), any, envelope.ErrUnknownKey},
+		{"package of a passphrase", with(func(h *format.Header) { h.Source = format.FromPassphrase }), any, envelope.ErrUnknownKey},
+		{"package of a master key", with(func(h *format.Header) { h.Source = format.FromMasterKey }), any, envelope.ErrUnknownKey},
 		{"class lowered", with(func(h *format.Header) { h.Class = 4 }), any, envelope.ErrAuthentication},
-		{"class lowered below the demand", with(func(h *format.Header) { h.Class = 4 }), demanding, classify.ErrTooLow},
+		{"class lowered below the minimum", with(func(h *format.Header) { h.Class = 4 }), phiOnly, classify.ErrTooLow},
 		{"class raised", with(func(h *format.Header) { h.Class, h.KeyID = 5, id(6) }), any, envelope.ErrAuthentication},
-		{"no class", with(func(h *format.Header) { h.Class = 0 }), any, classify.ErrUnknown},
-		{"forged public under a sealed key", with(func(h *format.Header) { h.Class, h.Algorithm = 1, format.Public }), any,
+		{"class 0", with(func(h *format.Header) { h.Class = 0 }), any, classify.ErrUnknown},
+		{"forged public package under the key of another class", with(func(h *format.Header) { h.Class, h.Algorithm = 1, format.Public }), any,
 			envelope.ErrAuthentication},
-		{"forged public where phi is demanded", with(func(h *format.Header) { h.Class, h.Algorithm, h.KeyID = 1, format.Public, id(6) }),
-			demanding, classify.ErrTooLow},
-		{"a package of another use", with(func(h *format.Header) { h.Use, h.KeyID = format.UseField, id(7) }), any,
+		{"forged public package, minimum phi", with(func(h *format.Header) { h.Class, h.Algorithm, h.KeyID = 1, format.Public, id(6) }),
+			phiOnly, classify.ErrTooLow},
+		{"package of another use", with(func(h *format.Header) { h.Use, h.KeyID = format.UseField, id(7) }), any,
 			envelope.ErrAuthentication},
-		{"a key of another use", with(func(h *format.Header) { h.KeyID = id(7) }), any, envelope.ErrAuthentication},
-		{"another use's place", phi, envelope.OpenPolicy{Use: format.UseField}, envelope.ErrAuthentication},
-		{"a demand of no use", phi, envelope.OpenPolicy{}, envelope.ErrAuthentication},
-		{"a demand above every class", phi, envelope.OpenPolicy{Use: format.UseCache, MinClass: 6}, classify.ErrTooLow},
+		{"key of another use", with(func(h *format.Header) { h.KeyID = id(7) }), any, envelope.ErrAuthentication},
+		{"policy of another use", phi, envelope.OpenPolicy{Use: format.UseField}, envelope.ErrAuthentication},
+		{"policy without use", phi, envelope.OpenPolicy{}, envelope.ErrAuthentication},
+		{"minimum above every class", phi, envelope.OpenPolicy{Use: format.UseCache, MinClass: 6}, classify.ErrTooLow},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			requireError(t, c.err, index.CheckOpen(&c.header, c.policy))
@@ -80,7 +80,7 @@ func requireError(t *testing.T, want, got error) {
 	require.ErrorIs(t, got, want)
 }
 
-func TestIndexPrimary(t *testing.T) {
+func TestIndexPrimaryReturnsEnabledKey(t *testing.T) {
 	d := planned(t)
 	index := envelope.NewIndex(d)
 	for use := range 256 {
@@ -98,13 +98,13 @@ func TestIndexPrimary(t *testing.T) {
 	}
 	require.NoError(t, d.Advance(format.UseField, classify.PHI, id(7), envelope.Compromised))
 	_, err := envelope.NewIndex(d).Primary(format.UseField, classify.PHI)
-	require.ErrorIs(t, err, envelope.ErrKeyUnusable, "a compromised key seals nothing")
+	require.ErrorIs(t, err, envelope.ErrKeyUnusable, "a compromised key must not seal")
 	got, err := index.Primary(format.UseField, classify.PHI)
-	require.NoError(t, err, "an index does not change with its document")
+	require.NoError(t, err, "an index must not change with its document")
 	require.Equal(t, id(7), got)
 }
 
-func TestCheckSecret(t *testing.T) {
+func TestCheckSecretComparesKeyIDs(t *testing.T) {
 	h := format.Header{Use: format.UseService, Source: format.FromMasterKey, Class: 4, KeyID: id(1)}
 	for _, c := range []struct {
 		name   string
@@ -112,9 +112,9 @@ func TestCheckSecret(t *testing.T) {
 		policy envelope.OpenPolicy
 		err    error
 	}{
-		{"the secret", id(1), envelope.OpenPolicy{Use: format.UseService}, nil},
-		{"the secret, its class demanded", id(1), envelope.OpenPolicy{Use: format.UseService, MinClass: classify.PII}, nil},
-		{"another secret", id(2), envelope.OpenPolicy{Use: format.UseService}, envelope.ErrWrongSecret},
+		{"same key", id(1), envelope.OpenPolicy{Use: format.UseService}, nil},
+		{"same key, class equal to the minimum", id(1), envelope.OpenPolicy{Use: format.UseService, MinClass: classify.PII}, nil},
+		{"another key", id(2), envelope.OpenPolicy{Use: format.UseService}, envelope.ErrWrongSecret},
 		{"another use", id(1), envelope.OpenPolicy{Use: format.UseCache}, envelope.ErrAuthentication},
 		{"class too low", id(1), envelope.OpenPolicy{Use: format.UseService, MinClass: classify.PHI}, classify.ErrTooLow},
 	} {
@@ -124,7 +124,7 @@ func TestCheckSecret(t *testing.T) {
 	require.ErrorIs(t, envelope.CheckSecret(&none, id(1), envelope.OpenPolicy{Use: format.UseService}), classify.ErrUnknown)
 }
 
-func TestCheckDerivation(t *testing.T) {
+func TestCheckDerivationEnforcesBounds(t *testing.T) {
 	for _, class := range classify.All {
 		for _, n := range []uint32{0, 1, 99_999, 100_000, 150_000, 249_999, 250_000, 600_000, 10_000_000, 10_000_001} {
 			h := format.Header{Source: format.FromPassphrase, Class: uint8(class), Iterations: n}
@@ -135,14 +135,14 @@ func TestCheckDerivation(t *testing.T) {
 			requireError(t, want, envelope.CheckDerivation(&h))
 			for _, source := range []format.Source{format.FromKeyset, format.FromMasterKey} {
 				h.Source = source
-				require.NoError(t, envelope.CheckDerivation(&h), "nothing is derived by PBKDF2")
+				require.NoError(t, envelope.CheckDerivation(&h), "only passphrases use PBKDF2")
 			}
 		}
 	}
 }
 
-// The algorithm that is chosen makes a header that may be written, for every class and every set of flags.
-func TestAlgorithm(t *testing.T) {
+// For every class and every set of flags, the chosen algorithm makes a valid header.
+func TestAlgorithmMakesValidHeaders(t *testing.T) {
 	for _, class := range classify.All {
 		for flags := format.Flags(0); flags < 16; flags++ {
 			got := envelope.Algorithm(class, flags)
@@ -155,7 +155,7 @@ func TestAlgorithm(t *testing.T) {
 	}
 }
 
-func TestStateCanOpen(t *testing.T) {
+func TestCanOpenDependsOnState(t *testing.T) {
 	require.NoError(t, envelope.Enabled.CanOpen())
 	require.NoError(t, envelope.Compromised.CanOpen())
 	require.ErrorIs(t, envelope.Disabled.CanOpen(), envelope.ErrKeyUnusable)
@@ -164,8 +164,8 @@ func TestStateCanOpen(t *testing.T) {
 	require.ErrorIs(t, envelope.State(9).CanOpen(), envelope.ErrKeyUnusable)
 }
 
-// Records under a root that nothing opens do not count. So a writer of the document cannot stop its owner from sealing.
-func TestUnder(t *testing.T) {
+// Records under a root that was not opened have no effect. Otherwise a writer to the store could stop an owner from sealing.
+func TestOnlyUnderIgnoresOtherRoots(t *testing.T) {
 	d := planned(t)
 	own, err := envelope.NewIndex(d).Primary(format.UseCache, classify.PHI)
 	require.NoError(t, err)
@@ -185,6 +185,6 @@ func TestUnder(t *testing.T) {
 	require.Equal(t, own, primary)
 	require.Nil(t, opened.Keyset(format.UseCache, classify.PHI).Key(format.KeyID{201}))
 	require.NotContains(t, opened.Roots(), foreign)
-	require.Contains(t, d.Roots(), foreign, "the document itself is left alone")
+	require.Contains(t, d.Roots(), foreign, "the document itself must not change")
 	require.Empty(t, d.OnlyUnder(func(envelope.Root) bool { return false }).Keysets)
 }

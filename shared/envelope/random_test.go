@@ -17,7 +17,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// newRandom returns a generator whose seed is printed where a test fails; COFFER_SEED repeats it.
+// newRandom returns a random generator and logs its seed. To repeat a failed run, set COFFER_SEED to that seed.
 func newRandom(t *testing.T) *rand.Rand {
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("COFFER_SEED"); text != "" {
@@ -29,7 +29,7 @@ func newRandom(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// id makes the id whose bytes are all b.
+// id returns the key id with all bytes equal to b.
 func id(b byte) (k format.KeyID) {
 	for i := range k {
 		k[i] = b
@@ -37,7 +37,7 @@ func id(b byte) (k format.KeyID) {
 	return k
 }
 
-// wrapped makes a wrapped key of our own size.
+// wrapped returns a wrapped key of WrappedSize bytes.
 func wrapped(b byte) []byte { return slices.Repeat([]byte{b}, envelope.WrappedSize) }
 
 func newKey(b byte) envelope.Key {
@@ -50,20 +50,20 @@ func newSlot(b byte) envelope.Slot {
 	}
 }
 
-// newRoot names the root of a generation of the first line.
+// newRoot returns a root of line 1 with the given generation.
 func newRoot(generation uint32) envelope.Root { return rootOf(1, generation) }
 
-// rootOf names the root of a line and generation.
+// rootOf returns a root of a line and generation.
 func rootOf(line byte, generation uint32) envelope.Root {
 	return envelope.Root{Line: [16]byte{line}, Generation: generation, ID: id(100 + 10*line + byte(generation))}
 }
 
-// authenticator stands for HMAC-SHA256 under keys that an attacker does not have; the tests know no secret, so a digest does.
+// authenticator uses a plain digest in place of HMAC-SHA256, because these tests need no secret.
 func authenticator(r *envelope.Record) ([envelope.MACSize]byte, bool) {
 	return sha256.Sum256(slices.Concat([]byte{map[bool]byte{true: 1}[r.Shred]}, r.Root.ID[:], r.Message)), true
 }
 
-// numberedSlot is one of 65536, none of which is newSlot's.
+// numberedSlot returns one of 65,536 slots. Their ids differ from those of newSlot.
 func numberedSlot(n int) envelope.Slot {
 	s := newSlot(0)
 	s.KeyID, s.ID = id(1), [16]byte{7, 1, byte(n >> 8), byte(n)}
@@ -74,8 +74,8 @@ func newDocument() *envelope.Document {
 	return &envelope.Document{Environment: "test", Owner: "clinic"}
 }
 
-// randomDocument draws a document of one owner out of so few ids that two documents share many of them, in
-// different states, under different roots, with different bytes and epochs.
+// randomDocument returns a random document. It draws from few ids, so that two documents share many ids, in different
+// states, under different roots, and with different bytes and epochs.
 func randomDocument(t *testing.T, r *rand.Rand) *envelope.Document {
 	d := newDocument()
 	for b := byte(1); b <= 6; b++ {
@@ -108,7 +108,7 @@ func randomDocument(t *testing.T, r *rand.Rand) *envelope.Document {
 
 func randomSlot(r *rand.Rand, b byte) envelope.Slot {
 	s := newSlot(b)
-	s.CreatedAt, s.Root, s.Wrapped = r.Int64N(3), rootOf(1+b%2, 1+uint32(b)/3), wrapped(byte(r.IntN(3))) // a slot's root never changes
+	s.CreatedAt, s.Root, s.Wrapped = r.Int64N(3), rootOf(1+b%2, 1+uint32(b)/3), wrapped(byte(r.IntN(3))) // the root of a slot never changes
 	switch b {
 	case 1:
 		s.Kind, s.Iterations, s.Salt = envelope.SlotPassword, 600_000, format.Salt{byte(r.IntN(3))}
@@ -129,7 +129,7 @@ func randomKeyset(r *rand.Rand, use format.Use, class classify.Class) envelope.K
 		}
 		k := newKey(byte(b))
 		k.ID[0], k.ID[1] = byte(use), byte(class)
-		line := 1 + byte(b)%2 // a key's line never changes
+		line := 1 + byte(b)%2 // the line of a key never changes
 		k.CreatedAt, k.Root, k.Wrapped = r.Int64N(3), rootOf(line, 1+r.Uint32N(3)), wrapped(byte(r.IntN(3)))
 		if k.State = envelope.State(1 + r.IntN(4)); k.State == envelope.Destroyed {
 			k.Wrapped = nil
@@ -152,7 +152,7 @@ func randomKeyset(r *rand.Rand, use format.Use, class classify.Class) envelope.K
 	return s
 }
 
-// encode signs what was changed, and encodes.
+// encode signs the document and encodes it.
 func encode(t *testing.T, d *envelope.Document) string {
 	require.NoError(t, d.Sign(authenticator))
 	b, err := d.Append(nil)
@@ -160,7 +160,7 @@ func encode(t *testing.T, d *envelope.Document) string {
 	return string(b)
 }
 
-// full is a document with a slot of every kind and a key of every use and class.
+// full returns a document with a slot of every kind and a key of every use and class.
 func full(t *testing.T) *envelope.Document {
 	d := newDocument()
 	for kind := envelope.SlotPassword; kind <= envelope.SlotRecipient+1; kind++ {

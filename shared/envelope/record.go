@@ -5,16 +5,16 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Sizes in bytes.
+// Sizes of record MACs in bytes (SPEC.md section 4).
 const (
-	MACSize        = 32
-	RetiredMACSize = 16 // of a retired slot, the first bytes of the MAC
+	MACSize        = 32 // HMAC-SHA256
+	RetiredMACSize = 16 // MAC of a retired slot, truncated to its first bytes
 )
 
-// LabelRecordMAC is HKDF-SHA256's info input for the key that authenticates records (SPEC.md section 4).
+// LabelRecordMAC is the info input of HKDF-SHA256 for the key that authenticates records (SPEC.md section 4).
 const LabelRecordMAC = "coffer/v1 record mac"
 
-// The first part of the messages, so that no record passes for one of another kind.
+// Labels that begin the MAC messages, so that the MAC of one kind of record is not valid for another kind.
 const (
 	labelSlot       = "coffer/v1 slot record"
 	labelBackupSlot = "coffer/v1 backup slot record"
@@ -24,19 +24,19 @@ const (
 	labelShred      = "coffer/v1 shred record"
 )
 
-// Record is one authenticated record of a document.
+// Record is an authenticated record of a document, with the input of its MAC.
 type Record struct {
-	Shred   bool   // a shred record, whose key is the system document's
-	Root    Root   // the root whose key authenticates any other record
-	Message []byte // the input of the MAC
-	MAC     []byte // MACSize or RetiredMACSize bytes, which alias the document; zero if the record was changed since it was signed
+	Shred   bool   // whether this is a shred record, which the system document's key of UseShreds authenticates
+	Root    Root   // root that authenticates the record; zero for a shred record
+	Message []byte // input of the MAC
+	MAC     []byte // MACSize or RetiredMACSize bytes that alias the document; all zero if the record is not signed
 }
 
-// Authenticator returns HMAC-SHA256 of a record's message under the key of its root, or of shred records; ok is
-// false if it does not have the key.
+// Authenticator computes HMAC-SHA256 of a record's message, under the MAC key of the record's root or the key of shred
+// records. It returns false if it does not have that key.
 type Authenticator func(r *Record) (mac [MACSize]byte, ok bool)
 
-// Records yields all records of a document.
+// Records iterates over all records of a document.
 func (d *Document) Records(yield func(*Record) bool) {
 	d.eachRecord(func(e *recordRef) bool {
 		r := &Record{Message: d.message(e), MAC: e.mac}
@@ -49,7 +49,7 @@ func (d *Document) Records(yield func(*Record) bool) {
 	})
 }
 
-// message returns what the MAC of a record is of. A backup's slots have a label of their own.
+// message returns the input of a record's MAC. The slots of a backup have their own label.
 func (d *Document) message(e *recordRef) []byte {
 	label := e.label
 	if d.backup && label == labelSlot {
@@ -67,16 +67,17 @@ func (d *Document) message(e *recordRef) []byte {
 	return c.bytes
 }
 
-// entry is a record in its place in a document.
+// recordRef refers to a record in a document.
 type recordRef struct {
 	label  string
-	set    *Keyset // of a key or primary
-	root   *Root   // nil of a shred record
+	set    *Keyset // keyset of a key or primary; ignored for other records
+	root   *Root   // nil for a shred record
 	mac    []byte
 	record interface{ body(*codec) }
 }
 
-// each calls yield with all records, until it returns false. The entry is valid during the call.
+// eachRecord calls yield with each record until yield returns false, and returns false if it did. The recordRef is valid
+// only during the call.
 func (d *Document) eachRecord(yield func(*recordRef) bool) bool {
 	var e recordRef
 	for i := range d.Slots {
@@ -121,7 +122,7 @@ func (e *recordRef) of(label string, root *Root, mac []byte, record interface{ b
 	return e
 }
 
-// Verify checks the MAC of every record whose key the authenticator has. It returns ErrAuthentication if one is wrong.
+// Verify checks the MAC of every record whose key the authenticator has. It returns ErrAuthentication if a MAC is wrong.
 func (d *Document) Verify(mac Authenticator) (err error) {
 	for r := range d.Records {
 		want, ok := mac(r)
@@ -132,7 +133,8 @@ func (d *Document) Verify(mac Authenticator) (err error) {
 	return nil
 }
 
-// equal compares in constant time. It is not crypto/subtle's, which would bring FIPS 140's module into the browser's core.
+// equal compares two slices of equal length in constant time. crypto/subtle would add the FIPS 140 module to the browser's
+// core.
 func equal(a, b []byte) bool {
 	var difference byte
 	for i := range a {
@@ -141,8 +143,8 @@ func equal(a, b []byte) bool {
 	return difference == 0
 }
 
-// Sign makes the MACs of the records that were changed since the document was parsed or signed. It returns ErrInvalid
-// if the authenticator lacks the key of one.
+// Sign computes the missing MACs, which are those of records that were added or changed. It returns ErrInvalid if the
+// authenticator does not have the key of such a record.
 func (d *Document) Sign(mac Authenticator) error {
 	for r := range d.Records {
 		if !zero(r.MAC) {
@@ -171,17 +173,17 @@ func zero(b []byte) bool {
 	return true
 }
 
-// Uses of keys that exist in documents only. Their class is 0.
+// Uses of keys that documents contain, but that do not seal packages. Their class is 0.
 const (
-	UseNames  format.Use = 6  // blinded names of records
-	UseIndex  format.Use = 7  // blind indexes of fields
-	UseTokens format.Use = 8  // tokens; of the system document
-	UseShreds format.Use = 9  // shred records; of the system document
-	UseAudit  format.Use = 10 // audit chains; of the system document
+	UseNames  format.Use = 6  // blinding the names of records
+	UseIndex  format.Use = 7  // blind indexes of database fields
+	UseTokens format.Use = 8  // authenticating tokens; in the system document
+	UseShreds format.Use = 9  // authenticating shred records; in the system document
+	UseAudit  format.Use = 10 // authenticating audit chains; in the system document
 	maxUse               = UseAudit
 )
 
-// validUse reports whether a keyset may be of that use and class.
+// validUse reports whether a keyset may have the use and class.
 func validUse(use format.Use, class classify.Class) bool {
 	if use >= UseNames {
 		return use <= maxUse && class == 0

@@ -10,8 +10,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A writer without keys edits a document field by field: a reader with the root refuses every such document.
-func TestEditsWithoutTheRootAreRefused(t *testing.T) {
+// A reader with the root refuses a document if any field was changed without the root.
+func TestVerifyRefusesChangedFields(t *testing.T) {
 	attacks := map[string]func(d *envelope.Document){
 		"compromised to enabled":  func(d *envelope.Document) { d.Keysets[0].Keys[0].State = envelope.Enabled },
 		"enabled to compromised":  func(d *envelope.Document) { d.Keysets[0].Keys[1].State = envelope.Compromised },
@@ -60,7 +60,7 @@ func TestEditsWithoutTheRootAreRefused(t *testing.T) {
 			d := victim()
 			attack(d)
 			b, err := d.Append(nil)
-			if err != nil { // not even a document
+			if err != nil { // the change broke a rule
 				require.ErrorIs(t, err, envelope.ErrInvalid)
 				return
 			}
@@ -71,8 +71,8 @@ func TestEditsWithoutTheRootAreRefused(t *testing.T) {
 	}
 }
 
-// A MAC that was left out is refused as malformed: there is no unauthenticated record.
-func TestRecordsWithoutMAC(t *testing.T) {
+// A document with a record that has no MAC is malformed.
+func TestParseDocumentRefusesRecordsWithoutMAC(t *testing.T) {
 	d := lived(t)
 	n := 0
 	for range d.Records {
@@ -92,7 +92,7 @@ func TestRecordsWithoutMAC(t *testing.T) {
 	}
 }
 
-// A reader that has opened some roots verifies their records only.
+// A reader verifies only the records under the roots that it opened.
 func TestVerifySkipsOtherRoots(t *testing.T) {
 	d := lived(t)
 	d.Keysets[0].Keys[0].MAC[0]++
@@ -104,8 +104,8 @@ func TestVerifySkipsOtherRoots(t *testing.T) {
 	require.NoError(t, d.Verify(authenticator))
 }
 
-// A backup's slots are no slots of a document, whose place they share.
-func TestBackupSlotsAreTheirOwn(t *testing.T) {
+// The slot of a backup is not valid as a slot of the system document, although both have the same owner.
+func TestBackupSlotIsNotASystemSlot(t *testing.T) {
 	place := (&envelope.Backup{Environment: "test"}).SlotDocument()
 	require.NoError(t, place.AddSlot(lifeSlot(1)))
 	require.NoError(t, place.Sign(authenticator))

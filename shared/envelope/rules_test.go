@@ -10,8 +10,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// MoveKey takes no state back and leaves the line, which never changes.
-func TestMoveKeyRefuses(t *testing.T) {
+// MoveKey refuses an earlier state and a root of another line.
+func TestMoveKeyRefusesEarlierStateAndOtherLine(t *testing.T) {
 	d := lived(t)
 	move := func(root envelope.Root, to envelope.State) error {
 		return d.MoveKey(format.UseCache, classify.PHI, format.KeyID{1}, root, to, wrapped(1))
@@ -23,15 +23,16 @@ func TestMoveKeyRefuses(t *testing.T) {
 	require.ErrorIs(t, d.MoveKey(format.UseFile, classify.PHI, format.KeyID{1}, newRoot(2), envelope.Disabled, wrapped(1)), envelope.ErrUnknownKey)
 }
 
-// No slot is added for a root that was replaced.
-func TestAddSlotOfAReplacedRoot(t *testing.T) {
+// AddSlot refuses a slot of a root that was replaced.
+func TestAddSlotRefusesReplacedRoot(t *testing.T) {
 	d := lived(t)
 	replaceRoots(t, d, newRoot(2), 9)
 	require.ErrorIs(t, d.AddSlot(lifeSlot(3)), envelope.ErrInvalid)
 }
 
-// The last slot of a root stays while records are under the root: a reader must open the roots of all records.
-func TestRetireLastSlot(t *testing.T) {
+// The last slot of a root cannot be removed while records are under the root, because a reader must open the roots of all
+// records.
+func TestRetireSlotKeepsLastSlotOfARoot(t *testing.T) {
 	d := lived(t)
 	for i, n := range []byte{7, 8} {
 		s := lifeSlot(n)
@@ -39,11 +40,11 @@ func TestRetireLastSlot(t *testing.T) {
 		require.NoError(t, d.AddSlot(s), i)
 	}
 	require.NoError(t, d.RetireSlot([16]byte{7}))
-	require.ErrorIs(t, d.RetireSlot([16]byte{8}), envelope.ErrInvalid, "the retired slot is under the root")
+	require.ErrorIs(t, d.RetireSlot([16]byte{8}), envelope.ErrInvalid, "a retired slot is under the root")
 }
 
-// A document is shredded if nothing of it is left, and has a bounded number of shred records.
-func TestShredsOfOtherLines(t *testing.T) {
+// A document with keys left is not shredded, and the number of shred records is bounded.
+func TestShredLinesKeepsOtherLines(t *testing.T) {
 	d := lived(t)
 	var lines [][envelope.LineSize]byte
 	for n := range 65 {
@@ -54,11 +55,11 @@ func TestShredsOfOtherLines(t *testing.T) {
 	require.NoError(t, d.ShredLines(lines[:64], 1))
 	require.Len(t, d.Shreds, 64)
 	d.Slots = nil
-	require.False(t, d.Shredded(), "keys are left")
+	require.False(t, d.Shredded(), "the document still has keys")
 }
 
-// Each line of keys has a primary.
-func TestLineWithoutPrimary(t *testing.T) {
+// Check requires a primary for each line that has keys.
+func TestCheckRefusesLineWithoutPrimary(t *testing.T) {
 	d := lived(t)
 	k := lifeKey(4, 1)
 	k.Root = rootOf(2, 1)
@@ -66,8 +67,8 @@ func TestLineWithoutPrimary(t *testing.T) {
 	require.ErrorIs(t, d.Check(), envelope.ErrInvalid)
 }
 
-// Of two lines' primaries of one epoch, the higher key id counts.
-func TestPrimaryOfEqualEpochs(t *testing.T) {
+// If the primaries of two lines have the same epoch, the one with the greater key id is effective.
+func TestPrimaryOfEqualEpochsHasGreaterID(t *testing.T) {
 	for _, higher := range []byte{1, 2} {
 		s := envelope.Keyset{Primaries: []envelope.Primary{
 			{Root: rootOf(1, 1), Epoch: 3, KeyID: format.KeyID{3 - higher}}, {Root: rootOf(2, 1), Epoch: 3, KeyID: format.KeyID{higher}},
@@ -76,8 +77,8 @@ func TestPrimaryOfEqualEpochs(t *testing.T) {
 	}
 }
 
-// A new root is of the newest slot's line.
-func TestNextRootOfTheNewestSlot(t *testing.T) {
+// A new root joins the line of the newest slot.
+func TestNextRootJoinsLineOfNewestSlot(t *testing.T) {
 	d := lived(t)
 	for n, line := range []byte{2, 3, 4} {
 		s := lifeSlot(10 + line)
@@ -87,13 +88,13 @@ func TestNextRootOfTheNewestSlot(t *testing.T) {
 	require.Equal(t, rootOf(3, 1).Line, d.NextRoot(format.KeyID{1}, [envelope.LineSize]byte{}).Line)
 }
 
-// Of two copies of a slot or key under roots of one generation, the one under the greater root counts.
-func TestMergeOfEqualGenerations(t *testing.T) {
+// Of two copies of a slot or key under roots of one generation, a merge keeps the one under the greater root.
+func TestMergeOfEqualGenerationsKeepsGreaterRoot(t *testing.T) {
 	a, b := lived(t), lived(t)
 	greater := envelope.Root{Line: newRoot(1).Line, Generation: 1, ID: format.KeyID{255}}
 	for _, d := range []*envelope.Document{a, b} {
 		s := lifeSlot(20)
-		s.CreatedAt = 9 // the greater encoding
+		s.CreatedAt = 9 // makes the encoding greater
 		if d == a {
 			s.Root, s.CreatedAt = greater, 8
 		}

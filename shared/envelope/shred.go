@@ -1,7 +1,7 @@
 package envelope
 
-// Shred records that a line was shredded: whatever was under its roots is gone, in this copy and every other. Its
-// MAC is under the system document's key of UseShreds, so that shredding needs no key of the owner.
+// ShredRecord records that a line was shredded, so that a merge with an earlier copy of the document restores nothing of
+// the line. The system document's key of UseShreds authenticates it, so that shredding needs no key of the owner.
 type ShredRecord struct {
 	Line       [LineSize]byte
 	ShreddedAt int64 // milliseconds since 1970-01-01T00:00:00Z
@@ -24,7 +24,7 @@ func (s *ShredRecord) body(c *codec) {
 	c.int64(&s.ShreddedAt)
 }
 
-// Lines returns the lines that the document has keys or slots of, ascending.
+// Lines returns the lines of the document's roots, in ascending order.
 func (d *Document) Lines() (all [][LineSize]byte) {
 	for _, r := range d.newestRoots() {
 		all = append(all, r.Line)
@@ -32,16 +32,17 @@ func (d *Document) Lines() (all [][LineSize]byte) {
 	return all
 }
 
-// Shred removes every slot and key of the document. Shred records stay, to be signed, so that a merge with any earlier copy
-// brings nothing back. It returns ErrTooLarge if the document cannot hold more shred records.
+// Shred removes every slot and key of the document, and adds a ShredRecord without a MAC for each line; Sign makes the
+// MACs. at is the time in milliseconds since 1970-01-01T00:00:00Z. It returns ErrTooLarge if there would be too many shred
+// records.
 func (d *Document) Shred(at int64) error { return d.ShredLines(d.Lines(), at) }
 
-// ShredLines is Shred for some lines, whether the document has them or not.
+// ShredLines is like Shred, for the given lines only. The document need not contain them.
 func (d *Document) ShredLines(lines [][LineSize]byte, at int64) error {
 	shreds := d.Shreds
 	for _, line := range lines {
-		i, there := findShred(shreds, &line)
-		if !there {
+		i, found := findShred(shreds, &line)
+		if !found {
 			shreds = insertAt(shreds, i, &ShredRecord{Line: line, ShreddedAt: at})
 		}
 	}
@@ -53,33 +54,35 @@ func (d *Document) ShredLines(lines [][LineSize]byte, at int64) error {
 	return nil
 }
 
-// Shredded reports whether the document was shredded and nothing is left that opens.
+// Shredded reports whether the document was shredded: it has shred records, but no slot and no keyset.
 func (d *Document) Shredded() bool {
 	return len(d.Shreds) > 0 && len(d.Slots) == 0 && len(d.Keysets) == 0
 }
 
-// findShred returns the position of a line's shred record, or the one at which to insert it.
+// findShred returns the position of a line's shred record, or the position at which to insert it.
 func findShred(shreds []ShredRecord, line *[LineSize]byte) (int, bool) {
 	return search(len(shreds), func(i int) int { return compare(shreds[i].Line[:], line[:]) })
 }
 
-// shreds reports whether a line was shredded.
+// lineShredded reports whether the document has a shred record of the line.
 func (d *Document) lineShredded(line *[LineSize]byte) bool {
-	_, there := findShred(d.Shreds, line)
-	return there
+	_, found := findShred(d.Shreds, line)
+	return found
 }
 
-// void reports whether everything of a root is void but keys: the line was shredded, or the root was replaced.
+// isVoid reports whether slots and retired slots of a root are void, because its line was shredded or the root was
+// replaced. Keys of a replaced root are not void.
 func (d *Document) isVoid(newest []*Root, r *Root) bool {
 	return d.lineShredded(&r.Line) || isReplaced(newest, r)
 }
 
+// isVoidSlot reports whether a slot is void or was retired.
 func (d *Document) isVoidSlot(newest []*Root, s *Slot) bool {
 	_, retired := d.findRetired(&s.Root, &s.ID)
 	return retired || d.isVoid(newest, &s.Root)
 }
 
-// settled reports whether there is nothing that Settle removes.
+// hasNoVoid reports whether RemoveVoid would remove no record.
 func (d *Document) hasNoVoid() bool {
 	newest := d.newestRoots()
 	for i := range d.Slots {
@@ -100,8 +103,8 @@ func (d *Document) hasNoVoid() bool {
 	return true
 }
 
-// Settle removes what is void: everything of shredded lines, retired slots, and slots and retired slots of roots that were replaced
-// by ones of a higher generation.
+// RemoveVoid removes void records (rule 8 of SPEC.md section 3): all records of shredded lines, slots that were retired,
+// and slots and retired slots of replaced roots. It also removes keysets that have no keys left.
 func (d *Document) RemoveVoid() {
 	newest := d.newestRoots()
 	d.Slots = removeIf(d.Slots, func(s *Slot) bool { return d.isVoidSlot(newest, s) })

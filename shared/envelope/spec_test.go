@@ -12,8 +12,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// The page's limits are the code's, and every section that a comment cites is there.
-func TestSpecification(t *testing.T) {
+// SPEC.md states the limits of the code, and contains every section that a comment cites.
+func TestSpecificationMatchesCode(t *testing.T) {
 	text, err := os.ReadFile("SPEC.md")
 	require.NoError(t, err)
 	page := strings.Join(strings.Fields(string(text)), " ")

@@ -1,5 +1,5 @@
-// Package backup reads backup files (shared/envelope/SPEC.md section 9). It is apart from package envelope because the
-// browser's core reads none, and buffered input would make it larger.
+// Package backup reads backup files (shared/envelope/SPEC.md section 9). It is separate from package envelope, because
+// buffered input would make the browser's core larger, which does not read backups.
 package backup
 
 import (
@@ -11,29 +11,31 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Reader reads a backup file of any size in constant memory.
+// Reader reads a backup file of any size in constant memory: it holds one document at a time. It is not safe for concurrent
+// use.
 type Reader struct {
 	envelope.Backup
 	in      *bufio.Reader
 	content io.Writer
-	header  []byte
-	buffer  []byte
-	begun   bool // a document was read
+	header  []byte // bytes of the header, for Tee
+	buffer  []byte // result of take
+	started bool   // whether a document was read
 }
 
-// Open reads the header of a backup file. It returns envelope.ErrUnsupportedVersion for another version, ErrMalformed
-// for anything else that is not a backup, and the reader's own errors.
+// Open reads the header of a backup file from r. It reads ahead, and does not close r. It returns
+// envelope.ErrUnsupportedVersion for another version, envelope.ErrMalformed for other bytes that are not a backup, and the
+// errors of r.
 func Open(r io.Reader) (*Reader, error) {
 	b := &Reader{in: bufio.NewReaderSize(r, 64<<10), content: io.Discard}
 	const magic = envelope.BackupMagic
-	begin, err := b.next(len(magic))
+	start, err := b.next(len(magic))
 	if err != nil {
 		return nil, err
 	}
-	if string(begin[:3]) != magic[:3] {
+	if string(start[:3]) != magic[:3] {
 		return nil, envelope.ErrMalformed
 	}
-	if begin[3] != magic[3] {
+	if start[3] != magic[3] {
 		return nil, envelope.ErrUnsupportedVersion
 	}
 	if err := b.readHeader(); err != nil {
@@ -70,12 +72,12 @@ func (b *Reader) readHeader() error {
 	return nil
 }
 
-// slotHead is the size of a slot's fields before the first that has a length.
-const slotHead = 16 + 1 + 8 + envelope.RootSize + 32 + 16 + 4
+// slotFixedSize is the size of the fields of a slot that precede its first field of variable length.
+const slotFixedSize = 16 + 1 + 8 + envelope.RootSize + 32 + 16 + 4
 
 func (b *Reader) readSlot() (envelope.Slot, error) {
 	start := len(b.header)
-	_, err := b.next(slotHead)
+	_, err := b.next(slotFixedSize)
 	for _, limit := range []int{envelope.MaxURL, envelope.MaxParameters, envelope.MaxWrapped} {
 		if err == nil {
 			_, err = b.field(limit)
@@ -90,7 +92,7 @@ func (b *Reader) readSlot() (envelope.Slot, error) {
 	return envelope.ParseSlot(b.header[start:])
 }
 
-// field reads a field of the header that has a 16-bit length.
+// field reads a field of the header that follows its 16-bit length. It returns ErrMalformed if the length exceeds limit.
 func (b *Reader) field(limit int) ([]byte, error) {
 	length, err := b.next(2)
 	if err != nil {
@@ -103,21 +105,22 @@ func (b *Reader) field(limit int) ([]byte, error) {
 	return b.next(n)
 }
 
-// next reads n bytes of the header, valid until the next call, and keeps them for Tee.
+// next reads n bytes of the header and keeps a copy for Tee. The result is valid until the next call.
 func (b *Reader) next(n int) ([]byte, error) {
 	bytes, err := b.take(n)
 	b.header = append(b.header, bytes...)
 	return bytes, err
 }
 
-// Tee has everything before the MAC written to a hash, which never fails. It must be called before Next, if at all.
+// Tee writes everything that precedes the MAC to content, which should be a hash: errors are ignored. It writes the header
+// at once and the documents as Next reads them, so it must be called before Next.
 func (b *Reader) Tee(content io.Writer) {
 	b.content = content
 	_, _ = content.Write(b.header)
 }
 
-// Next returns the next document, which is valid until the next call, and io.EOF after the last one. It returns
-// envelope.ErrMalformed for a file that is cut short, for a document of another environment, and for a system document that is not the first.
+// Next returns the next document, and io.EOF after the last one. It returns envelope.ErrMalformed for a truncated file, a
+// document of another environment, and a system document that is not the first document.
 func (b *Reader) Next() (*envelope.Document, error) {
 	head, err := b.take(4)
 	if err != nil {
@@ -137,14 +140,15 @@ func (b *Reader) Next() (*envelope.Document, error) {
 	}
 	_, _ = b.content.Write(encoded)
 	d, err := envelope.ParseDocument(encoded)
-	if err != nil || d.Environment != b.Environment || b.begun && d.Owner == "" {
+	if err != nil || d.Environment != b.Environment || b.started && d.Owner == "" {
 		return nil, envelope.ErrMalformed
 	}
-	b.begun = true
+	b.started = true
 	return d, nil
 }
 
-// MAC returns the MAC at the end, after Next has returned io.EOF. It returns envelope.ErrMalformed if something follows it.
+// MAC returns the MAC at the end of the file. Call it after Next has returned io.EOF. It returns envelope.ErrMalformed if
+// bytes follow the MAC.
 func (b *Reader) MAC() (mac [envelope.MACSize]byte, err error) {
 	last, err := b.take(envelope.MACSize)
 	if err != nil {
@@ -160,7 +164,7 @@ func (b *Reader) MAC() (mac [envelope.MACSize]byte, err error) {
 	return mac, nil
 }
 
-// take reads n bytes, valid until the next call.
+// take reads n bytes. The result is valid until the next call. It returns envelope.ErrMalformed at the end of the file.
 func (b *Reader) take(n int) ([]byte, error) {
 	if cap(b.buffer) < n {
 		b.buffer = make([]byte, n)

@@ -13,7 +13,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// authenticator makes MACs of ones.
+// authenticator returns a MAC of ones.
 func authenticator(*envelope.Record) ([envelope.MACSize]byte, bool) {
 	return [envelope.MACSize]byte(bytes.Repeat([]byte{1}, envelope.MACSize)), true
 }
@@ -33,7 +33,7 @@ func newBackup(t testing.TB) *envelope.Backup {
 	return b
 }
 
-// backupFile is a whole file with a MAC of ones.
+// backupFile returns a complete file with a MAC of ones.
 func backupFile(t testing.TB, b *envelope.Backup, documents ...*envelope.Document) []byte {
 	file, err := b.Append(nil)
 	require.NoError(t, err)
@@ -46,7 +46,7 @@ func backupFile(t testing.TB, b *envelope.Backup, documents ...*envelope.Documen
 	return append(file, bytes.Repeat([]byte{1}, envelope.MACSize)...)
 }
 
-// readBackup reads a file to its end, and returns the header, the documents and what the MAC is of.
+// readBackup reads a file to its end. It returns the header, the documents and the bytes that the MAC authenticates.
 func readBackup(file []byte) (b *backup.Reader, documents []*envelope.Document, content []byte, err error) {
 	if b, err = backup.Open(bytes.NewReader(file)); err != nil {
 		return nil, nil, nil, err
@@ -69,7 +69,7 @@ func readBackup(file []byte) (b *backup.Reader, documents []*envelope.Document, 
 	return b, documents, tee.Bytes(), nil
 }
 
-func TestBackup(t *testing.T) {
+func TestReaderReadsWholeFilesOnly(t *testing.T) {
 	a, b := &envelope.Document{Environment: "test", Owner: "b"}, &envelope.Document{Environment: "test", Owner: "a"}
 	file := backupFile(t, newBackup(t), a, b)
 	header, documents, content, err := readBackup(file)
@@ -79,7 +79,7 @@ func TestBackup(t *testing.T) {
 	require.Equal(t, file[:len(file)-envelope.MACSize], content)
 	for n := range file {
 		_, _, _, err := readBackup(file[:n])
-		require.ErrorIs(t, err, envelope.ErrMalformed, "cut to %d bytes", n)
+		require.ErrorIs(t, err, envelope.ErrMalformed, "truncated to %d bytes", n)
 	}
 	_, _, _, err = readBackup(append(bytes.Clone(file), 0))
 	require.ErrorIs(t, err, envelope.ErrMalformed)
@@ -88,8 +88,8 @@ func TestBackup(t *testing.T) {
 	require.ErrorIs(t, err, envelope.ErrUnsupportedVersion)
 }
 
-// A backup that Open would not read is not written.
-func TestBackupRefuses(t *testing.T) {
+// Append refuses a header that Open would refuse.
+func TestAppendRefusesInvalidHeaders(t *testing.T) {
 	for name, change := range map[string]func(b *envelope.Backup){
 		"no slot":                      func(b *envelope.Backup) { b.Slots = nil },
 		"slot of a password":           func(b *envelope.Backup) { b.Slots[0].Kind = envelope.SlotPassword },
@@ -110,8 +110,8 @@ func TestBackupRefuses(t *testing.T) {
 	}
 }
 
-// FuzzBackup: the parts of a file that is read are written again byte for byte, and reading allocates no more than
-// the largest document and what the input allows.
+// FuzzBackup checks that the parts of a file are encoded again byte for byte, and that reading allocates no more memory
+// than the largest document and the length of the input justify.
 func FuzzBackup(f *testing.F) {
 	f.Add(backupFile(f, newBackup(f), &envelope.Document{Environment: "test", Owner: "a"}))
 	f.Add([]byte("CFB\x01"))
