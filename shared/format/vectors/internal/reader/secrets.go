@@ -10,33 +10,38 @@ import (
 	"unicode/utf8"
 )
 
-// Kind is section 4.5: it tells a master key from a passphrase.
-func (r *Reader) Kind(secret string) (kind string, code Code) {
-	if !r.check(NoEmptySecret, secret != "") || !r.check(SecretUTF8, utf8.ValidString(secret)) || !r.check(NoNUL, !strings.Contains(secret, "\x00")) {
-		return "", invalid
+// CheckPassphrase checks a passphrase (section 4.4).
+func (r *Reader) CheckPassphrase(text string) Code {
+	if !r.check(NoEmptySecret, text != "") || !r.check(SecretUTF8, utf8.ValidString(text)) || !r.check(NoNUL, !strings.Contains(text, "\x00")) {
+		return invalid
 	}
+	return ""
+}
+
+// CheckMasterKey checks a master key that is given as text (section 4.5).
+func (r *Reader) CheckMasterKey(text string) Code {
 	encoding := base64.StdEncoding.Strict()
 	if r.breaks(MasterKeyBits) {
 		encoding = base64.StdEncoding
 	}
-	candidate := secret
+	candidate := text
 	if r.breaks(MasterKeyExact) {
-		candidate = strings.TrimSpace(secret)
+		candidate = strings.TrimSpace(text)
 	}
 	if r.breaks(MasterKeyAlphabet) {
-		candidate = strings.NewReplacer("-", "+", "_", "/").Replace(secret)
+		candidate = strings.NewReplacer("-", "+", "_", "/").Replace(text)
 	}
 	if r.breaks(MasterKeyPadding) && len(candidate) == 43 {
 		candidate += "="
 	}
 	b, err := encoding.DecodeString(candidate)
 	if err == nil && !strings.ContainsAny(candidate, "\r\n") && r.check(MasterKeySize, len(b) == 32) {
-		return "master-key", ""
+		return ""
 	}
-	return "passphrase", ""
+	return invalid
 }
 
-// Session is section 4.7: the master key and the name of a session.
+// Session derives the master key and the name of a session (section 4.7).
 func (r *Reader) Session(id, owner string) (master []byte, name string) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(id)
 	if err != nil || len(raw) != 32 {
@@ -55,7 +60,7 @@ func (r *Reader) Session(id, owner string) (master []byte, name string) {
 	return key("coffer/v1 session key"), hex.EncodeToString(hash[:])
 }
 
-// FieldCollection is section 5.
+// FieldCollection returns the collection of a database field (section 5).
 func (r *Reader) FieldCollection(table, column string) (string, Code) {
 	if !r.check(NamedField, table != "" && column != "") || !r.check(FieldNUL, !strings.Contains(table+column, "\x00")) {
 		return "", invalid
@@ -70,7 +75,7 @@ func (r *Reader) FieldCollection(table, column string) (string, Code) {
 	return table + separator + column, ""
 }
 
-// Supersedes is section 3.4.
+// Supersedes reports whether package a replaces package b (section 3.4).
 func (r *Reader) Supersedes(a, b []byte) bool {
 	p, _, _ := r.Parse(a)
 	q, _, _ := r.Parse(b)
@@ -83,15 +88,15 @@ func (r *Reader) Supersedes(a, b []byte) bool {
 	return bytes.Compare(a, b) > 0 && !r.breaks(BytesThird)
 }
 
-// Seals is the second step of section 6.7, for the primary of a keyset; ok says that there is one.
-func (r *Reader) Seals(state byte, ok bool) Code {
+// Seals decides whether the primary of a keyset seals (section 6.7, step 2). found is false if the keyset has no primary.
+func (r *Reader) Seals(state byte, found bool) Code {
 	switch {
-	case ok && state == Destroyed:
+	case found && state == Destroyed:
 		if r.breaks(DestroyedPrimary) {
 			return keyUnusable
 		}
 		return keyDestroyed
-	case !ok, !r.check(EnabledPrimary, state == Enabled):
+	case !found, !r.check(EnabledPrimary, state == Enabled):
 		return keyUnusable
 	}
 	return ""
