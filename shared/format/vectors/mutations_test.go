@@ -154,8 +154,8 @@ func stateOf(k vectors.Key) byte {
 	}[envelope.State(k.State)]
 }
 
-func want(document string, s *vectors.Secret, p vectors.Place, readers map[string]documentOf) *reader.Want {
-	w := &reader.Want{Owner: p.Owner, Collection: p.Collection, Named: p.Name != nil}
+func want(document string, s *vectors.Secret, p vectors.Place, readers map[string]documentOf) *reader.OpenRequest {
+	w := &reader.OpenRequest{Owner: p.Owner, Collection: p.Collection, Named: p.Name != nil}
 	if p.Name != nil {
 		w.Name = *p.Name
 	}
@@ -246,7 +246,7 @@ func textProbes(invalid []vectors.MalformedText) (list []probe) {
 	return list
 }
 
-func ruleProbes(rules vectors.Rules) (list []probe) {
+func ruleProbes(rules vectors.RuleVectors) (list []probe) {
 	add := func(name string, run func(r *reader.Reader) error) { list = append(list, probe{name, run}) }
 	for _, v := range rules.Secrets {
 		add("secret: "+v.Name, func(r *reader.Reader) error { return probeSecret(r, v) })

@@ -226,7 +226,7 @@ func (r Refusal) Bytes(packages map[string][]byte) (b []byte) {
 }
 
 // Rules is the vectors of the rules that no package shows.
-type Rules struct {
+type RuleVectors struct {
 	Secrets     []TextSecret `json:"secrets"`
 	Sessions    []Session    `json:"sessions"`
 	Collections []Collection `json:"collections"`

@@ -28,16 +28,16 @@ func LoadVariants() []Variant { return read[[]Variant]("variants.json") }
 func LoadInvalid() Refusals { return read[Refusals]("invalid.json") }
 
 // OfRules returns the vectors of the rules that no package shows.
-func LoadRules() Rules { return read[Rules]("rules.json") }
+func LoadRules() RuleVectors { return read[RuleVectors]("rules.json") }
 
 // Documents returns the keyset documents and slots, valid and invalid.
-func LoadDocuments() Keyrings { return read[Keyrings]("documents.json") }
+func LoadDocuments() DocumentVectors { return read[DocumentVectors]("documents.json") }
 
 // Merges returns the pairs of documents that are merged.
 func LoadMerges() []Merge { return read[[]Merge]("merges.json") }
 
 // OfBackups returns the backup files, valid and invalid.
-func LoadBackups() Backups { return read[Backups]("backups.json") }
+func LoadBackups() BackupVectors { return read[BackupVectors]("backups.json") }
 
 // File returns a file's bytes as they are in the repository.
 func File(name string) ([]byte, error) { return files.ReadFile(name) }

@@ -11,17 +11,17 @@ import (
 )
 
 // copied is a backup being made.
-type copied struct {
+type backupBuilder struct {
 	backup    envelope.Backup
 	documents [][]byte
-	ring      *ring // draws its key, wraps it and knows what opens its slots
+	ring      *documentBuilder // draws its key, wraps it and knows what opens its slots
 	key       []byte
 	names     []string
 }
 
 // newBackup makes a backup of documents of one environment, whose key is wrapped by some KEKs.
-func newBackup(name, environment string, keks int, documents ...*ring) *copied {
-	c := &copied{ring: newRing("backup "+name, environment, "")}
+func newBackup(name, environment string, keks int, documents ...*documentBuilder) *backupBuilder {
+	c := &backupBuilder{ring: newDocumentBuilder("backup "+name, environment, "")}
 	c.ring.doc = *(&envelope.Backup{Environment: environment}).SlotDocument()
 	root := c.ring.root("")
 	c.ring.names[root] = envelope.Root{Generation: 1, ID: root}
@@ -29,7 +29,7 @@ func newBackup(name, environment string, keks int, documents ...*ring) *copied {
 	for i := range keks {
 		c.ring.slot(fmt.Sprint("kek ", i), envelope.SlotKMS, root, "", 0)
 	}
-	c.backup = envelope.Backup{Environment: environment, CreatedAt: t0 + 3_600_000, Slots: c.ring.doc.Slots}
+	c.backup = envelope.Backup{Environment: environment, CreatedAt: startTime + 3_600_000, Slots: c.ring.doc.Slots}
 	for _, r := range documents {
 		c.documents, c.names = append(c.documents, r.bytes()), append(c.names, r.name)
 	}
@@ -37,9 +37,9 @@ func newBackup(name, environment string, keks int, documents ...*ring) *copied {
 }
 
 // content is the file but for its MAC.
-func (c *copied) content() []byte { return c.with(c.documents...) }
+func (c *backupBuilder) content() []byte { return c.with(c.documents...) }
 
-func (c *copied) with(documents ...[]byte) []byte {
+func (c *backupBuilder) with(documents ...[]byte) []byte {
 	content := must(c.backup.Append(nil))
 	for _, d := range documents {
 		content = envelope.AppendBackupDocument(content, d)
@@ -47,16 +47,16 @@ func (c *copied) with(documents ...[]byte) []byte {
 	return envelope.AppendBackupDocument(content, nil)
 }
 
-func (c *copied) bytes() []byte { return c.sealed(c.content()) }
+func (c *backupBuilder) bytes() []byte { return c.sealed(c.content()) }
 
 // sealed is a content with its MAC.
-func (c *copied) sealed(content []byte) []byte {
+func (c *backupBuilder) sealed(content []byte) []byte {
 	return append(slices.Clone(content), plain.BackupMAC(c.key, content)...)
 }
 
-func (c *copied) kek(i int) vectors.Secret { return *c.ring.secrets[c.backup.Slots[i].ID].secret }
+func (c *backupBuilder) kek(i int) vectors.Secret { return *c.ring.secrets[c.backup.Slots[i].ID].secret }
 
-func (c *copied) vector(name string) vectors.Backup {
+func (c *backupBuilder) vector(name string) vectors.Backup {
 	id := plain.KeyID(c.key)
 	v := vectors.Backup{
 		Name: name, Bytes: c.bytes(), Environment: c.backup.Environment, CreatedAt: c.backup.CreatedAt,
@@ -68,10 +68,10 @@ func (c *copied) vector(name string) vectors.Backup {
 	return v
 }
 
-func backups(r *rings) vectors.Backups {
+func backups(r *validDocuments) vectors.BackupVectors {
 	none := newBackup("none", "test", 1)
-	prod := newBackup("prod", "prod", 2, append([]*ring{r.system}, r.lives...)...)
-	return vectors.Backups{
+	prod := newBackup("prod", "prod", 2, append([]*documentBuilder{r.system}, r.lives...)...)
+	return vectors.BackupVectors{
 		Backups:  []vectors.Backup{none.vector("no documents"), prod.vector("two KEKs")},
 		Invalid:  badBackups(r),
 		Refusals: refusedBackups(r),
@@ -79,8 +79,8 @@ func backups(r *rings) vectors.Backups {
 }
 
 // badBackups breaks each rule of a backup, under a MAC that is right.
-func badBackups(r *rings) (list []vectors.Malformed) {
-	base := func() *copied { return newBackup("bad", "prod", 2, r.lives[0], r.lives[1]) }
+func badBackups(r *validDocuments) (list []vectors.Malformed) {
+	base := func() *backupBuilder { return newBackup("bad", "prod", 2, r.lives[0], r.lives[1]) }
 	whole := base().bytes()
 	bad := func(name string, b []byte, code coded) {
 		list = append(list, vectors.Malformed{Name: name, Bytes: vectors.Data{Hex: b}, Code: code.Code()})
@@ -112,11 +112,11 @@ func badBackups(r *rings) (list []vectors.Malformed) {
 	edit("document of 262145 bytes", documents, 0, 4, 0, 1)
 	edit("malformed document", documents+4, 'c')
 	edit("another magic", 2, 'C')
-	return slices.Concat(list, builtBackups(r), environments())
+	return slices.Concat(list, rebuiltBadBackups(r), longEnvironmentBackups())
 }
 
 // builtBackups breaks the rules of the slots and of the order of documents by records that are right by themselves.
-func builtBackups(r *rings) (list []vectors.Malformed) {
+func rebuiltBadBackups(r *validDocuments) (list []vectors.Malformed) {
 	add := func(name string, slots, documents [][]byte) {
 		c := newBackup("built", "prod", 1)
 		head := must(c.backup.Append(nil))
@@ -147,7 +147,7 @@ func builtBackups(r *rings) (list []vectors.Malformed) {
 }
 
 // refusedBackups is files that parse and are not to be believed.
-func refusedBackups(r *rings) (list []vectors.BackupRefusal) {
+func refusedBackups(r *validDocuments) (list []vectors.BackupRefusal) {
 	one, other := newBackup("one", "prod", 1, r.lives[0], r.lives[2]), newBackup("other", "prod", 1, r.lives[1])
 	in := func(environment, name string, b []byte, kek vectors.Secret, code coded) {
 		list = append(list, vectors.BackupRefusal{Name: name, Environment: environment, Bytes: b, KEK: kek, Code: code.Code()})
@@ -183,7 +183,7 @@ func refusedBackups(r *rings) (list []vectors.BackupRefusal) {
 }
 
 // environments is backups without documents under an environment.
-func environments() (list []vectors.Malformed) {
+func longEnvironmentBackups() (list []vectors.Malformed) {
 	for _, one := range []struct{ name, environment string }{
 		{"environment alone, not UTF-8", "\xff"}, {"environment of 65 bytes", strings.Repeat("e", 65)},
 	} {
@@ -195,4 +195,4 @@ func environments() (list []vectors.Malformed) {
 	return list
 }
 
-func (c *copied) backupMAC() []byte { return plain.BackupMAC(c.key, c.content()) }
+func (c *backupBuilder) backupMAC() []byte { return plain.BackupMAC(c.key, c.content()) }

@@ -12,8 +12,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 )
 
-func documents(r *rings) (k vectors.Keyrings) {
-	for _, ring := range append([]*ring{r.all, r.states, r.slots, r.roots, r.empty, r.unicode, r.marks, r.system}, r.lives...) {
+func documents(r *validDocuments) (k vectors.DocumentVectors) {
+	for _, ring := range append([]*documentBuilder{r.all, r.states, r.slots, r.roots, r.empty, r.unicode, r.marks, r.system}, r.lives...) {
 		k.Documents = append(k.Documents, ring.vector())
 	}
 	for i := range r.slots.doc.Slots {
@@ -36,14 +36,14 @@ func documents(r *rings) (k vectors.Keyrings) {
 
 // small is a document with two slots, two retired ones, the tombstone of a line, and three keys in two keysets, which the invalid ones
 // are made from.
-func small(name string) *ring {
-	r := newRing(name, "test", "tenant")
+func smallDocument(name string) *documentBuilder {
+	r := newDocumentBuilder(name, "test", "tenant")
 	root := r.root("")
 	r.slot("a", envelope.SlotMasterKey, root, "", 0)
 	r.slot("b", envelope.SlotKMS, root, "", 0)
 	r.retire(r.slot("c", envelope.SlotMasterKey, root, "", 0).ID)
 	r.retire(r.slot("d", envelope.SlotMasterKey, root, "", 0).ID)
-	if err := r.doc.ShredLines([][16]byte{{1}, {2}}, r.tick()); err != nil {
+	if err := r.doc.ShredLines([][16]byte{{1}, {2}}, r.nextTime()); err != nil {
 		panic(err)
 	}
 	r.key(format.UseCache, classify.PHI, root, "a")
@@ -74,7 +74,7 @@ func offsetsOf(d *envelope.Document) (o offsets) {
 
 // badDocuments damages the encoding of a document.
 func badDocuments() (list []vectors.Malformed) {
-	d := &small("damaged").doc
+	d := &smallDocument("damaged").doc
 	base, at := must(d.Append(nil)), offsetsOf(d)
 	add := func(name string, b []byte, code coded) {
 		list = append(list, vectors.Malformed{Name: name, Bytes: vectors.Data{Hex: b}, Code: code.Code()})
@@ -151,11 +151,11 @@ func badDocuments() (list []vectors.Malformed) {
 	edit("destroyed key with its material", at.keys+2+32, 4)
 	edit("key made before 1970", at.keys+2+33, 0xFF)
 	edit("key made after 9999", at.keys+2+33, 0, 0, 0xE6, 0x77, 0xD2, 0x1F, 0xDC, 0)
-	return slices.Concat(list, builtDocuments(), crowdedDocuments(), overLimits())
+	return slices.Concat(list, rebuiltBadDocuments(), badRecordOrders(), overLimits())
 }
 
 // builtDocuments is what needs another length than the base has.
-func builtDocuments() (list []vectors.Malformed) {
+func rebuiltBadDocuments() (list []vectors.Malformed) {
 	add := func(name string, parts ...any) {
 		b := []byte("CFK\x01")
 		for _, p := range parts {
@@ -202,7 +202,7 @@ var kinds = []struct {
 
 // badSlots breaks each rule of a slot.
 func badSlots() (list []vectors.Malformed) {
-	r := newRing("bad slots", "test", "tenant")
+	r := newDocumentBuilder("bad slots", "test", "tenant")
 	root := r.root("")
 	slot := func(label string, kind envelope.SlotKind) envelope.Slot {
 		iterations := uint32(0)
@@ -252,7 +252,7 @@ func badSlots() (list []vectors.Malformed) {
 	long := func(name string, s envelope.Slot, change func(s *envelope.Slot)) {
 		add(name, s, change)
 		last := &list[len(list)-1]
-		last.Bytes = vectors.Data{Runs: squeeze(last.Bytes.Hex)}
+		last.Bytes = vectors.Data{Runs: compressRuns(last.Bytes.Hex)}
 	}
 	long("passkey, 4097 bytes of parameters", passkey, func(s *envelope.Slot) { s.Parameters = make([]byte, 4097) })
 	long("later kind, 4097 bytes wrapped", recipient, func(s *envelope.Slot) { s.Kind, s.Wrapped = 200, make([]byte, 4097) })

@@ -33,16 +33,16 @@ func main() {
 
 // generate returns the files by name.
 func generate() map[string][]byte {
-	rings := newRings()
+	rings := newValidDocuments()
 	return map[string][]byte{
-		"packages.json":  lines(grid(rings)),
-		"special.json":   lines(special(rings)),
-		"variants.json":  lines(variants()),
-		"rules.json":     encode(rules(rings)),
-		"documents.json": encode(documents(rings)),
-		"merges.json":    lines(merges()),
-		"backups.json":   encode(backups(rings)),
-		"invalid.json": encode(vectors.Refusals{
+		"packages.json":  encodeList(grid(rings)),
+		"special.json":   encodeList(special(rings)),
+		"variants.json":  encodeList(variants()),
+		"rules.json":     encodeLists(rules(rings)),
+		"documents.json": encodeLists(documents(rings)),
+		"merges.json":    encodeList(merges()),
+		"backups.json":   encodeLists(backups(rings)),
+		"invalid.json": encodeLists(vectors.Refusals{
 			Binary: refusedBytes(), JSON: refusedTexts(), Open: refusedOpens(rings), Decode: refusedValues(rings),
 		}),
 	}
@@ -62,35 +62,35 @@ func must[T any](v T, err error) T {
 }
 
 // lines encodes a list with one element a line.
-func lines[T any](list []T) []byte {
+func encodeList[T any](list []T) []byte {
 	var b bytes.Buffer
 	for i := range list {
 		b.WriteString(map[bool]string{true: "[\n", false: ",\n"}[i == 0])
-		b.Write(compact(list[i]))
+		b.Write(encodeASCII(list[i]))
 	}
 	b.WriteString("\n]\n")
 	return b.Bytes()
 }
 
 // encode encodes an object of lists, with one element a line.
-func encode(v any) []byte {
+func encodeLists(v any) []byte {
 	var fields map[string][]json.RawMessage
-	text := compact(v)
+	text := encodeASCII(v)
 	if err := json.Unmarshal(text, &fields); err != nil {
 		panic(err)
 	}
 	var b bytes.Buffer
-	for i, name := range order(text, fields) {
+	for i, name := range memberOrder(text, fields) {
 		b.WriteString(map[bool]string{true: "{\n", false: ",\n"}[i == 0])
 		fmt.Fprintf(&b, "%q: ", name)
-		b.Write(bytes.TrimSpace(lines(fields[name])))
+		b.Write(bytes.TrimSpace(encodeList(fields[name])))
 	}
 	b.WriteString("\n}\n")
 	return b.Bytes()
 }
 
 // order returns the names of fields in the order in which they stand in text.
-func order(text []byte, fields map[string][]json.RawMessage) []string {
+func memberOrder(text []byte, fields map[string][]json.RawMessage) []string {
 	names := make([]string, 0, len(fields))
 	d := json.NewDecoder(bytes.NewReader(text))
 	for must(d.Token()); d.More(); {
@@ -104,7 +104,7 @@ func order(text []byte, fields map[string][]json.RawMessage) []string {
 }
 
 // compact encodes v in ASCII, so that no editor normalises or reorders what it shows.
-func compact(v any) []byte {
+func encodeASCII(v any) []byte {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)

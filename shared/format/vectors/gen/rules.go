@@ -13,8 +13,8 @@ import (
 )
 
 // rules is the vectors of the rules that no package shows.
-func rules(r *rings) vectors.Rules {
-	return vectors.Rules{
+func rules(r *validDocuments) vectors.RuleVectors {
+	return vectors.RuleVectors{
 		Secrets: secrets(), Sessions: sessions(), Collections: collections(), Paddings: paddings(), Bodies: bodies(),
 		Revisions: revisions(r), Primaries: primaries(r), Inputs: inputs(),
 	}
@@ -171,16 +171,16 @@ func inputs() (list []vectors.Input) {
 }
 
 // revisions is pairs of packages of one place.
-func revisions(r *rings) (list []vectors.Revision) {
+func revisions(r *validDocuments) (list []vectors.Revision) {
 	sealed := func(name string, change func(h *format.Header)) []byte {
-		b := begin(r.all, "revision, "+name, format.UseStorage, classify.PHI)
+		b := newPackageBuilder(r.all, "revision, "+name, format.UseStorage, classify.PHI)
 		b.in.Header.Revision = 7
 		change(&b.in.Header)
 		return b.bytes()
 	}
 	same := func(*format.Header) {}
 	base := sealed("base", same)
-	dead := begin(r.all, "revision, tombstone", format.UseStorage, classify.PHI).flag(format.Tombstone).typed(format.Bytes, nil)
+	dead := newPackageBuilder(r.all, "revision, tombstone", format.UseStorage, classify.PHI).withFlags(format.Tombstone).withValue(format.Bytes, nil)
 	dead.in.Header.Revision = 8
 	first, second := base, sealed("equal", same)
 	if string(first) > string(second) {
@@ -196,8 +196,8 @@ func revisions(r *rings) (list []vectors.Revision) {
 }
 
 // primaries is the keys that seal for every keyset of two documents, for one that is not there, and for a shredded document.
-func primaries(r *rings) (list []vectors.Primary) {
-	for _, ring := range append([]*ring{r.states}, r.lives...) {
+func primaries(r *validDocuments) (list []vectors.Primary) {
+	for _, ring := range append([]*documentBuilder{r.states}, r.lives...) {
 		index := envelope.NewIndex(ring.opened())
 		for i := range ring.doc.Keysets {
 			s := &ring.doc.Keysets[i]

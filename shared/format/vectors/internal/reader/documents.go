@@ -23,16 +23,16 @@ func (r *DocumentReader) keeps(rule string) bool {
 }
 
 // must ends reading with a code if a rule is not kept.
-func (r *DocumentReader) must(kept bool, code Code, rule string) {
+func (r *DocumentReader) requireOrFail(kept bool, code Code, rule string) {
 	if r.keeps(rule) && !kept {
 		panic(code)
 	}
 }
 
-func (r *DocumentReader) require(kept bool, rule string) { r.must(kept, malformed, rule) }
+func (r *DocumentReader) require(kept bool, rule string) { r.requireOrFail(kept, malformed, rule) }
 
 // ascend requires that records of one kind are in order and that none occurs twice.
-func (r *DocumentReader) ascend(ids []string, rule string) {
+func (r *DocumentReader) requireAscending(ids []string, rule string) {
 	for i := 1; i < len(ids); i++ {
 		r.require(ids[i-1] <= ids[i], rule+" ascend")
 		r.require(ids[i-1] != ids[i], rule+" differ")
@@ -177,7 +177,7 @@ func (r *DocumentReader) version(b, magic string) *fields {
 	if len(b) < 4 {
 		panic(malformed)
 	}
-	r.must(b[3] == 1, unsupported, "version of "+magic)
+	r.requireOrFail(b[3] == 1, unsupported, "version of "+magic)
 	return &fields{b, 4}
 }
 
@@ -197,7 +197,7 @@ func (r *DocumentReader) ParseDocument(b []byte) (d *Document, code Code) {
 }
 
 func (r *DocumentReader) document(b string) *Document {
-	r.must(len(b) <= 262144, tooLarge, "size of a document")
+	r.requireOrFail(len(b) <= 262144, tooLarge, "size of a document")
 	f := r.version(b, "CFK")
 	d := &Document{Environment: r.sized(f, 64, "length of an environment"), Owner: r.sized(f, 255, "length of an owner")}
 	r.require(utf8.ValidString(d.Environment), "environment is text")
@@ -207,7 +207,7 @@ func (r *DocumentReader) document(b string) *Document {
 	for range count {
 		d.slots = append(d.slots, r.slot(f, true))
 	}
-	r.ascend(ids(d.slots), "slots")
+	r.requireAscending(ids(d.slots), "slots")
 	r.groups(f, d)
 	r.shreds(f, d)
 	for count = f.uint(2); count > 0; count-- {
@@ -217,7 +217,7 @@ func (r *DocumentReader) document(b string) *Document {
 	for i := range d.keysets {
 		places = append(places, d.keysets[i].place())
 	}
-	r.ascend(places, "keysets")
+	r.requireAscending(places, "keysets")
 	r.require(f.at == len(b), "nothing follows a document")
 	r.void(d)
 	return d
@@ -244,9 +244,9 @@ func (r *DocumentReader) groups(f *fields, d *Document) {
 			r.require(strings.Trim(one.mac, "\x00") != "", "MAC of a retired slot is not zero")
 			d.retired = append(d.retired, one)
 		}
-		r.ascend(ids(d.retired[first:]), "retired slots")
+		r.requireAscending(ids(d.retired[first:]), "retired slots")
 	}
-	r.ascend(roots, "groups of retired slots")
+	r.requireAscending(roots, "groups of retired slots")
 	r.require(len(d.retired) <= 4096, "count of retired slots")
 }
 
@@ -260,7 +260,7 @@ func (r *DocumentReader) shreds(f *fields, d *Document) {
 		r.require(one.at <= maxDocumentTime, "time of a shred record")
 		d.shreds = append(d.shreds, one)
 	}
-	r.ascend(ids(d.shreds), "shred records")
+	r.requireAscending(ids(d.shreds), "shred records")
 	r.require(d.Owner != "" || count == 0, "system document has no shred records")
 }
 
@@ -280,7 +280,7 @@ func (r *DocumentReader) keyset(f *fields) (s set) {
 		r.require(one.epoch > 0, "epoch of a primary")
 		s.primaries, lines, primaryOf[one.root.line] = append(s.primaries, one), append(lines, one.root.line), &one
 	}
-	r.ascend(lines, "primaries")
+	r.requireAscending(lines, "primaries")
 	count = f.uint(2)
 	r.require(count <= 1024, "count of keys")
 	r.require(count > 0, "keyset has a key")
@@ -290,7 +290,7 @@ func (r *DocumentReader) keyset(f *fields) (s set) {
 		s.keys, keys[one.id] = append(s.keys, one), &one
 		r.require(primaryOf[one.root.line] != nil, "line of a key has a primary")
 	}
-	r.ascend(ids(s.keys), "keys")
+	r.requireAscending(ids(s.keys), "keys")
 	for i := range s.primaries {
 		key := keys[s.primaries[i].keyID]
 		r.require(key != nil, "primary names a key")
@@ -311,7 +311,7 @@ func (r *DocumentReader) key(f *fields) record {
 }
 
 // named is the records that name a root, by kind.
-func (d *Document) named() (kinds [4][]record) {
+func (d *Document) recordsByKind() (kinds [4][]record) {
 	kinds = [4][]record{d.slots, d.retired}
 	for _, s := range d.keysets {
 		kinds[2], kinds[3] = slices.Concat(kinds[2], s.primaries), slices.Concat(kinds[3], s.keys)
@@ -324,7 +324,7 @@ var kindNames = [4]string{"slots", "retired slots", "primaries", "keys"}
 // generations is the highest generation of each line.
 func (r *DocumentReader) generations(d *Document) map[string]uint32 {
 	highest := map[string]uint32{}
-	for kind, records := range d.named() {
+	for kind, records := range d.recordsByKind() {
 		if !r.keeps("generation of " + kindNames[kind]) {
 			continue
 		}
@@ -345,7 +345,7 @@ func (r *DocumentReader) void(d *Document) {
 	for i := range d.retired {
 		gone[d.retired[i].body] = true
 	}
-	for kind, records := range d.named() {
+	for kind, records := range d.recordsByKind() {
 		for i := range records {
 			of := records[i].root
 			r.require(!shredded[of.line], []string{"slots", "retired slots", "keysets", "keysets"}[kind]+" of a shredded line")

@@ -14,16 +14,16 @@ func (r *DocumentReader) Merge(a, b *Document) (merged []byte, code Code) {
 }
 
 func (r *DocumentReader) merge(a, b *Document) []byte {
-	r.must(a.Owner == b.Owner, invalid, "merge of two owners")
-	r.must(a.Environment == b.Environment, invalid, "merge of two environments")
+	r.requireOrFail(a.Owner == b.Owner, invalid, "merge of two owners")
+	r.requireOrFail(a.Environment == b.Environment, invalid, "merge of two environments")
 	encoding := func(x, y *record) int { return strings.Compare(x.body+x.mac, y.body+y.mac) }
 	generation := func(x, y *record) int { return cmp.Compare(x.root.generation, y.root.generation) }
 	rootID := func(x, y *record) int { return strings.Compare(x.root.id, y.root.id) }
 	id := func(x *record) string { return x.id }
 	m := &Document{Environment: a.Environment, Owner: a.Owner}
-	m.shreds = r.union("shred records", a.shreds, b.shreds, id, tie{"encoding", encoding})
-	m.retired = r.union("retired slots", a.retired, b.retired, func(x *record) string { return x.root.String() + x.id }, tie{"encoding", encoding})
-	m.slots = r.union("slots", a.slots, b.slots, id, tie{"generation", generation}, tie{"root id", rootID}, tie{"encoding", encoding})
+	m.shreds = r.union("shred records", a.shreds, b.shreds, id, criterion{"encoding", encoding})
+	m.retired = r.union("retired slots", a.retired, b.retired, func(x *record) string { return x.root.String() + x.id }, criterion{"encoding", encoding})
+	m.slots = r.union("slots", a.slots, b.slots, id, criterion{"generation", generation}, criterion{"root id", rootID}, criterion{"encoding", encoding})
 	sets := map[string]*set{}
 	for _, s := range slices.Concat(a.keysets, b.keysets) {
 		both := sets[s.place()]
@@ -32,25 +32,25 @@ func (r *DocumentReader) merge(a, b *Document) []byte {
 			sets[s.place()] = both
 		}
 		both.primaries = r.union("primaries", both.primaries, s.primaries, func(x *record) string { return x.root.line },
-			tie{"generation", generation}, tie{"epoch", func(x, y *record) int { return cmp.Compare(x.epoch, y.epoch) }},
-			tie{"key id", func(x, y *record) int { return strings.Compare(x.keyID, y.keyID) }}, tie{"encoding", encoding})
+			criterion{"generation", generation}, criterion{"epoch", func(x, y *record) int { return cmp.Compare(x.epoch, y.epoch) }},
+			criterion{"key id", func(x, y *record) int { return strings.Compare(x.keyID, y.keyID) }}, criterion{"encoding", encoding})
 		both.keys = r.union("keys", both.keys, s.keys, id,
-			tie{"destroyed", func(x, y *record) int { return cmp.Compare(x.state/Destroyed, y.state/Destroyed) }}, tie{"generation", generation},
-			tie{"root id", rootID}, tie{"encoding", encoding}) // which has the state first
+			criterion{"destroyed", func(x, y *record) int { return cmp.Compare(x.state/Destroyed, y.state/Destroyed) }}, criterion{"generation", generation},
+			criterion{"root id", rootID}, criterion{"encoding", encoding}) // which has the state first
 	}
 	for _, place := range slices.Sorted(maps.Keys(sets)) {
 		m.keysets = append(m.keysets, *sets[place])
 	}
 	r.prune(m)
-	r.must(len(m.slots) <= 256, tooLarge, "merge of slots")
-	r.must(len(m.retired) <= 4096, tooLarge, "merge of retired slots")
-	r.must(len(m.shreds) <= 64, tooLarge, "merge of shred records")
+	r.requireOrFail(len(m.slots) <= 256, tooLarge, "merge of slots")
+	r.requireOrFail(len(m.retired) <= 4096, tooLarge, "merge of retired slots")
+	r.requireOrFail(len(m.shreds) <= 64, tooLarge, "merge of shred records")
 	for _, s := range m.keysets {
-		r.must(len(s.primaries) <= 16, tooLarge, "merge of primaries")
-		r.must(len(s.keys) <= 1024, tooLarge, "merge of keys")
+		r.requireOrFail(len(s.primaries) <= 16, tooLarge, "merge of primaries")
+		r.requireOrFail(len(s.keys) <= 1024, tooLarge, "merge of keys")
 	}
 	encoded := m.Bytes()
-	r.must(len(encoded) <= 262144, tooLarge, "size of a merge")
+	r.requireOrFail(len(encoded) <= 262144, tooLarge, "size of a merge")
 	if r.keeps("merge is a document") && refusal(func() { (&DocumentReader{}).document(string(encoded)) }) != "" {
 		panic(invalid)
 	}
@@ -58,13 +58,13 @@ func (r *DocumentReader) merge(a, b *Document) []byte {
 }
 
 // tie chooses between two records.
-type tie struct {
+type criterion struct {
 	name    string
 	compare func(x, y *record) int
 }
 
 // union joins two lists. Of two records with one id the first tie that tells them apart chooses.
-func (r *DocumentReader) union(kind string, a, b []record, id func(*record) string, ties ...tie) (list []record) {
+func (r *DocumentReader) union(kind string, a, b []record, id func(*record) string, ties ...criterion) (list []record) {
 	chosen := map[string]*record{}
 	for _, x := range slices.Concat(a, b) {
 		if y := chosen[id(&x)]; y == nil || r.prefers(kind, ties, &x, y) {
@@ -77,7 +77,7 @@ func (r *DocumentReader) union(kind string, a, b []record, id func(*record) stri
 	return list
 }
 
-func (r *DocumentReader) prefers(kind string, ties []tie, x, y *record) bool {
+func (r *DocumentReader) prefers(kind string, ties []criterion, x, y *record) bool {
 	for _, t := range ties {
 		if !r.keeps("tie of " + kind + ": " + t.name) {
 			continue

@@ -31,7 +31,7 @@ const (
 )
 
 // Want is where a reader found a package and with which keys it reads: those of a keyset by their ids, or a secret.
-type Want struct {
+type OpenRequest struct {
 	Keys       map[string]Key
 	Shredded   bool   // the keyset's document is
 	Kind, Text string // of a secret: "passphrase" or "master-key", and what the user typed
@@ -54,7 +54,7 @@ type Opened struct {
 }
 
 // Open is section 6.8.
-func (r *Reader) Open(pkg []byte, want *Want) (o Opened, code Code) {
+func (r *Reader) Open(pkg []byte, want *OpenRequest) (o Opened, code Code) {
 	h, body, code := r.Parse(pkg)
 	if code != "" {
 		return o, code
@@ -77,7 +77,7 @@ func (r *Reader) Open(pkg []byte, want *Want) (o Opened, code Code) {
 }
 
 // find is the fourth step.
-func (r *Reader) find(h *Header, want *Want) ([]byte, Code) {
+func (r *Reader) find(h *Header, want *OpenRequest) ([]byte, Code) {
 	if want.Keys == nil {
 		return r.secret(h, want)
 	}
@@ -100,7 +100,7 @@ func (r *Reader) find(h *Header, want *Want) ([]byte, Code) {
 	return k.Bytes, ""
 }
 
-func (r *Reader) secret(h *Header, want *Want) ([]byte, Code) {
+func (r *Reader) secret(h *Header, want *OpenRequest) ([]byte, Code) {
 	kinds := map[string]byte{"passphrase": passphrase, "master-key": masterKey}
 	if !r.check(SourceOfSecret, h.Source == kinds[want.Kind]) {
 		return nil, wrongSecret
@@ -152,7 +152,7 @@ func derive(key, salt []byte, info string) []byte {
 }
 
 // additionalData is section 5.
-func (r *Reader) additionalData(h *Header, want *Want) []byte {
+func (r *Reader) additionalData(h *Header, want *OpenRequest) []byte {
 	b := sized(nil, h.bytes)
 	owner, collection, name := want.Owner, want.Collection, want.Name
 	if r.breaks(NamesAsGiven) {

@@ -36,7 +36,7 @@ var slotOf = map[string]byte{"passphrase": passwordSlot, "master-key": masterKey
 // nil, Unlock ignores shred records.
 func (r *DocumentReader) Unlock(d *Document, secrets []Secret, environment string, shredKey []byte) (u *Unlocked, code Code) {
 	code = refusal(func() {
-		r.must(environment == "" || d.Environment == environment, invalid, "environment of the reader")
+		r.requireOrFail(environment == "" || d.Environment == environment, invalid, "environment of the reader")
 		u = &Unlocked{Roots: map[string]string{}}
 		for _, secret := range secrets {
 			maps.Copy(u.Roots, r.openSlots(d.slots, d, secret))
@@ -99,7 +99,7 @@ func (r *DocumentReader) Budget(iterations []uint32) Code {
 			total += uint64(n)
 		}
 	}
-	return refusal(func() { r.must(total <= 20_000_000, outOfRange, "iterations of all slots") })
+	return refusal(func() { r.requireOrFail(total <= 20_000_000, outOfRange, "iterations of all slots") })
 }
 
 func inBounds(iterations uint32) bool { return iterations >= 100_000 && iterations <= 10_000_000 }
@@ -120,12 +120,12 @@ func (r *DocumentReader) openSlot(s *record, d *Document, secret Secret) (string
 		if s.url != "base64key://"+hex.EncodeToString([]byte(id[:8])) && r.keeps("URL of a KEK") {
 			return "", false
 		}
-		r.must(len(wrapped) >= 32, authentication, "least length of what a KMS wrapped")
+		r.requireOrFail(len(wrapped) >= 32, authentication, "least length of what a KMS wrapped")
 		if wrapped[:32] != id && r.keeps("key id of a KEK") {
 			return "", false
 		}
 		opened = unwrap(key, wrapped[32:], bound)
-		r.must(strings.HasPrefix(opened, bound), authentication, "binding inside")
+		r.requireOrFail(strings.HasPrefix(opened, bound), authentication, "binding inside")
 		opened = opened[len(bound):]
 	} else {
 		if s.keyID != id && r.keeps("key id of a slot") {
@@ -133,7 +133,7 @@ func (r *DocumentReader) openSlot(s *record, d *Document, secret Secret) (string
 		}
 		opened = unwrap(key, wrapped, bound)
 	}
-	r.must(keyIDOf([]byte(opened)) == s.root.id, authentication, "key id of a root")
+	r.requireOrFail(keyIDOf([]byte(opened)) == s.root.id, authentication, "key id of a root")
 	return opened, true
 }
 
@@ -182,7 +182,7 @@ func (r *DocumentReader) verify(d *Document, roots map[string]string, shredKey s
 				}
 			}
 			if ok {
-				r.must(recordMAC(key, d, label, place, one.body)[:len(one.mac)] == one.mac, authentication, "MAC of a "+label)
+				r.requireOrFail(recordMAC(key, d, label, place, one.body)[:len(one.mac)] == one.mac, authentication, "MAC of a "+label)
 			}
 		}
 	}
@@ -201,7 +201,7 @@ func (r *DocumentReader) verify(d *Document, roots map[string]string, shredKey s
 	}
 	for i := range d.shreds {
 		one := &d.shreds[i]
-		r.must(recordMAC(shredKey, d, "shred", "", one.body) == one.mac, authentication, "MAC of a shred")
+		r.requireOrFail(recordMAC(shredKey, d, "shred", "", one.body) == one.mac, authentication, "MAC of a shred")
 	}
 }
 
@@ -217,7 +217,7 @@ func (r *DocumentReader) unwrapKeys(d *Document, u *Unlocked) {
 			opened := Key{Use: s.use, Class: s.class, State: one.state}
 			if one.state != Destroyed {
 				opened.Bytes = []byte(unwrap([]byte(key), one.wraps, binding(d, s.place()+one.id)))
-				r.must(keyIDOf(opened.Bytes) == one.id, authentication, "key id of a key")
+				r.requireOrFail(keyIDOf(opened.Bytes) == one.id, authentication, "key id of a key")
 			}
 			u.Keys[s.place()+one.id] = opened
 		}
@@ -277,7 +277,7 @@ func (r *DocumentReader) backup(b string) *Backup {
 		r.require(s.root.line == strings.Repeat("\x00", 16), "line of a backup's slots")
 		r.require(s.root.generation == 1, "generation of a backup's slots")
 	}
-	r.ascend(ids(k.slots), "slots of a backup")
+	r.requireAscending(ids(k.slots), "slots of a backup")
 	for n := f.uint(4); n > 0; n = f.uint(4) {
 		encoded := f.take(int(n))
 		d := &Document{Environment: k.Environment}
@@ -296,14 +296,14 @@ func (r *DocumentReader) backup(b string) *Backup {
 // OpenBackup returns the key of a backup, after everything in the file was verified.
 func (r *DocumentReader) OpenBackup(k *Backup, kek, environment string) (key []byte, code Code) {
 	code = refusal(func() {
-		r.must(k.Environment == environment, invalid, "environment of a backup")
+		r.requireOrFail(k.Environment == environment, invalid, "environment of a backup")
 		place := &Document{Environment: k.Environment}
 		opened := r.openSlots(k.slots, place, Secret{Kind: "kms", Text: kek})[k.slots[0].root.String()]
 		for i := range k.slots {
 			mac := recordMAC(opened, place, "backup slot", "", k.slots[i].body)
-			r.must(mac == k.slots[i].mac, authentication, "MAC of a backup's slot")
+			r.requireOrFail(mac == k.slots[i].mac, authentication, "MAC of a backup's slot")
 		}
-		r.must(macOf(opened, "coffer/v1 backup", k.content) == k.mac, authentication, "MAC of a backup")
+		r.requireOrFail(macOf(opened, "coffer/v1 backup", k.content) == k.mac, authentication, "MAC of a backup")
 		key = []byte(opened)
 	})
 	return key, code

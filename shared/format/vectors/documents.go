@@ -1,7 +1,7 @@
 package vectors
 
 // Keyrings is the vectors of keyset documents.
-type Keyrings struct {
+type DocumentVectors struct {
 	Documents []Document      `json:"documents"`
 	Slots     []SlotBytes     `json:"slots"`            // encodings of one slot
 	Invalid   []Malformed     `json:"invalidDocuments"` // no documents
@@ -123,7 +123,7 @@ type Merge struct {
 }
 
 // Backups is the vectors of backup files.
-type Backups struct {
+type BackupVectors struct {
 	Backups  []Backup        `json:"backups"`
 	Invalid  []Malformed     `json:"invalid"`  // no backups
 	Refusals []BackupRefusal `json:"refusals"` // backups that must not be believed

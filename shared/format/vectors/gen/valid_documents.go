@@ -9,39 +9,39 @@ import (
 )
 
 // rings is the valid documents.
-type rings struct {
-	all, states, slots, roots, empty, unicode *ring
-	marks                                     *ring // its texts begin with U+FEFF
-	system, foreign, begun                    *ring
-	lives                                     []*ring // what became of documents on a server
+type validDocuments struct {
+	all, states, slots, roots, empty, unicode *documentBuilder
+	marks                                     *documentBuilder // its texts begin with U+FEFF
+	system, foreign, begun                    *documentBuilder
+	lives                                     []*documentBuilder // what became of documents on a server
 	// keys of states, under service and phi
 	service struct{ old, disabled, compromised, destroyed format.KeyID }
 }
 
-func newRings() *rings {
-	r := &rings{all: allUses(), slots: everySlot(), roots: twoRoots()}
-	r.empty = newRing("empty", "", "tenant")
-	r.unicode = newRing("non-ASCII owner", "prod-東京", "Klinik Zürich 😀")
+func newValidDocuments() *validDocuments {
+	r := &validDocuments{all: allUses(), slots: everySlot(), roots: twoRoots()}
+	r.empty = newDocumentBuilder("empty", "", "tenant")
+	r.unicode = newDocumentBuilder("non-ASCII owner", "prod-東京", "Klinik Zürich 😀")
 	root := r.unicode.root("")
 	r.unicode.slot("", envelope.SlotMasterKey, root, "", 0)
 	r.unicode.key(format.UseStorage, classify.PHI, root, "")
 	r.everyState()
-	r.marks = newRing("byte order marks", "\ufeffprod", "\ufefftenant")
+	r.marks = newDocumentBuilder("byte order marks", "\ufeffprod", "\ufefftenant")
 	root = r.marks.root("")
 	r.marks.slot("", envelope.SlotMasterKey, root, "", 0)
 	r.marks.key(format.UseStorage, classify.PHI, root, "")
 	r.system = system()
-	r.foreign, r.begun = foreignRoot(), begun()
-	r.lives = []*ring{
-		shredded(), rewrapped(), twoKEKs(), joined(), beganAgain(), replacedRoot(), destroyedPrimary(), oneSecret(), r.foreign, foreignLine(),
+	r.foreign, r.begun = foreignRoot(), restartedWithoutKeys()
+	r.lives = []*documentBuilder{
+		shredded(), rewrapped(), twoKEKs(), mergedLines(), restartedAfterShred(), replacedRoot(), destroyedPrimary(), oneSecretTwoLines(), r.foreign, foreignLine(),
 		r.begun,
 	}
 	return r
 }
 
 // allUses has a keyset of every use and class, which most packages are sealed under.
-func allUses() *ring {
-	r := newRing("all uses", "test", "vault-0c5f")
+func allUses() *documentBuilder {
+	r := newDocumentBuilder("all uses", "test", "vault-0c5f")
 	root := r.root("")
 	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
 	r.slot("password", envelope.SlotPassword, root, "correct horse battery staple", classify.MinWriteIterations)
@@ -54,8 +54,8 @@ func allUses() *ring {
 }
 
 // everyState has old keys of a rotation in every state, a rollback, and a primary that may not seal.
-func (r *rings) everyState() {
-	s := newRing("every state", "test", "tenant-7")
+func (r *validDocuments) everyState() {
+	s := newDocumentBuilder("every state", "test", "tenant-7")
 	r.states = s
 	root := s.root("")
 	s.slot("master key", envelope.SlotMasterKey, root, "", 0)
@@ -77,8 +77,8 @@ func (r *rings) everyState() {
 
 // everySlot has a slot of every kind, two of kinds that this version does not know, one of a password whose cost is out of range,
 // and a retired one, all of one root.
-func everySlot() *ring {
-	r := newRing("every slot", "staging", "vault-slots")
+func everySlot() *documentBuilder {
+	r := newDocumentBuilder("every slot", "staging", "vault-slots")
 	root := r.root("")
 	r.slot("password at the floor", envelope.SlotPassword, root, "floor", envelope.MinIterations)
 	r.slot("password, decomposed", envelope.SlotPassword, root, "Cafe\u0301 \u212b \u1e9b\u0323", 250_000)
@@ -102,8 +102,8 @@ func everySlot() *ring {
 }
 
 // system is an environment's system document.
-func system() *ring {
-	r := newRing("system", "prod", "")
+func system() *documentBuilder {
+	r := newDocumentBuilder("system", "prod", "")
 	root := r.root("")
 	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
 	r.slot("kms", envelope.SlotKMS, root, "", 0)
@@ -115,8 +115,8 @@ func system() *ring {
 }
 
 // twoRoots is a document with two roots, such as of two KEKs.
-func twoRoots() *ring {
-	r := newRing("two roots", "prod", "tenant-9")
+func twoRoots() *documentBuilder {
+	r := newDocumentBuilder("two roots", "prod", "tenant-9")
 	former, root := r.root("former"), r.root("")
 	r.slot("former", envelope.SlotMasterKey, former, "", 0)
 	r.slot("master key", envelope.SlotMasterKey, root, "", 0)

@@ -12,10 +12,10 @@ import (
 // text is a package in JSON form with every member that one can have, and its header's parts fixed so that
 // edits find them.
 func text() (format.Package, string) {
-	r := newRing("texts", "test", "tenant")
+	r := newDocumentBuilder("texts", "test", "tenant")
 	r.key(format.UseService, classify.PHI, r.root(""), "")
-	p, _ := begin(r, "texts base", format.UseService, classify.PHI).
-		with(map[string]string{"patient": "P12345", "__proto__": "😀"}).seal()
+	p, _ := newPackageBuilder(r, "texts base", format.UseService, classify.PHI).
+		withContext(map[string]string{"patient": "P12345", "__proto__": "😀"}).seal()
 	p.Header.Source, p.Header.Iterations = format.FromPassphrase, classify.MinWriteIterations
 	p.Header.KeyID = format.KeyID([]byte(strings.Repeat("\xab", format.KeyIDSize)))
 	p.Header.Salt = format.Salt([]byte(strings.Repeat("\xfe", format.SaltSize)))
@@ -77,7 +77,7 @@ func refusedTexts() (list []vectors.MalformedText) {
 	_, base := text()
 	for _, group := range [][][3]string{syntaxEdits, memberEdits, valueEdits, base64Edits, timeEdits, numberEdits, contextEdits} {
 		for _, e := range group {
-			add(e[0]+": "+clip(e[2]), replaced(base, e[1], e[2]), "malformed")
+			add(e[0]+": "+shortenName(e[2]), replaced(base, e[1], e[2]), "malformed")
 		}
 	}
 	p, _ := text()
@@ -94,7 +94,7 @@ func refusedTexts() (list []vectors.MalformedText) {
 }
 
 // clip cuts a name to a length that lists well.
-func clip(name string) string {
+func shortenName(name string) string {
 	if len(name) > 60 {
 		return strings.ToValidUTF8(name[:60], "")
 	}

@@ -15,13 +15,13 @@ import (
 )
 
 // refused is a list of packages that must not open.
-type refused struct {
-	rings *rings
+type refusalList struct {
+	rings *validDocuments
 	list  []vectors.Refusal
 }
 
-func refusedOpens(r *rings) []vectors.Refusal {
-	x := &refused{rings: r}
+func refusedOpens(r *validDocuments) []vectors.Refusal {
+	x := &refusalList{rings: r}
 	x.altered()
 	x.altersPublic()
 	x.wrongKeys()
@@ -39,7 +39,7 @@ func refusedOpens(r *rings) []vectors.Refusal {
 }
 
 // add adds a package to be read with b's keys at b's place.
-func (x *refused) add(name string, b *builder, pkg []byte, code coded) *vectors.Refusal {
+func (x *refusalList) add(name string, b *packageBuilder, pkg []byte, code coded) *vectors.Refusal {
 	x.list = append(x.list, vectors.Refusal{
 		Name: name, Document: b.document, Secret: b.secret, Use: uint8(b.in.Header.Use), Place: b.place, Package: vectors.Data{Hex: pkg}, Code: code.Code(),
 	})
@@ -49,19 +49,19 @@ func (x *refused) add(name string, b *builder, pkg []byte, code coded) *vectors.
 type coded interface{ Code() string }
 
 // base is the package that most of these are made from.
-func (x *refused) base() *builder {
-	return begin(x.rings.all, "refused base", format.UseService, classify.PHI).with(map[string]string{"a": "1", "b": "2"})
+func (x *refusalList) base() *packageBuilder {
+	return newPackageBuilder(x.rings.all, "refused base", format.UseService, classify.PHI).withContext(map[string]string{"a": "1", "b": "2"})
 }
 
 // flipped returns b with one bit of the byte at an offset flipped; negative offsets count from the end.
-func flipped(b []byte, at int) []byte {
+func flipBit(b []byte, at int) []byte {
 	b = slices.Clone(b)
 	b[(at+len(b))%len(b)] ^= 1
 	return b
 }
 
 // altered changes each part of a package into another that parses.
-func (x *refused) altered() {
+func (x *refusalList) altered() {
 	base := x.base()
 	pkg := base.bytes()
 	edit := func(name string, at int, with byte, code coded) {
@@ -73,10 +73,10 @@ func (x *refused) altered() {
 	edit("class, public", atClass, byte(classify.Public), envelope.ErrAuthentication)
 	edit("type", atType, byte(format.Bytes), envelope.ErrAuthentication)
 	x.flips(base, pkg)
-	bare := begin(x.rings.all, "refused bare", format.UseService, classify.PHI).typed(format.Bytes, nil)
+	bare := newPackageBuilder(x.rings.all, "refused bare", format.UseService, classify.PHI).withValue(format.Bytes, nil)
 	x.add("altered flags, sealed context", bare, setAll(bare.bytes(), map[int]byte{atFlags: 2}), envelope.ErrAuthentication)
 	x.add("altered flags, tombstone", bare, setAll(bare.bytes(), map[int]byte{atFlags: 1}), envelope.ErrAuthentication)
-	dead := begin(x.rings.all, "refused tombstone", format.UseService, classify.PHI).typed(format.Bytes, nil).flag(format.Tombstone)
+	dead := newPackageBuilder(x.rings.all, "refused tombstone", format.UseService, classify.PHI).withValue(format.Bytes, nil).withFlags(format.Tombstone)
 	x.add("tombstone made a value", dead, setAll(dead.bytes(), map[int]byte{atFlags: 0}), envelope.ErrAuthentication)
 	context := must(format.NewContext(map[string]string{"a": "1", "b": "2"}))
 	removed := slices.Concat(pkg[:atContext], []byte{0, 0}, pkg[format.HeaderSize+context.Size():])
@@ -87,7 +87,7 @@ func (x *refused) altered() {
 }
 
 // flips flips one bit in each field.
-func (x *refused) flips(base *builder, pkg []byte) {
+func (x *refusalList) flips(base *packageBuilder, pkg []byte) {
 	body := format.HeaderSize + base.in.Header.Context.Size()
 	for _, f := range []struct {
 		name string
@@ -102,33 +102,33 @@ func (x *refused) flips(base *builder, pkg []byte) {
 		{"ciphertext", body + 12, envelope.ErrAuthentication}, {"tag, first byte", -16, envelope.ErrAuthentication},
 		{"tag, last byte", -1, envelope.ErrAuthentication},
 	} {
-		x.add("flipped "+f.name, base, flipped(pkg, f.at), f.code)
+		x.add("flipped "+f.name, base, flipBit(pkg, f.at), f.code)
 	}
 }
 
-func (x *refused) altersPublic() {
-	base := begin(x.rings.all, "refused public", format.UseCache, classify.Public)
+func (x *refusalList) altersPublic() {
+	base := newPackageBuilder(x.rings.all, "refused public", format.UseCache, classify.Public)
 	pkg := base.bytes()
-	x.add("public, flipped value", base, flipped(pkg, -1), envelope.ErrAuthentication)
-	x.add("public, flipped tag", base, flipped(pkg, format.HeaderSize+12), envelope.ErrAuthentication)
-	x.add("public, flipped nonce", base, flipped(pkg, format.HeaderSize), envelope.ErrAuthentication)
+	x.add("public, flipped value", base, flipBit(pkg, -1), envelope.ErrAuthentication)
+	x.add("public, flipped tag", base, flipBit(pkg, format.HeaderSize+12), envelope.ErrAuthentication)
+	x.add("public, flipped nonce", base, flipBit(pkg, format.HeaderSize), envelope.ErrAuthentication)
 	x.add("public, cut value", base, pkg[:len(pkg)-1], envelope.ErrAuthentication)
-	x.add("public, flipped time", base, flipped(pkg, atTime+7), envelope.ErrAuthentication)
+	x.add("public, flipped time", base, flipBit(pkg, atTime+7), envelope.ErrAuthentication)
 	x.add("public, class raised", base, setAll(pkg, map[int]byte{atAlgorithm: 1, atClass: 2}), envelope.ErrAuthentication)
 	x.add("public, algorithm of sealed values", base, setAll(pkg, map[int]byte{atAlgorithm: 1}), envelope.ErrAuthentication)
 }
 
 // wrongKeys names other keys of the same document.
-func (x *refused) wrongKeys() {
+func (x *refusalList) wrongKeys() {
 	base := x.base()
-	rename := func(name string, b *builder, id format.KeyID) {
+	rename := func(name string, b *packageBuilder, id format.KeyID) {
 		pkg := b.bytes()
 		copy(pkg[atKeyID:], id[:])
 		x.add("key id of "+name, b, pkg, envelope.ErrAuthentication)
 	}
 	rename("another use", base, first(x.rings.all.primary(format.UseCache, classify.PHI)))
 	rename("another class", base, first(x.rings.all.primary(format.UseService, classify.PII)))
-	rename("another key of the keyset", begin(x.rings.states, "refused old", format.UseService, classify.PHI), x.rings.service.old)
+	rename("another key of the keyset", newPackageBuilder(x.rings.states, "refused old", format.UseService, classify.PHI), x.rings.service.old)
 	base.document = x.rings.states.name
 	x.add("another tenant's document", base, base.bytes(), envelope.ErrUnknownKey)
 	base.document = x.rings.empty.name
@@ -136,7 +136,7 @@ func (x *refused) wrongKeys() {
 	base.document = x.rings.lives[0].name
 	x.add("a shredded document", base, base.bytes(), envelope.ErrKeyDestroyed)
 	x.borrowedKeys()
-	single := begin(x.rings.all, "refused master key", format.UseService, classify.PHI).masterKey(draw(32, "the master key"))
+	single := newPackageBuilder(x.rings.all, "refused master key", format.UseService, classify.PHI).masterKey(draw(32, "the master key"))
 	single.document, single.secret = x.rings.all.name, nil
 	x.add("package of a master key, read with a document", single, single.bytes(), envelope.ErrUnknownKey)
 	x.otherSources()
@@ -144,13 +144,13 @@ func (x *refused) wrongKeys() {
 
 // borrowedKeys seals under a key of another use or class than the header's. Only the check of the key's own use and class
 // can refuse such a package, because everything else in it is right.
-func (x *refused) borrowedKeys() {
-	borrow := func(name string, b *builder, use format.Use, class classify.Class) *vectors.Refusal {
+func (x *refusalList) borrowedKeys() {
+	borrow := func(name string, b *packageBuilder, use format.Use, class classify.Class) *vectors.Refusal {
 		b.in.Header.KeyID, b.in.Key = x.rings.all.primary(use, class)
 		return x.add("sealed under a key of "+name, b, b.bytes(), envelope.ErrAuthentication)
 	}
-	of := func(use format.Use, class classify.Class) *builder {
-		return begin(x.rings.all, "refused borrowed key", use, class)
+	of := func(use format.Use, class classify.Class) *packageBuilder {
+		return newPackageBuilder(x.rings.all, "refused borrowed key", use, class)
 	}
 	borrow("another use", of(format.UseService, classify.PHI), format.UseCache, classify.PHI)
 	borrow("a lower class", of(format.UseService, classify.PHI), format.UseService, classify.PII)
@@ -162,10 +162,10 @@ func (x *refused) borrowedKeys() {
 }
 
 // otherSources reads packages with a secret of another kind than theirs.
-func (x *refused) otherSources() {
+func (x *refusalList) otherSources() {
 	word := &vectors.Secret{Kind: "passphrase", Text: "a passphrase"}
 	master := &vectors.Secret{Kind: "master-key", Text: base64.StdEncoding.EncodeToString(draw(32, "the master key"))}
-	read := func(name string, b *builder, secret *vectors.Secret) {
+	read := func(name string, b *packageBuilder, secret *vectors.Secret) {
 		b.document, b.secret = "", secret
 		x.add(name, b, b.bytes(), envelope.ErrWrongSecret)
 	}
@@ -173,15 +173,15 @@ func (x *refused) otherSources() {
 	read("package of a keyset, read with a passphrase", x.base(), word)
 	read("package of a keyset, read with a master key", x.base(), master)
 	read("package of a master key, read with a passphrase",
-		begin(x.rings.all, name, format.UseService, classify.PHI).masterKey(draw(32, "the master key")), word)
+		newPackageBuilder(x.rings.all, name, format.UseService, classify.PHI).masterKey(draw(32, "the master key")), word)
 	read("package of a passphrase, read with a master key",
-		begin(x.rings.all, name, format.UseService, classify.Internal).passphrase(word.Text, 100_000), master)
+		newPackageBuilder(x.rings.all, name, format.UseService, classify.Internal).passphrase(word.Text, 100_000), master)
 }
 
 func first[T, U any](v T, _ U) T { return v }
 
-func (x *refused) moved() {
-	move := func(name string, b *builder, to vectors.Place) {
+func (x *refusalList) moved() {
+	move := func(name string, b *packageBuilder, to vectors.Place) {
 		x.add("moved to "+name, b, b.bytes(), envelope.ErrAuthentication).Place = to
 	}
 	base := x.base()
@@ -193,17 +193,17 @@ func (x *refused) moved() {
 	move("no name", base, vectors.Place{Owner: here.Owner, Collection: here.Collection})
 	move("a shifted boundary", base, vectors.Place{Owner: here.Owner, Collection: collection, Name: &shifted})
 	move("owner and collection swapped", base, vectors.Place{Owner: here.Collection, Collection: here.Owner, Name: here.Name})
-	none := begin(x.rings.all, "refused no name", format.UseService, classify.PHI)
+	none := newPackageBuilder(x.rings.all, "refused no name", format.UseService, classify.PHI)
 	none.place.Name = nil
 	move("the empty name", none, vectors.Place{Owner: here.Owner, Collection: here.Collection, Name: &empty})
 	precomposed, combining := "caf\u00e9", "cafe\u0301"
-	move("a name that looks the same", x.base().named(precomposed), vectors.Place{Owner: here.Owner, Collection: here.Collection, Name: &combining})
-	public := begin(x.rings.all, "refused public move", format.UseCache, classify.Public)
+	move("a name that looks the same", x.base().withName(precomposed), vectors.Place{Owner: here.Owner, Collection: here.Collection, Name: &combining})
+	public := newPackageBuilder(x.rings.all, "refused public move", format.UseCache, classify.Public)
 	move("another name, public", public, vectors.Place{Owner: here.Owner, Collection: here.Collection, Name: &other})
 }
 
 // forged replaces a sealed package by a public one whose tag the forger cannot make.
-func (x *refused) forged() {
+func (x *refusalList) forged() {
 	base := x.base()
 	forge := func(name string, id format.KeyID, code coded) {
 		h := base.in.Header
@@ -216,9 +216,9 @@ func (x *refused) forged() {
 	forge("an unknown key id", format.KeyID(draw(32, "forged id")), envelope.ErrUnknownKey)
 }
 
-func (x *refused) demands() {
+func (x *refusalList) demands() {
 	for _, class := range classify.All[:4] {
-		b := begin(x.rings.all, fmt.Sprintf("refused %v", class), format.UseService, class)
+		b := newPackageBuilder(x.rings.all, fmt.Sprintf("refused %v", class), format.UseService, class)
 		x.add(fmt.Sprintf("class %v where %v is demanded", class, class+1), b, b.bytes(), classify.ErrTooLow).Least = uint8(class) + 1
 	}
 	lowered := x.base()
@@ -227,35 +227,35 @@ func (x *refused) demands() {
 	x.add("use service where cache is demanded", b, b.bytes(), envelope.ErrAuthentication).Use = uint8(format.UseCache)
 }
 
-func (x *refused) states() {
+func (x *refusalList) states() {
 	s, k := x.rings.states, x.rings.service
-	disabled := begin(s, "refused disabled", format.UseService, classify.PHI).under(s, k.disabled)
+	disabled := newPackageBuilder(s, "refused disabled", format.UseService, classify.PHI).underKey(s, k.disabled)
 	x.add("under a disabled key", disabled, disabled.bytes(), envelope.ErrKeyUnusable)
-	destroyed := begin(s, "refused destroyed", format.UseService, classify.PHI).under(s, k.destroyed)
+	destroyed := newPackageBuilder(s, "refused destroyed", format.UseService, classify.PHI).underKey(s, k.destroyed)
 	x.add("under a destroyed key", destroyed, destroyed.bytes(), envelope.ErrKeyDestroyed)
-	former := begin(x.rings.foreign, "refused former", format.UseCache, classify.PHI)
+	former := newPackageBuilder(x.rings.foreign, "refused former", format.UseCache, classify.PHI)
 	former.document = x.rings.begun.name
 	x.add("a document that began again without keys", former, former.bytes(), envelope.ErrUnknownKey)
-	foreign := begin(x.rings.foreign, "refused foreign", format.UseCache, classify.PHI)
+	foreign := newPackageBuilder(x.rings.foreign, "refused foreign", format.UseCache, classify.PHI)
 	x.add("under a key of a root that nothing opens", foreign, foreign.bytes(), envelope.ErrUnknownKey)
 }
 
 // secrets is packages without a keyset, read with another secret or altered.
-func (x *refused) secrets() {
-	pass := begin(x.rings.all, "refused passphrase", format.UseService, classify.Internal).passphrase("a passphrase", 100_000)
+func (x *refusalList) secrets() {
+	pass := newPackageBuilder(x.rings.all, "refused passphrase", format.UseService, classify.Internal).passphrase("a passphrase", 100_000)
 	pkg := pass.bytes()
 	x.add("another passphrase", pass, pkg, envelope.ErrWrongSecret).Secret = &vectors.Secret{Kind: "passphrase", Text: "A passphrase"}
-	x.add("passphrase, flipped key id", pass, flipped(pkg, atKeyID), envelope.ErrWrongSecret)
-	x.add("passphrase, flipped salt", pass, flipped(pkg, atSalt), envelope.ErrWrongSecret)
-	x.add("passphrase, one iteration more", pass, flipped(pkg, atIterations+3), envelope.ErrWrongSecret)
-	x.add("passphrase, flipped time", pass, flipped(pkg, atTime+7), envelope.ErrAuthentication)
-	x.add("passphrase, flipped tag", pass, flipped(pkg, -1), envelope.ErrAuthentication)
-	master := begin(x.rings.all, "refused master", format.UseService, classify.PHI).masterKey(draw(32, "the master key"))
+	x.add("passphrase, flipped key id", pass, flipBit(pkg, atKeyID), envelope.ErrWrongSecret)
+	x.add("passphrase, flipped salt", pass, flipBit(pkg, atSalt), envelope.ErrWrongSecret)
+	x.add("passphrase, one iteration more", pass, flipBit(pkg, atIterations+3), envelope.ErrWrongSecret)
+	x.add("passphrase, flipped time", pass, flipBit(pkg, atTime+7), envelope.ErrAuthentication)
+	x.add("passphrase, flipped tag", pass, flipBit(pkg, -1), envelope.ErrAuthentication)
+	master := newPackageBuilder(x.rings.all, "refused master", format.UseService, classify.PHI).masterKey(draw(32, "the master key"))
 	pkg = master.bytes()
 	another := base64.StdEncoding.EncodeToString(draw(32, "another master key"))
 	x.add("another master key", master, pkg, envelope.ErrWrongSecret).Secret = &vectors.Secret{Kind: "master-key", Text: another}
-	x.add("master key, flipped key id", master, flipped(pkg, atKeyID), envelope.ErrWrongSecret)
-	x.add("master key, flipped salt", master, flipped(pkg, atSalt), envelope.ErrAuthentication)
+	x.add("master key, flipped key id", master, flipBit(pkg, atKeyID), envelope.ErrWrongSecret)
+	x.add("master key, flipped salt", master, flipBit(pkg, atSalt), envelope.ErrAuthentication)
 	x.add("master key, source", master, setAll(pkg, map[int]byte{atSource: byte(format.FromKeyset)}), envelope.ErrWrongSecret)
 	x.add("master key, use", master, setAll(pkg, map[int]byte{atUse: 2}), envelope.ErrAuthentication)
 	x.add("master key, class", master, setAll(pkg, map[int]byte{atClass: 4}), envelope.ErrAuthentication)
@@ -263,7 +263,7 @@ func (x *refused) secrets() {
 }
 
 // derivations is packages whose derivation must not be tried.
-func (x *refused) derivations() {
+func (x *refusalList) derivations() {
 	for _, class := range classify.All {
 		x.derivation(fmt.Sprintf("below the floor, %v", class), class, format.MinIterations-1)
 	}
@@ -272,8 +272,8 @@ func (x *refused) derivations() {
 	x.derivation("4294967295 iterations", classify.Internal, 1<<32-1)
 }
 
-func (x *refused) derivation(name string, class classify.Class, iterations uint32) {
-	b := begin(x.rings.all, "refused "+name, format.UseService, class).alone("passphrase", "a passphrase")
+func (x *refusalList) derivation(name string, class classify.Class, iterations uint32) {
+	b := newPackageBuilder(x.rings.all, "refused "+name, format.UseService, class).fromSecret("passphrase", "a passphrase")
 	h := b.in.Header
 	h.Source, h.Iterations = format.FromPassphrase, iterations
 	p := format.Package{Header: h, Body: draw(28, name)}
@@ -281,19 +281,19 @@ func (x *refused) derivation(name string, class classify.Class, iterations uint3
 }
 
 // plaintext adds a package that authenticates. Its plaintext does not follow its header.
-func (x *refused) plaintext(name string, kind format.ValueType, flags format.Flags, plaintext string) {
-	b := begin(x.rings.all, "refused "+name, format.UseFile, classify.PHI).typed(kind, nil).flag(flags)
+func (x *refusalList) plaintext(name string, kind format.ValueType, flags format.Flags, plaintext string) {
+	b := newPackageBuilder(x.rings.all, "refused "+name, format.UseFile, classify.PHI).withValue(kind, nil).withFlags(flags)
 	x.add("plaintext, "+name, b, b.raw([]byte(plaintext)), format.ErrMalformed)
 }
 
 // raw seals a plaintext as it is.
-func (b *builder) raw(plaintext []byte) []byte {
+func (b *packageBuilder) raw(plaintext []byte) []byte {
 	additional := must(plain.AdditionalData(&b.in.Header, b.place.Format()))
 	p := format.Package{Header: b.in.Header, Body: plain.SealBody(b.in, additional, plaintext)}
 	return must(p.Append(nil))
 }
 
-func (x *refused) plaintexts() {
+func (x *refusalList) plaintexts() {
 	add := x.plaintext
 	date := "\x00\x00\x00\x00\x00\x00\x00\x00"
 	add("blob of one byte", format.Blob, 0, "\x00")
@@ -325,7 +325,7 @@ func (x *refused) plaintexts() {
 func sized(b []byte) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...) }
 
 // hidden is plaintexts of the flags padded and sealed name and of views.
-func (x *refused) hidden() {
+func (x *refusalList) hidden() {
 	add := x.plaintext
 	add("no padding", format.Bytes, format.Padded, "")
 	add("padding without its mark", format.Bytes, format.Padded, "value\x00\x00")
@@ -345,18 +345,18 @@ func (x *refused) hidden() {
 	for e := format.ElementInt16; e <= format.ElementFloat64; e++ {
 		add(fmt.Sprintf("view with half a %v element", e), format.View, 0, string(e)+strings.Repeat("\x00", e.Size()*3/2))
 	}
-	b := begin(x.rings.all, "refused sealed name", format.UseStorage, classify.PHI).flag(format.SealedName).
-		describe(vectors.Details{Name: "name"}).named("blinded")
+	b := newPackageBuilder(x.rings.all, "refused sealed name", format.UseStorage, classify.PHI).withFlags(format.SealedName).
+		withDetails(vectors.Details{Name: "name"}).withName("blinded")
 	name := "name"
 	x.add("sealed name at the place of the name itself", b, b.bytes(), envelope.ErrAuthentication).Place.Name = &name
-	bare := begin(x.rings.all, "refused bare", format.UseService, classify.PHI).typed(format.Bytes, []byte{0x80})
+	bare := newPackageBuilder(x.rings.all, "refused bare", format.UseService, classify.PHI).withValue(format.Bytes, []byte{0x80})
 	x.add("altered flags, padded", bare, setAll(bare.bytes(), map[int]byte{atFlags: 4}), envelope.ErrAuthentication)
 	x.add("altered flags, sealed name", bare, setAll(bare.bytes(), map[int]byte{atFlags: 8}), envelope.ErrAuthentication)
 }
 
 // chunks is bodies that are put together from the chunks of one that opens.
-func (x *refused) chunks() {
-	three := begin(x.rings.all, "chunked, three chunks", format.UseFile, classify.PHI)
+func (x *refusalList) chunks() {
+	three := newPackageBuilder(x.rings.all, "chunked, three chunks", format.UseFile, classify.PHI)
 	const sealed = plain.ChunkSize + format.TagSize
 	const head = format.HeaderSize + plain.ChunkedSalt + 32
 	const end = head + 2*sealed + format.TagSize + 1
@@ -392,8 +392,8 @@ func (x *refused) chunks() {
 	x.list[len(x.list)-1].Place.Name = &moved
 }
 
-func (x *refused) flipChunks(flip func(at, with int) []vectors.Part, add func(string, coded, ...vectors.Part)) {
-	b := begin(x.rings.all, "chunked, three chunks", format.UseFile, classify.PHI).typed(format.Bytes, nil).chunked()
+func (x *refusalList) flipChunks(flip func(at, with int) []vectors.Part, add func(string, coded, ...vectors.Part)) {
+	b := newPackageBuilder(x.rings.all, "chunked, three chunks", format.UseFile, classify.PHI).withValue(format.Bytes, nil).chunked()
 	b.value = vectors.Data{Repeat: vectors.Hex("coffer "), Length: 2*plain.ChunkSize + 1}
 	pkg := b.bytes()
 	for _, f := range []struct {
@@ -413,8 +413,8 @@ func (x *refused) flipChunks(flip func(at, with int) []vectors.Part, add func(st
 
 // tooLong is values that are longer than one piece holds. The value of a public package lies in the clear, so that
 // repeating bytes spell it out.
-func (x *refused) tooLong() {
-	b := begin(x.rings.all, "refused too long", format.UseStorage, classify.Public).typed(format.Bytes, nil)
+func (x *refusalList) tooLong() {
+	b := newPackageBuilder(x.rings.all, "refused too long", format.UseStorage, classify.Public).withValue(format.Bytes, nil)
 	b.value = vectors.Data{Repeat: vectors.Hex("coffer "), Length: format.MaxValue + 1}
 	pkg := b.raw(b.value.Bytes())
 	head := format.HeaderSize + format.NonceSize + format.TagSize
@@ -423,10 +423,10 @@ func (x *refused) tooLong() {
 }
 
 // refusedValues is packages that open. A reader must not turn their values into its language's text.
-func refusedValues(r *rings) []vectors.Refusal {
-	x := &refused{rings: r}
+func refusedValues(r *validDocuments) []vectors.Refusal {
+	x := &refusalList{rings: r}
 	add := func(name string, kind format.ValueType, value string) {
-		b := begin(r.all, "value, "+name, format.UseService, classify.PHI).typed(kind, []byte(value))
+		b := newPackageBuilder(r.all, "value, "+name, format.UseService, classify.PHI).withValue(kind, []byte(value))
 		x.add(b.name, b, b.bytes(), format.ErrMalformed)
 	}
 	for name, text := range ordered("lone byte", "a\xff", "surrogate", "\xed\xa0\x80", "overlong", "\xc0\x80", "cut", "\xf0\x9f\x98", "above 10FFFF", "\xf4\x90\x80\x80") {

@@ -17,7 +17,7 @@ import (
 const longestBody, longestData = 4 << 10, 1 << 10
 
 // builder is a vector being made.
-type builder struct {
+type packageBuilder struct {
 	name     string
 	document string
 	secret   *vectors.Secret
@@ -27,92 +27,92 @@ type builder struct {
 	details  *vectors.Details
 	value    vectors.Data
 	padding  int
-	spelled  bool // out, however long it is
+	inFull  bool // out, however long it is
 }
 
 // begin starts a package of text under the primary of a use and class.
-func begin(r *ring, name string, use format.Use, class classify.Class) *builder {
+func newPackageBuilder(r *documentBuilder, name string, use format.Use, class classify.Class) *packageBuilder {
 	id, key := r.primary(use, class)
 	record := "record"
-	return &builder{
+	return &packageBuilder{
 		name: name, document: r.name, value: vectors.Data{Hex: vectors.Hex("value of " + name)},
 		place: vectors.Place{Owner: r.doc.Owner, Collection: "vectors", Name: &record},
 		in: plain.Input{
 			Key: key, Nonce: draw(format.NonceSize, name+"/nonce"),
 			Header: format.Header{
 				Algorithm: envelope.Algorithm(class, 0), Use: use, Source: format.FromKeyset, Class: uint8(class), Type: format.Text,
-				KeyID: id, Salt: format.Salt(draw(format.SaltSize, name+"/salt")), EncryptedAt: t0,
+				KeyID: id, Salt: format.Salt(draw(format.SaltSize, name+"/salt")), EncryptedAt: startTime,
 			},
 		},
 	}
 }
 
 // under seals under another key of the ring than the primary.
-func (b *builder) under(r *ring, id format.KeyID) *builder {
+func (b *packageBuilder) underKey(r *documentBuilder, id format.KeyID) *packageBuilder {
 	b.in.Header.KeyID, b.in.Key = id, r.keys[id]
 	return b
 }
 
 // passphrase seals without a keyset.
-func (b *builder) passphrase(text string, iterations uint32) *builder {
+func (b *packageBuilder) passphrase(text string, iterations uint32) *packageBuilder {
 	h := &b.in.Header
 	h.Source, h.Iterations = format.FromPassphrase, iterations
 	b.in.Key = plain.FromPassphrase(text, h.Salt, iterations)
-	return b.alone("passphrase", text)
+	return b.fromSecret("passphrase", text)
 }
 
 // masterKey seals without a keyset.
-func (b *builder) masterKey(master []byte) *builder {
+func (b *packageBuilder) masterKey(master []byte) *packageBuilder {
 	b.in.Header.Source, b.in.Key = format.FromMasterKey, plain.FromMasterKey(master)
-	return b.alone("master-key", base64.StdEncoding.EncodeToString(master))
+	return b.fromSecret("master-key", base64.StdEncoding.EncodeToString(master))
 }
 
-func (b *builder) alone(kind, text string) *builder {
+func (b *packageBuilder) fromSecret(kind, text string) *packageBuilder {
 	b.secret, b.document = &vectors.Secret{Kind: kind, Text: text}, ""
 	b.in.Header.KeyID = plain.KeyID(b.in.Key)
 	return b
 }
 
-func (b *builder) typed(t format.ValueType, value []byte) *builder {
+func (b *packageBuilder) withValue(t format.ValueType, value []byte) *packageBuilder {
 	b.in.Header.Type, b.value = t, vectors.Data{Hex: value}
 	return b
 }
 
-func (b *builder) describe(d vectors.Details) *builder {
+func (b *packageBuilder) withDetails(d vectors.Details) *packageBuilder {
 	b.details, b.in.Details = &d, must(d.Format())
 	return b
 }
 
-func (b *builder) with(context map[string]string) *builder {
+func (b *packageBuilder) withContext(context map[string]string) *packageBuilder {
 	b.context, b.in.Header.Context = context, must(format.NewContext(context))
 	return b
 }
 
 // flag sets flags, and the algorithm that they ask for.
-func (b *builder) flag(flags format.Flags) *builder {
+func (b *packageBuilder) withFlags(flags format.Flags) *packageBuilder {
 	b.in.Header.Flags = flags
 	b.in.Header.Algorithm = envelope.Algorithm(classify.Class(b.in.Header.Class), flags)
 	return b
 }
 
-func (b *builder) chunked() *builder {
+func (b *packageBuilder) chunked() *packageBuilder {
 	b.in.Header.Algorithm, b.in.Nonce = format.Chunked, draw(plain.ChunkedSalt, b.name+"/body salt")
 	return b
 }
 
 // padded gives the plaintext another padding than writers add, of n bytes.
-func (b *builder) padded(n int) *builder {
+func (b *packageBuilder) padded(n int) *packageBuilder {
 	b.padding = n
 	return b
 }
 
-func (b *builder) named(name string) *builder {
+func (b *packageBuilder) withName(name string) *packageBuilder {
 	b.place.Name = &name
 	return b
 }
 
 // seal returns the package and its additional data.
-func (b *builder) seal() (format.Package, []byte) {
+func (b *packageBuilder) seal() (format.Package, []byte) {
 	b.in.Place, b.in.Value = b.place.Format(), b.value.Bytes()
 	p, additional, err := plain.Seal(b.in)
 	if err != nil {
@@ -126,18 +126,18 @@ func (b *builder) seal() (format.Package, []byte) {
 	return p, additional
 }
 
-func (b *builder) bytes() []byte {
+func (b *packageBuilder) bytes() []byte {
 	p, _ := b.seal()
 	return must(p.Append(nil))
 }
 
-func (b *builder) vector() vectors.Package {
+func (b *packageBuilder) vector() vectors.Package {
 	p, additional := b.seal()
 	if b.details == nil && (p.Header.Type == format.Blob || p.Header.Type == format.File) {
 		b.details = &vectors.Details{}
 	}
 	most := longestBody
-	if b.spelled {
+	if b.inFull {
 		most = len(p.Body)
 	}
 	v := vectors.Package{
@@ -152,7 +152,7 @@ func (b *builder) vector() vectors.Package {
 	return v
 }
 
-func (b *builder) header() vectors.Header {
+func (b *packageBuilder) header() vectors.Header {
 	h, context := &b.in.Header, b.context
 	if context == nil {
 		context = map[string]string{}
@@ -180,5 +180,5 @@ func jsonOf(p format.Package, most int) json.RawMessage {
 	if err != nil {
 		panic(err)
 	}
-	return compact(map[string]any{"metadata": m})
+	return encodeASCII(map[string]any{"metadata": m})
 }

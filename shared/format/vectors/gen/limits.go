@@ -12,19 +12,19 @@ import (
 )
 
 // crowd is the lists of a document, each as runs that begin with its count.
-type crowd struct{ slots, groups, shreds, keysets []vectors.Run }
+type documentRuns struct{ slots, groups, shreds, keysets []vectors.Run }
 
-func (c crowd) data() vectors.Data { return c.of("test", "tenant") }
+func (c documentRuns) data() vectors.Data { return c.of("test", "tenant") }
 
-func (c crowd) of(environment, owner string) vectors.Data {
+func (c documentRuns) of(environment, owner string) vectors.Data {
 	d := vectors.Data{Hex: slices.Concat([]byte("CFK\x01"), entries(environment, owner))}
 	for _, list := range [][]vectors.Run{c.slots, c.groups, c.shreds, c.keysets} {
 		if list == nil {
-			list = runs(0)
+			list = countedRuns(0)
 		}
 		for _, r := range list {
 			if r.Count == 0 {
-				d.Runs = append(d.Runs, squeeze(r.Hex)...)
+				d.Runs = append(d.Runs, compressRuns(r.Hex)...)
 			} else {
 				d.Runs = append(d.Runs, r)
 			}
@@ -34,7 +34,7 @@ func (c crowd) of(environment, owner string) vectors.Data {
 }
 
 // squeeze writes the long stretches of one byte as copies of it.
-func squeeze(b []byte) (list []vectors.Run) {
+func compressRuns(b []byte) (list []vectors.Run) {
 	const long = 64
 	begin := 0
 	for at := 0; at < len(b); {
@@ -57,58 +57,58 @@ func squeeze(b []byte) (list []vectors.Run) {
 }
 
 // runs begins with a count.
-func runs(count int, list ...vectors.Run) []vectors.Run {
+func countedRuns(count int, list ...vectors.Run) []vectors.Run {
 	return append([]vectors.Run{{Hex: binary.BigEndian.AppendUint16(nil, uint16(count))}}, list...)
 }
 
 // copies is a record so often. The numbers at the end of their ids tell them apart.
-func copies(count int, record []byte, idEnd int) vectors.Run {
+func repeatRecord(count int, record []byte, idEnd int) vectors.Run {
 	return vectors.Run{Hex: record, Count: count, At: idEnd - 2}
 }
 
 // ofSide marks the id of a record, so that the documents of two sides share no id.
-func ofSide(side byte, record []byte) []byte { return slices.Concat([]byte{side}, record[1:]) }
+func withSide(side byte, record []byte) []byte { return slices.Concat([]byte{side}, record[1:]) }
 
 func manySlots(count int, side byte, wrapped int) []vectors.Run {
 	s := envelope.Slot{Kind: envelope.SlotKMS, Root: rootIn(0, 1), URL: "x", Wrapped: make([]byte, wrapped), MAC: [envelope.MACSize]byte{1}}
-	return runs(count, copies(count, ofSide(side, s.Append(nil)), len(s.ID)))
+	return countedRuns(count, repeatRecord(count, withSide(side, s.Append(nil)), len(s.ID)))
 }
 
 func manyRetired(side byte, counts ...int) []vectors.Run {
-	list := runs(len(counts))
+	list := countedRuns(len(counts))
 	for i, count := range counts {
 		one := someGroup(envelope.Root{Line: [16]byte{side}, Generation: 1, ID: numbered(i)}, 0)
 		head := slices.Clone(one[:envelope.RootSize])
-		list = append(list, vectors.Run{Hex: binary.BigEndian.AppendUint16(head, uint16(count))}, copies(count, one[envelope.RootSize+2:], 16))
+		list = append(list, vectors.Run{Hex: binary.BigEndian.AppendUint16(head, uint16(count))}, repeatRecord(count, one[envelope.RootSize+2:], 16))
 	}
 	return list
 }
 
 func manyShreds(count int, side byte) []vectors.Run {
-	return runs(count, vectors.Run{Hex: ofSide(side, someShred(0)), Count: count, At: 14})
+	return countedRuns(count, vectors.Run{Hex: withSide(side, someShred(0)), Count: count, At: 14})
 }
 
 // manyKeys is a keyset of one line. Its first key is the primary.
 func manyKeys(count int, side byte) []vectors.Run {
-	id := format.KeyID(ofSide(side, make([]byte, format.KeyIDSize)))
+	id := format.KeyID(withSide(side, make([]byte, format.KeyIDSize)))
 	p := envelope.Primary{Root: rootIn(0, 1), Epoch: 1, KeyID: id, MAC: [envelope.MACSize]byte{1}}
 	k := envelope.Key{ID: id, State: envelope.Destroyed, Root: rootIn(0, 1), MAC: [envelope.MACSize]byte{1}}
 	head := slices.Concat([]byte{byte(format.UseCache), byte(classify.PHI)}, counted([][]byte{p.Append(nil)}), binary.BigEndian.AppendUint16(nil, uint16(count)))
-	return runs(1, vectors.Run{Hex: head}, copies(count, k.Append(nil), len(id)))
+	return countedRuns(1, vectors.Run{Hex: head}, repeatRecord(count, k.Append(nil), len(id)))
 }
 
 // manyPrimaries is a keyset of so many lines, each with a key.
 func manyPrimaries(count int, side byte) []vectors.Run {
 	var primaries, keys [][]byte
 	for n := range count {
-		root, id := rootIn(side, 1), format.KeyID(ofSide(side, slices.Concat(make([]byte, 31), []byte{byte(n)})))
+		root, id := rootIn(side, 1), format.KeyID(withSide(side, slices.Concat(make([]byte, 31), []byte{byte(n)})))
 		root.Line[15] = byte(n)
 		p := envelope.Primary{Root: root, Epoch: 1, KeyID: id, MAC: [envelope.MACSize]byte{1}}
 		k := envelope.Key{ID: id, State: envelope.Destroyed, Root: root, MAC: [envelope.MACSize]byte{1}}
 		primaries, keys = append(primaries, p.Append(nil)), append(keys, k.Append(nil))
 	}
 	set := slices.Concat([]byte{byte(format.UseCache), byte(classify.PHI)}, counted(primaries), counted(keys))
-	return runs(1, vectors.Run{Hex: set})
+	return countedRuns(1, vectors.Run{Hex: set})
 }
 
 // allKeysets is a keyset of every use and class there is.
@@ -121,7 +121,7 @@ func allKeysets() []vectors.Run {
 			}
 		}
 	}
-	return runs(len(list), list...)
+	return countedRuns(len(list), list...)
 }
 
 // fillerSize is the size of the slots that fill a document, in bytes.
@@ -131,21 +131,21 @@ const fillerSize = 2000
 func filler(count int, side byte) []vectors.Run {
 	one := envelope.Slot{ID: [16]byte{side}, Kind: 200, Root: rootIn(0, 1), MAC: [envelope.MACSize]byte{1}}
 	one.Parameters = make([]byte, fillerSize-len(one.Append(nil)))
-	return runs(count, copies(count, one.Append(nil), len(one.ID)))
+	return countedRuns(count, repeatRecord(count, one.Append(nil), len(one.ID)))
 }
 
 // filled is slots that make a document of size bytes.
 func filled(size int) []vectors.Run {
-	left := size - len(crowd{}.data().Bytes())
+	left := size - len(documentRuns{}.data().Bytes())
 	list := filler(left/fillerSize-1, 0)
 	last := envelope.Slot{ID: [16]byte{0xFF}, Kind: 200, Root: rootIn(0, 1), MAC: [envelope.MACSize]byte{1}}
 	last.Parameters = make([]byte, fillerSize+left%fillerSize-len(last.Append(nil)))
-	list[0] = runs(left / fillerSize)[0]
+	list[0] = countedRuns(left / fillerSize)[0]
 	return append(list, vectors.Run{Hex: last.Append(nil)})
 }
 
 // longest has each field of a variable length, and each number, at its limit.
-func longest() crowd {
+func longest() documentRuns {
 	last := envelope.Root{Line: [16]byte{1}, Generation: 1<<32 - 1, ID: numbered(1)}
 	text := func(n int) string { return string(slices.Repeat([]byte("x"), n)) }
 	slot := envelope.Slot{
@@ -172,7 +172,7 @@ func longest() crowd {
 	k := envelope.Key{ID: numbered(1), State: envelope.Destroyed, CreatedAt: format.MaxTime, Root: last, MAC: [envelope.MACSize]byte{1}}
 	shred := slices.Concat(make([]byte, 16), binary.BigEndian.AppendUint64(nil, format.MaxTime), []byte{1}, make([]byte, 31))
 	set := slices.Concat([]byte{byte(format.UseCache), byte(classify.PHI)}, counted([][]byte{p.Append(nil)}), counted([][]byte{k.Append(nil)}))
-	c := crowd{slots: runs(5), shreds: runs(1, vectors.Run{Hex: shred}), keysets: runs(1, vectors.Run{Hex: set})}
+	c := documentRuns{slots: countedRuns(5), shreds: countedRuns(1, vectors.Run{Hex: shred}), keysets: countedRuns(1, vectors.Run{Hex: set})}
 	for _, s := range []envelope.Slot{slot, passkey, password, recipient, later} {
 		c.slots = append(c.slots, vectors.Run{Hex: s.Append(nil)})
 	}
@@ -185,14 +185,14 @@ func limits() (list []vectors.Limit) {
 		must(envelope.ParseDocument(d.Bytes()))
 		list = append(list, vectors.Limit{Name: name, Bytes: d})
 	}
-	add("256 slots", crowd{slots: manySlots(256, 0, 1)}.data())
-	add("4096 retired slots of one root", crowd{groups: manyRetired(0, 4096)}.data())
-	add("4096 retired slots of two roots", crowd{groups: manyRetired(0, 4000, 96)}.data())
-	add("64 shred records", crowd{shreds: manyShreds(64, 0)}.data())
-	add("16 primaries", crowd{keysets: manyPrimaries(16, 0)}.data())
-	add("1024 keys", crowd{keysets: manyKeys(1024, 0)}.data())
-	add("30 keysets", crowd{keysets: allKeysets()}.data())
-	add("262144 bytes", crowd{slots: filled(envelope.MaxDocument)}.data())
+	add("256 slots", documentRuns{slots: manySlots(256, 0, 1)}.data())
+	add("4096 retired slots of one root", documentRuns{groups: manyRetired(0, 4096)}.data())
+	add("4096 retired slots of two roots", documentRuns{groups: manyRetired(0, 4000, 96)}.data())
+	add("64 shred records", documentRuns{shreds: manyShreds(64, 0)}.data())
+	add("16 primaries", documentRuns{keysets: manyPrimaries(16, 0)}.data())
+	add("1024 keys", documentRuns{keysets: manyKeys(1024, 0)}.data())
+	add("30 keysets", documentRuns{keysets: allKeysets()}.data())
+	add("262144 bytes", documentRuns{slots: filled(envelope.MaxDocument)}.data())
 	add("longest fields and last numbers", longest().of(string(slices.Repeat([]byte("e"), envelope.MaxEnvironment)), string(slices.Repeat([]byte("o"), format.MaxOwner))))
 	return list
 }
@@ -203,17 +203,17 @@ func overLimits() (list []vectors.Malformed) {
 		list = append(list, vectors.Malformed{Name: name, Bytes: d, Code: code.Code()})
 	}
 	malformed := envelope.ErrMalformed
-	add("one slot too many", crowd{slots: manySlots(257, 0, 1)}.data(), malformed)
-	add("one retired slot too many of one root", crowd{groups: manyRetired(0, 4097)}.data(), malformed)
-	add("one retired slot too many of two roots", crowd{groups: manyRetired(0, 4000, 97)}.data(), malformed)
-	add("one key too many", crowd{keysets: manyKeys(1025, 0)}.data(), malformed)
-	add("one byte too many", crowd{slots: filled(envelope.MaxDocument + 1)}.data(), envelope.ErrTooLarge)
+	add("one slot too many", documentRuns{slots: manySlots(257, 0, 1)}.data(), malformed)
+	add("one retired slot too many of one root", documentRuns{groups: manyRetired(0, 4097)}.data(), malformed)
+	add("one retired slot too many of two roots", documentRuns{groups: manyRetired(0, 4000, 97)}.data(), malformed)
+	add("one key too many", documentRuns{keysets: manyKeys(1025, 0)}.data(), malformed)
+	add("one byte too many", documentRuns{slots: filled(envelope.MaxDocument + 1)}.data(), envelope.ErrTooLarge)
 	return list
 }
 
 // fullMerges is pairs of documents that merge into one at a limit, or one over.
 func fullMerges() (list []vectors.Merge) {
-	add := func(name string, a, b crowd) {
+	add := func(name string, a, b documentRuns) {
 		m := vectors.Merge{Name: name, A: a.data(), B: b.data()}
 		merged, err := envelope.Merge(must(envelope.ParseDocument(m.A.Bytes())), must(envelope.ParseDocument(m.B.Bytes())))
 		if err == nil {
@@ -226,12 +226,12 @@ func fullMerges() (list []vectors.Merge) {
 	}
 	for over := range 2 {
 		name := [2]string{"%s: the last that fits", "%s: one over the limit"}[over]
-		add(fmt.Sprintf(name, "slots"), crowd{slots: manySlots(255, 0, 1)}, crowd{slots: manySlots(1+over, 1, 1)})
-		add(fmt.Sprintf(name, "retired slots"), crowd{groups: manyRetired(0, 4095)}, crowd{groups: manyRetired(1, 1+over)})
-		add(fmt.Sprintf(name, "shred records"), crowd{shreds: manyShreds(63, 0)}, crowd{shreds: manyShreds(1+over, 1)})
-		add(fmt.Sprintf(name, "primaries"), crowd{keysets: manyPrimaries(15, 0)}, crowd{keysets: manyPrimaries(1+over, 1)})
-		add(fmt.Sprintf(name, "keys"), crowd{keysets: manyKeys(1023, 0)}, crowd{keysets: manyKeys(1+over, 1)})
-		add(fmt.Sprintf(name, "size"), crowd{slots: filled(envelope.MaxDocument - 25*fillerSize + over)}, crowd{slots: filler(25, 1)})
+		add(fmt.Sprintf(name, "slots"), documentRuns{slots: manySlots(255, 0, 1)}, documentRuns{slots: manySlots(1+over, 1, 1)})
+		add(fmt.Sprintf(name, "retired slots"), documentRuns{groups: manyRetired(0, 4095)}, documentRuns{groups: manyRetired(1, 1+over)})
+		add(fmt.Sprintf(name, "shred records"), documentRuns{shreds: manyShreds(63, 0)}, documentRuns{shreds: manyShreds(1+over, 1)})
+		add(fmt.Sprintf(name, "primaries"), documentRuns{keysets: manyPrimaries(15, 0)}, documentRuns{keysets: manyPrimaries(1+over, 1)})
+		add(fmt.Sprintf(name, "keys"), documentRuns{keysets: manyKeys(1023, 0)}, documentRuns{keysets: manyKeys(1+over, 1)})
+		add(fmt.Sprintf(name, "size"), documentRuns{slots: filled(envelope.MaxDocument - 25*fillerSize + over)}, documentRuns{slots: filler(25, 1)})
 	}
 	return list
 }

@@ -13,8 +13,8 @@ import (
 
 // unlocks is documents that must not open with the secret given.
 func unlocks() (list []vectors.UnlockRefusal) {
-	build := func(name string, kind envelope.SlotKind) (*ring, vectors.Secret) {
-		r := newRing("unlock "+name, "test", "tenant")
+	build := func(name string, kind envelope.SlotKind) (*documentBuilder, vectors.Secret) {
+		r := newDocumentBuilder("unlock "+name, "test", "tenant")
 		root := r.root("")
 		iterations := uint32(0)
 		if kind == envelope.SlotPassword {
@@ -25,25 +25,25 @@ func unlocks() (list []vectors.UnlockRefusal) {
 		r.sign()
 		return r, *r.secrets[s.ID].secret
 	}
-	add := func(name string, kind envelope.SlotKind, code coded, change func(r *ring, secret *vectors.Secret)) {
+	add := func(name string, kind envelope.SlotKind, code coded, change func(r *documentBuilder, secret *vectors.Secret)) {
 		r, secret := build(name, kind)
 		change(r, &secret)
 		list = append(list, vectors.UnlockRefusal{Name: name, Bytes: must(r.doc.Append(nil)), Secret: secret, Code: code.Code()})
 	}
 	document := func(name string, kind envelope.SlotKind, code coded, change func(d *envelope.Document)) {
-		add(name, kind, code, func(r *ring, _ *vectors.Secret) { change(&r.doc) })
+		add(name, kind, code, func(r *documentBuilder, _ *vectors.Secret) { change(&r.doc) })
 	}
 	// resigned is a change under MACs that are right, so that another check has to find it.
 	resigned := func(name string, kind envelope.SlotKind, code coded, change func(d *envelope.Document)) {
-		add(name, kind, code, func(r *ring, _ *vectors.Secret) {
+		add(name, kind, code, func(r *documentBuilder, _ *vectors.Secret) {
 			change(&r.doc)
 			r.resign()
 		})
 	}
 	master, password, kms := envelope.SlotMasterKey, envelope.SlotPassword, envelope.SlotKMS
 	authentication := envelope.ErrAuthentication
-	add("another password", password, envelope.ErrWrongSecret, func(_ *ring, s *vectors.Secret) { s.Text = "Password" })
-	add("another master key", master, envelope.ErrWrongSecret, func(_ *ring, s *vectors.Secret) {
+	add("another password", password, envelope.ErrWrongSecret, func(_ *documentBuilder, s *vectors.Secret) { s.Text = "Password" })
+	add("another master key", master, envelope.ErrWrongSecret, func(_ *documentBuilder, s *vectors.Secret) {
 		s.Text = base64.StdEncoding.EncodeToString(draw(32, "another master key"))
 	})
 	resigned("slot's salt changed", password, envelope.ErrWrongSecret, func(d *envelope.Document) { d.Slots[0].Salt[0] ^= 1 })
@@ -60,13 +60,13 @@ func unlocks() (list []vectors.UnlockRefusal) {
 		}
 	})
 	resigned("wrapped root changed", master, authentication, func(d *envelope.Document) { d.Slots[0].Wrapped[20] ^= 1 })
-	add("another root under the slot's id", master, authentication, func(r *ring, s *vectors.Secret) {
+	add("another root under the slot's id", master, authentication, func(r *documentBuilder, s *vectors.Secret) {
 		slot := &r.doc.Slots[0]
-		r.pretend(slot.Root.ID)
+		r.forgeRootID(slot.Root.ID)
 		slot.Wrapped = plain.Wrap(r.secrets[slot.ID].key, r.doc.RootBinding(slot.Root), r.draw(12, "other nonce"), r.roots[slot.Root.ID])
 		r.resign()
 	})
-	add("root id changed", master, authentication, func(r *ring, _ *vectors.Secret) {
+	add("root id changed", master, authentication, func(r *documentBuilder, _ *vectors.Secret) {
 		r.doc.Slots[0].Root.ID[0] ^= 1
 	})
 	for _, kind := range []envelope.SlotKind{master, kms} {
@@ -84,27 +84,27 @@ func unlocks() (list []vectors.UnlockRefusal) {
 	resigned("environment changed, MACs too", master, authentication, func(d *envelope.Document) { d.Environment = "prod" })
 	resigned("kms, environment changed", kms, authentication, func(d *envelope.Document) { d.Environment = "prod" })
 	resigned("kms, wrapped root changed", kms, authentication, func(d *envelope.Document) { d.Slots[0].Wrapped[50] ^= 1 })
-	add("kms, another binding inside", kms, authentication, func(r *ring, s *vectors.Secret) {
+	add("kms, another binding inside", kms, authentication, func(r *documentBuilder, s *vectors.Secret) {
 		slot := &r.doc.Slots[0]
 		outer, inner := r.doc.RootBinding(slot.Root), r.doc.RootBinding(slot.Root)
 		inner.Owner = "tenanT"
 		slot.Wrapped = plain.WrapLocalAs(r.secrets[slot.ID].key, outer, inner, r.draw(12, "inner nonce"), r.roots[slot.Root.ID])
 		r.resign()
 	})
-	add("kms, another root under the slot's id", kms, authentication, func(r *ring, s *vectors.Secret) {
+	add("kms, another root under the slot's id", kms, authentication, func(r *documentBuilder, s *vectors.Secret) {
 		slot := &r.doc.Slots[0]
-		r.pretend(slot.Root.ID)
+		r.forgeRootID(slot.Root.ID)
 		slot.Wrapped = plain.WrapLocal(r.secrets[slot.ID].key, r.doc.RootBinding(slot.Root), r.draw(12, "other nonce"), r.roots[slot.Root.ID])
 		r.resign()
 	})
 	resigned("kms, 31 bytes wrapped", kms, authentication, func(d *envelope.Document) { d.Slots[0].Wrapped = d.Slots[0].Wrapped[:31] })
 	resigned("kms, URL of another KEK", kms, envelope.ErrWrongSecret, func(d *envelope.Document) { d.Slots[0].URL = "base64key://0123456789abcdef" })
 	resigned("kms, key id of another KEK inside", kms, envelope.ErrWrongSecret, func(d *envelope.Document) { d.Slots[0].Wrapped[0] ^= 1 })
-	add("another kms", kms, envelope.ErrWrongSecret, func(_ *ring, s *vectors.Secret) {
+	add("another kms", kms, envelope.ErrWrongSecret, func(_ *documentBuilder, s *vectors.Secret) {
 		s.Text = base64.StdEncoding.EncodeToString(draw(32, "another kek"))
 	})
 	resigned("wrapped key changed", master, authentication, func(d *envelope.Document) { d.Keysets[0].Keys[0].Wrapped[20] ^= 1 })
-	add("another key under the key's id", master, authentication, func(r *ring, _ *vectors.Secret) {
+	add("another key under the key's id", master, authentication, func(r *documentBuilder, _ *vectors.Secret) {
 		k := &r.doc.Keysets[0].Keys[0]
 		k.Wrapped = plain.Wrap(r.roots[k.Root.ID], r.doc.KeyBinding(format.UseCache, 5, k.ID), r.draw(12, "other nonce"), r.draw(32, "other key"))
 		r.resign()
@@ -112,7 +112,7 @@ func unlocks() (list []vectors.UnlockRefusal) {
 	resigned("key moved to another class", master, authentication, func(d *envelope.Document) { d.Keysets[0].Class = classify.PII })
 	resigned("key moved to another use", master, authentication, func(d *envelope.Document) { d.Keysets[0].Use = format.UseFile })
 	for _, a := range forgeries() {
-		add("forged: "+a.name, master, authentication, func(r *ring, _ *vectors.Secret) {
+		add("forged: "+a.name, master, authentication, func(r *documentBuilder, _ *vectors.Secret) {
 			root := r.doc.Slots[0].Root.ID
 			leaked := r.key(format.UseCache, classify.PHI, root, "leaked")
 			r.key(format.UseCache, classify.PHI, root, "last")
@@ -125,7 +125,7 @@ func unlocks() (list []vectors.UnlockRefusal) {
 		})
 	}
 	in := func(name string, change func(s []envelope.Keyset)) {
-		r := oneSecret()
+		r := oneSecretTwoLines()
 		r.sign()
 		change(r.doc.Keysets)
 		secret := *r.secrets[r.doc.Slots[0].ID].secret
@@ -159,7 +159,7 @@ func renameRoot(d *envelope.Document, change func(root *envelope.Root)) {
 }
 
 // pretend gives another root the id of a root, and puts everything under it: only the check of the id tells.
-func (r *ring) pretend(id format.KeyID) {
+func (r *documentBuilder) forgeRootID(id format.KeyID) {
 	r.roots[id] = r.draw(32, "another root")
 	k := &r.doc.Keysets[0].Keys[0]
 	k.Wrapped = plain.Wrap(r.roots[id], r.doc.KeyBinding(format.UseCache, 5, k.ID), r.draw(12, "another nonce"), r.keys[k.ID])
@@ -218,13 +218,13 @@ func forgeries() []forgery {
 
 // forgedShreds is shred records that the key of the system document does not authenticate.
 func forgedShreds() (list []vectors.UnlockRefusal) {
-	add := func(name string, change func(r *ring)) {
-		r := newRing("forged "+name, "test", "tenant")
+	add := func(name string, change func(r *documentBuilder)) {
+		r := newDocumentBuilder("forged "+name, "test", "tenant")
 		root := r.root("")
 		s := r.slot("", envelope.SlotMasterKey, root, "", 0)
 		secret := *r.secrets[s.ID].secret
 		r.key(format.UseCache, classify.PHI, root, "")
-		if err := r.doc.ShredLines([][16]byte{{6}, {7}}, r.tick()); err != nil {
+		if err := r.doc.ShredLines([][16]byte{{6}, {7}}, r.nextTime()); err != nil {
 			panic(err)
 		}
 		r.sign()
@@ -233,10 +233,10 @@ func forgedShreds() (list []vectors.UnlockRefusal) {
 			Name: name, Bytes: must(r.doc.Append(nil)), Secret: secret, ShredKey: shredKey, Code: envelope.ErrAuthentication.Code(),
 		})
 	}
-	add("forged: shredded line", func(r *ring) { r.doc.Shreds[1].Line[0]++ })
-	add("forged: time of a shredding", func(r *ring) { r.doc.Shreds[1].ShreddedAt++ })
-	add("forged: MAC of a shred record", func(r *ring) { r.doc.Shreds[1].MAC[0] ^= 1 })
-	add("forged: shred record under the root", func(r *ring) {
+	add("forged: shredded line", func(r *documentBuilder) { r.doc.Shreds[1].Line[0]++ })
+	add("forged: time of a shredding", func(r *documentBuilder) { r.doc.Shreds[1].ShreddedAt++ })
+	add("forged: MAC of a shred record", func(r *documentBuilder) { r.doc.Shreds[1].MAC[0] ^= 1 })
+	add("forged: shred record under the root", func(r *documentBuilder) {
 		for record := range r.doc.Records {
 			if record.Shred {
 				copy(record.MAC, plain.RecordMAC(r.roots[r.doc.Slots[0].Root.ID], record.Message))
@@ -248,9 +248,9 @@ func forgedShreds() (list []vectors.UnlockRefusal) {
 
 // merges is pairs of documents that two devices hold.
 func merges() (list []vectors.Merge) {
-	add := func(name string, a, b *ring) { list = append(list, merge(name, a, b)) }
-	fork := func(change func(r *ring, root format.KeyID)) *ring {
-		r := small("merge")
+	add := func(name string, a, b *documentBuilder) { list = append(list, merge(name, a, b)) }
+	fork := func(change func(r *documentBuilder, root format.KeyID)) *documentBuilder {
+		r := smallDocument("merge")
 		if change != nil {
 			change(r, r.doc.Slots[0].Root.ID)
 		}
@@ -258,7 +258,7 @@ func merges() (list []vectors.Merge) {
 		return r
 	}
 	use, class := format.UseCache, classify.PHI
-	former := func(r *ring) (id format.KeyID) {
+	former := func(r *documentBuilder) (id format.KeyID) {
 		for _, k := range r.doc.Keyset(use, class).Keys {
 			if k.ID != r.doc.Keyset(use, class).Primary() {
 				id = k.ID
@@ -266,25 +266,25 @@ func merges() (list []vectors.Merge) {
 		}
 		return id
 	}
-	inState := func(states ...envelope.State) *ring {
-		return fork(func(r *ring, _ format.KeyID) {
+	inState := func(states ...envelope.State) *documentBuilder {
+		return fork(func(r *documentBuilder, _ format.KeyID) {
 			for _, state := range states {
 				r.advance(use, class, former(r), state)
 			}
 		})
 	}
-	rotated := fork(func(r *ring, root format.KeyID) { r.key(use, class, root, "device a") })
-	other := fork(func(r *ring, root format.KeyID) {
+	rotated := fork(func(r *documentBuilder, root format.KeyID) { r.key(use, class, root, "device a") })
+	other := fork(func(r *documentBuilder, root format.KeyID) {
 		r.key(use, class, root, "device b")
 		r.key(format.UseFile, class, root, "device b")
 		r.slot("device b", envelope.SlotMasterKey, root, "", 0)
 	})
-	retired := fork(func(r *ring, _ format.KeyID) {
+	retired := fork(func(r *documentBuilder, _ format.KeyID) {
 		r.advance(use, class, former(r), envelope.Destroyed)
 		r.retire(r.doc.Slots[1].ID)
 	})
-	rolled := fork(func(r *ring, _ format.KeyID) { r.promote(use, class, former(r)) })
-	replaced := fork(func(r *ring, _ format.KeyID) {
+	rolled := fork(func(r *documentBuilder, _ format.KeyID) { r.promote(use, class, former(r)) })
+	replaced := fork(func(r *documentBuilder, _ format.KeyID) {
 		root := r.rootOf("second", "", 2)
 		r.slot("second", envelope.SlotMasterKey, root, "", 0)
 		r.replace(root)
@@ -299,25 +299,25 @@ func merges() (list []vectors.Merge) {
 	add("enabled and compromised: compromised", fork(nil), inState(envelope.Compromised))
 	add("one rolled back to a key that the other disabled", rolled, inState(envelope.Disabled))
 	add("one replaced the root", fork(nil), replaced)
-	add("one replaced the root, one rotated twice", replaced, fork(func(r *ring, root format.KeyID) {
+	add("one replaced the root, one rotated twice", replaced, fork(func(r *documentBuilder, root format.KeyID) {
 		r.key(use, class, root, "once")
 		r.key(use, class, root, "twice")
 	}))
 	add("one replaced the root, one destroyed a key under the former", replaced, retired)
 	add("one replaced the root, one marked a key under the former", replaced, inState(envelope.Compromised))
 	add("one replaced the root, one added a slot of the former", replaced, other)
-	add("both replaced the root: the greater root id", replaced, fork(func(r *ring, _ format.KeyID) {
+	add("both replaced the root: the greater root id", replaced, fork(func(r *documentBuilder, _ format.KeyID) {
 		root := r.rootOf("another second", "", 2)
 		r.slot("another second", envelope.SlotMasterKey, root, "", 0)
 		r.replace(root)
 	}))
-	shred := fork(func(r *ring, _ format.KeyID) { r.shred() })
+	shred := fork(func(r *documentBuilder, _ format.KeyID) { r.shred() })
 	add("one was shredded", fork(nil), shred)
 	add("one was shredded, one rotated since", rotated, shred)
 	add("one was shredded, one replaced the root since", replaced, shred)
-	later := fork(func(r *ring, _ format.KeyID) { r.tick(); r.shred() })
+	later := fork(func(r *documentBuilder, _ format.KeyID) { r.nextTime(); r.shred() })
 	add("both were shredded: the greater record", shred, later)
-	rewrap := fork(func(r *ring, root format.KeyID) {
+	rewrap := fork(func(r *documentBuilder, root format.KeyID) {
 		for _, s := range r.doc.Slots {
 			if s.Kind == envelope.SlotKMS {
 				r.slot("another kek", envelope.SlotKMS, root, "", 0)
@@ -326,7 +326,7 @@ func merges() (list []vectors.Merge) {
 		}
 	})
 	add("one was rewrapped, one rotated", rewrap, rotated)
-	again := newRing("merge again", "test", "tenant")
+	again := newDocumentBuilder("merge again", "test", "tenant")
 	root := again.root("")
 	again.slot("", envelope.SlotKMS, root, "", 0)
 	again.key(use, class, root, "")
@@ -342,10 +342,10 @@ func merges() (list []vectors.Merge) {
 	stranger = fork(nil)
 	stranger.doc.Environment = "prod"
 	add("different environments", fork(nil), stranger)
-	return slices.Concat(list, rankedMerges(), fullMerges())
+	return slices.Concat(list, mergePriorities(), fullMerges())
 }
 
-func merge(name string, a, b *ring) vectors.Merge {
+func merge(name string, a, b *documentBuilder) vectors.Merge {
 	m := vectors.Merge{Name: name, A: vectors.Data{Hex: a.bytes()}, B: vectors.Data{Hex: b.bytes()}}
 	if merged, err := envelope.Merge(&a.doc, &b.doc); err != nil {
 		m.Code = err.(coded).Code()

@@ -11,8 +11,8 @@ import (
 )
 
 // shredded has lost every slot and key, rotated and rolled back before.
-func shredded() *ring {
-	r := newRing("shredded", "prod", "tenant-1")
+func shredded() *documentBuilder {
+	r := newDocumentBuilder("shredded", "prod", "tenant-1")
 	root := r.root("")
 	r.slot("kms", envelope.SlotKMS, root, "", 0)
 	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
@@ -26,8 +26,8 @@ func shredded() *ring {
 
 // rewrapped has gone from one KEK to another, whose slot is the only one left, and was rotated and rolled
 // back in between.
-func rewrapped() *ring {
-	r := newRing("rewrapped", "prod", "tenant-2")
+func rewrapped() *documentBuilder {
+	r := newDocumentBuilder("rewrapped", "prod", "tenant-2")
 	root := r.root("")
 	former := *r.slot("former kek", envelope.SlotKMS, root, "", 0)
 	first := r.key(format.UseCache, classify.PHI, root, "first")
@@ -43,8 +43,8 @@ func rewrapped() *ring {
 }
 
 // twoKEKs has a root under each of two KEKs, one of which is for the most sensitive class.
-func twoKEKs() *ring {
-	r := newRing("two KEKs", "prod", "tenant-3")
+func twoKEKs() *documentBuilder {
+	r := newDocumentBuilder("two KEKs", "prod", "tenant-3")
 	general, phi := r.root("general"), r.root("phi")
 	r.slot("general", envelope.SlotKMS, general, "", 0)
 	r.slot("phi", envelope.SlotKMS, phi, "", 0)
@@ -61,8 +61,8 @@ func twoKEKs() *ring {
 
 // joined is a tenant that began again after its document was lost, and was restored from a backup then: a
 // keyset has keys of two lines.
-func joined() *ring {
-	r := newRing("joined", "prod", "tenant-4")
+func mergedLines() *documentBuilder {
+	r := newDocumentBuilder("joined", "prod", "tenant-4")
 	again, restored := r.rootOf("again", "again", 1), r.rootOf("restored", "restored", 3)
 	r.slot("restored", envelope.SlotKMS, restored, "", 0)
 	r.slot("restored master key", envelope.SlotMasterKey, restored, "", 0)
@@ -76,8 +76,8 @@ func joined() *ring {
 }
 
 // beganAgain is a tenant that began again after it was shredded: its former line stays shredded.
-func beganAgain() *ring {
-	r := newRing("began again", "prod", "tenant-5")
+func restartedAfterShred() *documentBuilder {
+	r := newDocumentBuilder("began again", "prod", "tenant-5")
 	former := r.rootOf("former", "former", 2)
 	r.slot("former", envelope.SlotKMS, former, "", 0)
 	r.key(format.UseCache, classify.PHI, former, "former")
@@ -92,10 +92,10 @@ func beganAgain() *ring {
 }
 
 // begun is a tenant that began again after it was shredded, and has no key yet: it is not shredded any more.
-func begun() *ring {
-	r := newRing("began again without keys", "prod", "tenant-13")
+func restartedWithoutKeys() *documentBuilder {
+	r := newDocumentBuilder("began again without keys", "prod", "tenant-13")
 	r.slot("master key", envelope.SlotMasterKey, r.rootOf("", "again", 1), "", 0)
-	if err := r.doc.ShredLines([][16]byte{{1}}, r.tick()); err != nil {
+	if err := r.doc.ShredLines([][16]byte{{1}}, r.nextTime()); err != nil {
 		panic(err)
 	}
 	r.sign()
@@ -103,8 +103,8 @@ func begun() *ring {
 }
 
 // replacedRoot is one whose root was replaced: a slot of the former root and its tombstones are gone.
-func replacedRoot() *ring {
-	r := newRing("replaced", "prod", "tenant-6")
+func replacedRoot() *documentBuilder {
+	r := newDocumentBuilder("replaced", "prod", "tenant-6")
 	former := r.root("former")
 	r.slot("former", envelope.SlotKMS, former, "", 0)
 	r.retire(r.slot("retired", envelope.SlotMasterKey, former, "", 0).ID)
@@ -120,8 +120,8 @@ func replacedRoot() *ring {
 }
 
 // oneSecret has slots of one secret for the roots of two lines, as after a restore. Its primaries have equal epochs.
-func oneSecret() *ring {
-	r := newRing("one secret of two roots", "prod", "tenant-10")
+func oneSecretTwoLines() *documentBuilder {
+	r := newDocumentBuilder("one secret of two roots", "prod", "tenant-10")
 	first, second := r.rootOf("first", "first", 1), r.rootOf("second", "second", 2)
 	secret := r.secrets[r.slot("first", envelope.SlotMasterKey, first, "", 0).ID]
 	s := r.slot("second", envelope.SlotMasterKey, second, "", 0)
@@ -149,8 +149,8 @@ func oneSecret() *ring {
 }
 
 // destroyedPrimary has a primary that a restore destroyed by what the audit log says: nothing seals until there is another.
-func destroyedPrimary() *ring {
-	r := newRing("destroyed primary", "prod", "tenant-8")
+func destroyedPrimary() *documentBuilder {
+	r := newDocumentBuilder("destroyed primary", "prod", "tenant-8")
 	root := r.root("")
 	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
 	r.key(format.UseCache, classify.PHI, root, "")
@@ -161,8 +161,8 @@ func destroyedPrimary() *ring {
 }
 
 // foreignRoot is one to which a writer without its secrets added a root of its own, with primaries of the highest epochs.
-func foreignRoot() *ring {
-	r := newRing("foreign root", "prod", "tenant-11")
+func foreignRoot() *documentBuilder {
+	r := newDocumentBuilder("foreign root", "prod", "tenant-11")
 	root, foreign := r.root(""), r.rootOf("foreign", "foreign", 1)
 	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
 	r.slot("foreign", envelope.SlotRecipient, foreign, "", 0)
@@ -183,8 +183,8 @@ func foreignRoot() *ring {
 
 // foreignLine is one to which such a writer added records that name the root's id in another line. They are not under the root, so their
 // MACs, which are wrong, do not matter.
-func foreignLine() *ring {
-	r := newRing("foreign line", "prod", "tenant-12")
+func foreignLine() *documentBuilder {
+	r := newDocumentBuilder("foreign line", "prod", "tenant-12")
 	id := r.root("")
 	r.slot("master key", envelope.SlotMasterKey, id, "", 0)
 	r.key(format.UseStorage, classify.PHI, id, "")

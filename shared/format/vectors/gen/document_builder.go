@@ -13,13 +13,13 @@ import (
 )
 
 // t0 is 2025-01-15T12:00:00.000Z.
-const t0 = 1736942400000
+const startTime = 1736942400000
 
 // shredKey is the key of the system document that authenticates the shred records of all vectors.
 var shredKey = draw(32, "shred key")
 
 // ring is a keyset document being made, with everything in it unwrapped.
-type ring struct {
+type documentBuilder struct {
 	name    string
 	doc     envelope.Document
 	names   map[format.KeyID]envelope.Root
@@ -35,25 +35,25 @@ type opener struct {
 	key    []byte
 }
 
-func newRing(name, environment, owner string) *ring {
-	return &ring{
-		name: name, doc: envelope.Document{Environment: environment, Owner: owner}, now: t0, names: map[format.KeyID]envelope.Root{},
+func newDocumentBuilder(name, environment, owner string) *documentBuilder {
+	return &documentBuilder{
+		name: name, doc: envelope.Document{Environment: environment, Owner: owner}, now: startTime, names: map[format.KeyID]envelope.Root{},
 		roots: map[format.KeyID][]byte{}, keys: map[format.KeyID][]byte{}, secrets: map[[16]byte]opener{},
 	}
 }
 
-func (r *ring) draw(n int, label string) []byte { return draw(n, r.name+"/"+label) }
+func (r *documentBuilder) draw(n int, label string) []byte { return draw(n, r.name+"/"+label) }
 
 // tick returns the next time of the ring's fixed clock.
-func (r *ring) tick() int64 {
+func (r *documentBuilder) nextTime() int64 {
 	r.now += 1000
 	return r.now
 }
 
 // root makes a root of the first line and generation.
-func (r *ring) root(label string) format.KeyID { return r.rootOf(label, "", 1) }
+func (r *documentBuilder) root(label string) format.KeyID { return r.rootOf(label, "", 1) }
 
-func (r *ring) rootOf(label, line string, generation uint32) format.KeyID {
+func (r *documentBuilder) rootOf(label, line string, generation uint32) format.KeyID {
 	root := r.draw(32, "root "+label)
 	id := plain.KeyID(root)
 	r.roots[id] = root
@@ -62,8 +62,8 @@ func (r *ring) rootOf(label, line string, generation uint32) format.KeyID {
 }
 
 // slot adds a slot of the kind that opens the root.
-func (r *ring) slot(label string, kind envelope.SlotKind, root format.KeyID, text string, iterations uint32) *envelope.Slot {
-	s := envelope.Slot{ID: [16]byte(r.draw(16, "slot "+label)), Kind: kind, CreatedAt: r.tick(), Root: r.names[root], Iterations: iterations}
+func (r *documentBuilder) slot(label string, kind envelope.SlotKind, root format.KeyID, text string, iterations uint32) *envelope.Slot {
+	s := envelope.Slot{ID: [16]byte(r.draw(16, "slot "+label)), Kind: kind, CreatedAt: r.nextTime(), Root: r.names[root], Iterations: iterations}
 	nonce, binding := r.draw(12, "slot nonce "+label), r.doc.RootBinding(r.names[root])
 	o := r.open(&s, label, text)
 	switch kind {
@@ -88,7 +88,7 @@ func (r *ring) slot(label string, kind envelope.SlotKind, root format.KeyID, tex
 	return r.slotOf(s.ID)
 }
 
-func (r *ring) slotOf(id [16]byte) *envelope.Slot {
+func (r *documentBuilder) slotOf(id [16]byte) *envelope.Slot {
 	for i := range r.doc.Slots {
 		if r.doc.Slots[i].ID == id {
 			return &r.doc.Slots[i]
@@ -98,7 +98,7 @@ func (r *ring) slotOf(id [16]byte) *envelope.Slot {
 }
 
 // sign makes the MACs of what was changed.
-func (r *ring) sign() {
+func (r *documentBuilder) sign() {
 	named := plain.Roots{}
 	for _, root := range r.doc.Roots() {
 		named[root] = r.roots[root.ID]
@@ -109,7 +109,7 @@ func (r *ring) sign() {
 }
 
 // resign makes all MACs, so that a vector is refused for another reason than they.
-func (r *ring) resign() {
+func (r *documentBuilder) resign() {
 	for record := range r.doc.Records {
 		clear(record.MAC)
 	}
@@ -117,7 +117,7 @@ func (r *ring) resign() {
 }
 
 // open makes the slot's secret and the key that it yields.
-func (r *ring) open(s *envelope.Slot, label, text string) opener {
+func (r *documentBuilder) open(s *envelope.Slot, label, text string) opener {
 	switch s.Kind {
 	case envelope.SlotPassword:
 		s.Salt = format.Salt(r.draw(16, "slot salt "+label))
@@ -134,7 +134,7 @@ func (r *ring) open(s *envelope.Slot, label, text string) opener {
 }
 
 // key adds a data key, which becomes the primary of its use and class.
-func (r *ring) key(use format.Use, class classify.Class, root format.KeyID, label string) format.KeyID {
+func (r *documentBuilder) key(use format.Use, class classify.Class, root format.KeyID, label string) format.KeyID {
 	return r.addKey(use, class, root, label, r.draw(32, "key "+keyName(use, class, label)))
 }
 
@@ -145,11 +145,11 @@ func keyName(use format.Use, class classify.Class, label string) string {
 	return fmt.Sprintf("%v %v %s", use, class, label)
 }
 
-func (r *ring) addKey(use format.Use, class classify.Class, root format.KeyID, label string, dek []byte) format.KeyID {
+func (r *documentBuilder) addKey(use format.Use, class classify.Class, root format.KeyID, label string, dek []byte) format.KeyID {
 	name := keyName(use, class, label)
 	id := plain.KeyID(dek)
 	wrapped := plain.Wrap(r.roots[root], r.doc.KeyBinding(use, uint8(class), id), r.draw(12, "key nonce "+name), dek)
-	k := envelope.Key{ID: id, State: envelope.Enabled, CreatedAt: r.tick(), Root: r.names[root], Wrapped: wrapped}
+	k := envelope.Key{ID: id, State: envelope.Enabled, CreatedAt: r.nextTime(), Root: r.names[root], Wrapped: wrapped}
 	if err := r.doc.AddKey(use, class, k); err != nil {
 		panic(err)
 	}
@@ -157,28 +157,28 @@ func (r *ring) addKey(use format.Use, class classify.Class, root format.KeyID, l
 	return id
 }
 
-func (r *ring) advance(use format.Use, class classify.Class, id format.KeyID, to envelope.State) {
+func (r *documentBuilder) advance(use format.Use, class classify.Class, id format.KeyID, to envelope.State) {
 	if err := r.doc.Advance(use, class, id, to); err != nil {
 		panic(err)
 	}
 }
 
 // promote is a rollback.
-func (r *ring) promote(use format.Use, class classify.Class, id format.KeyID) {
+func (r *documentBuilder) promote(use format.Use, class classify.Class, id format.KeyID) {
 	if err := r.doc.Promote(use, class, id); err != nil {
 		panic(err)
 	}
 }
 
 // retire leaves a slot's tombstone.
-func (r *ring) retire(id [16]byte) {
+func (r *documentBuilder) retire(id [16]byte) {
 	if err := r.doc.RetireSlot(id); err != nil {
 		panic(err)
 	}
 }
 
 // replace puts every key under another root, as a server does whose root leaked.
-func (r *ring) replace(to format.KeyID) {
+func (r *documentBuilder) replace(to format.KeyID) {
 	for _, s := range r.doc.Keysets {
 		for _, k := range s.Keys {
 			var wrapped []byte
@@ -195,26 +195,26 @@ func (r *ring) replace(to format.KeyID) {
 }
 
 // shred shreds the whole document.
-func (r *ring) shred() {
-	if err := r.doc.Shred(r.tick()); err != nil {
+func (r *documentBuilder) shred() {
+	if err := r.doc.Shred(r.nextTime()); err != nil {
 		panic(err)
 	}
 	r.sign()
 }
 
-func (r *ring) bytes() []byte {
+func (r *documentBuilder) bytes() []byte {
 	r.sign()
 	return must(r.doc.Append(nil))
 }
 
 // primary returns the id and key that seal for a use and class.
-func (r *ring) primary(use format.Use, class classify.Class) (format.KeyID, []byte) {
+func (r *documentBuilder) primary(use format.Use, class classify.Class) (format.KeyID, []byte) {
 	id := r.doc.Keyset(use, class).Primary()
 	return id, r.keys[id]
 }
 
 // vector describes the ring.
-func (r *ring) vector() vectors.Document {
+func (r *documentBuilder) vector() vectors.Document {
 	v := vectors.Document{
 		Name: r.name, Bytes: r.bytes(), Environment: r.doc.Environment, Owner: r.doc.Owner,
 		Slots: []vectors.Slot{}, Keysets: []vectors.Keyset{},
@@ -234,7 +234,7 @@ func (r *ring) vector() vectors.Document {
 	return v
 }
 
-func (r *ring) slotVector(s *envelope.Slot) vectors.Slot {
+func (r *documentBuilder) slotVector(s *envelope.Slot) vectors.Slot {
 	v := vectors.Slot{
 		ID: s.ID[:], Kind: uint8(s.Kind), CreatedAt: s.CreatedAt, Iterations: s.Iterations, URL: s.URL, Parameters: s.Parameters,
 		KeyID: s.KeyID[:], Line: s.Root.Line[:], Generation: s.Root.Generation, RootID: s.Root.ID[:],
@@ -251,7 +251,7 @@ func opens(s *envelope.Slot) bool {
 }
 
 // opened returns the document as a reader sees it that has all secrets.
-func (r *ring) opened() *envelope.Document {
+func (r *documentBuilder) opened() *envelope.Document {
 	roots := map[envelope.Root]bool{}
 	for i := range r.doc.Slots {
 		if s := &r.doc.Slots[i]; opens(s) {
@@ -261,7 +261,7 @@ func (r *ring) opened() *envelope.Document {
 	return r.doc.OnlyUnder(func(root envelope.Root) bool { return roots[root] })
 }
 
-func (r *ring) keysetVector(s *envelope.Keyset, opened *envelope.Document) vectors.Keyset {
+func (r *documentBuilder) keysetVector(s *envelope.Keyset, opened *envelope.Document) vectors.Keyset {
 	v := vectors.Keyset{Use: uint8(s.Use), Class: uint8(s.Class)}
 	read := opened.Keyset(s.Use, s.Class)
 	if read != nil {

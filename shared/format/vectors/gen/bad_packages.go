@@ -18,16 +18,16 @@ const (
 )
 
 // malformed is a list of bytes that are no packages, made by damaging base.
-type malformed struct {
+type malformedList struct {
 	base []byte
 	list []vectors.Malformed
 }
 
 func refusedBytes() []vectors.Malformed {
-	r := newRing("malformed", "test", "tenant")
+	r := newDocumentBuilder("malformed", "test", "tenant")
 	r.key(format.UseService, classify.PHI, r.root(""), "")
-	base := begin(r, "malformed base", format.UseService, classify.PHI)
-	m := &malformed{base: base.with(map[string]string{"a": "1", "b": "2"}).bytes()}
+	base := newPackageBuilder(r, "malformed base", format.UseService, classify.PHI)
+	m := &malformedList{base: base.withContext(map[string]string{"a": "1", "b": "2"}).bytes()}
 	m.versions()
 	m.ranges()
 	m.rules()
@@ -39,18 +39,18 @@ func refusedBytes() []vectors.Malformed {
 	return m.list
 }
 
-func (m *malformed) add(name string, b []byte) {
+func (m *malformedList) add(name string, b []byte) {
 	m.list = append(m.list, vectors.Malformed{Name: name, Bytes: vectors.Data{Hex: b}, Code: format.ErrMalformed.Code()})
 }
 
 // edit returns the base with bytes at an offset replaced.
-func (m *malformed) edit(at int, with ...byte) []byte {
+func (m *malformedList) edit(at int, with ...byte) []byte {
 	b := slices.Clone(m.base)
 	copy(b[at:], with)
 	return b
 }
 
-func (m *malformed) versions() {
+func (m *malformedList) versions() {
 	for i := range 3 {
 		m.add(fmt.Sprintf("magic byte %d", i), m.edit(i, m.base[i]^0x20))
 	}
@@ -63,7 +63,7 @@ func (m *malformed) versions() {
 	m.add("a keyset document", []byte("CFK\x01"))
 }
 
-func (m *malformed) ranges() {
+func (m *malformedList) ranges() {
 	for _, field := range []struct {
 		name string
 		at   int
@@ -85,7 +85,7 @@ func (m *malformed) ranges() {
 	m.add("revision 2^53", m.edit(atRevision, binary.BigEndian.AppendUint64(nil, format.MaxRevision+1)...))
 }
 
-func (m *malformed) rules() {
+func (m *malformedList) rules() {
 	m.add("iterations of a keyset's package", m.edit(atIterations, 0, 9, 0x27, 0xC0))
 	m.add("iterations of a master key's package", setAll(m.base, map[int]byte{atSource: 3, atIterations + 3: 1}))
 	m.add("no iterations of a passphrase's package", m.edit(atSource, byte(format.FromPassphrase)))
@@ -111,13 +111,13 @@ func setAll(b []byte, bytes map[int]byte) []byte {
 }
 
 // header is the base's header up to the context's length.
-func (m *malformed) header() []byte { return slices.Clone(m.base[:atContext]) }
+func (m *malformedList) header() []byte { return slices.Clone(m.base[:atContext]) }
 
 // bare is the base without its context.
-func (m *malformed) bare() []byte { return m.context(nil) }
+func (m *malformedList) bare() []byte { return m.context(nil) }
 
 // context is the base with other bytes as its context.
-func (m *malformed) context(raw []byte) []byte {
+func (m *malformedList) context(raw []byte) []byte {
 	b := binary.BigEndian.AppendUint16(m.header(), uint16(len(raw)))
 	return slices.Concat(b, raw, m.base[format.HeaderSize+12:])
 }
@@ -130,7 +130,7 @@ func entries(pairs ...string) (b []byte) {
 	return b
 }
 
-func (m *malformed) contexts() {
+func (m *malformedList) contexts() {
 	m.add("context longer than the package", m.edit(atContext, 0xFF, 0xFF))
 	m.add("context one byte short", m.edit(atContext, 0, 11))
 	m.add("context one byte long", m.edit(atContext, 0, 13))
@@ -154,7 +154,7 @@ func (m *malformed) contexts() {
 	m.add("context of 16385 bytes", m.context(entries("k", strings.Repeat("v", format.MaxContext-4))))
 }
 
-func (m *malformed) bodies() {
+func (m *malformedList) bodies() {
 	header := m.bare()[:format.HeaderSize]
 	m.add("empty body", header)
 	m.add("body of 27 bytes", append(slices.Clone(header), make([]byte, 27)...))
