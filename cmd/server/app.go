@@ -26,18 +26,18 @@ import (
 )
 
 // parts is what a server is put together from.
-type parts struct {
+type app struct {
 	identity identity.Authenticator
 	tokens   *token.Authenticator
 	metrics  *metrics.Metrics
 	keys     *keys
 	audit    *audit.File
 	recorder audit.Recorder // records in audit
-	copies   *copies
+	copies   *auditCopy
 	trail    *audit.Reader
 	refusals *audit.Refusals
 	store    *quotakv.Store
-	storage  *storage
+	storage  *storageWatch
 	memory   *limit.Memory
 	rotator  *rotation.Rotator
 	unknown  *rotation.UnknownKeyScanner
@@ -45,8 +45,8 @@ type parts struct {
 }
 
 // openParts opens everything that the server needs, and ends the start where something is not as it must be.
-func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logger) (p *parts, err error) {
-	p = &parts{}
+func openApp(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logger) (p *app, err error) {
+	p = &app{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
@@ -68,13 +68,13 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	if err = p.keys.unlock(ctx, c); err != nil {
 		return p, err
 	}
-	if p.copies, err = openCopies(c, out, p.metrics.AuditCopyLost, log); err != nil {
+	if p.copies, err = openAuditCopy(c, out, p.metrics.AuditCopyLost, log); err != nil {
 		return p, err
 	}
 	options := auditOptions(c, log)
 	options.Mirror = p.copies.copy()
 	options.OnLost, options.OnAltered = p.metrics.AuditUnrecorded, func() { p.metrics.IntegrityFailed(0, 1) }
-	if p.audit, key, err = openAudit(ctx, c, p.keys.own, options); err != nil {
+	if p.audit, key, err = openAudit(ctx, c, p.keys.system, options); err != nil {
 		return p, err
 	}
 	p.recorder = api.NewAlarm(p.audit, p.metrics, log)
@@ -83,7 +83,7 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	if err = p.openTokens(ctx, c, log); err != nil {
 		return p, err
 	}
-	p.storage = newStorage(c, key.HashTenant, log)
+	p.storage = newStorageWatch(c, key.HashTenant, log)
 	p.storage.countOutlived = p.metrics.WatchExpired()
 	if p.store, err = openStore(c, p, log); err != nil {
 		return p, err
@@ -101,7 +101,7 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 }
 
 // openTokens opens the environment's own tokens, and accepts the JWTs of the identity provider if there is one.
-func (p *parts) openTokens(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
+func (p *app) openTokens(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 	var provider identity.Authenticator
 	if c.OIDC.Issuer != "" {
 		if provider, err = c.OIDC.Open(log); err != nil {
@@ -109,7 +109,7 @@ func (p *parts) openTokens(ctx context.Context, c *config.Config, log *slog.Logg
 		}
 	}
 	p.tokens, err = token.Open(ctx, token.Options{
-		Store: p.keys.store, System: p.keys.own, Audit: p.recorder, Log: log,
+		Store: p.keys.store, System: p.keys.system, Audit: p.recorder, Log: log,
 	})
 	if err != nil {
 		return err
@@ -127,9 +127,9 @@ func (p *parts) openTokens(ctx context.Context, c *config.Config, log *slog.Logg
 
 // refusalPause is short for a client that made a mistake, and lets one that floods the server send ten requests a second
 // on each of its connections.
-const refusalPause = 100 * time.Millisecond
+const refusalDelay = 100 * time.Millisecond
 
-func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
+func (p *app) options(c *config.Config, log *slog.Logger) api.Options {
 	return api.Options{
 		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Rotator: p.rotator, Identity: p.identity,
 		Audit: p.recorder, Trail: p.trail, Refusals: p.refusals, Metrics: p.metrics,
@@ -139,12 +139,12 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,
 		}, nil),
 		Failures: limit.NewFailures(c.Limits.Failures, nil), Origins: c.Origins, Proxies: c.Proxies,
-		Memory: p.memory, Demo: demo.Files(), Log: log, LogShare: c.Log.Requests, MaxBody: c.MaxBody, Pause: refusalPause, Timeout: c.RequestTimeout,
+		Memory: p.memory, Demo: demo.Files(), Log: log, LogShare: c.Log.Requests, MaxBody: c.MaxBody, Pause: refusalDelay, Timeout: c.RequestTimeout,
 		Ready: p.ready,
 	}
 }
 
-func (p *parts) tenantKeys(ctx context.Context, id string) (seal.Keys, error) {
+func (p *app) tenantKeys(ctx context.Context, id string) (seal.Keys, error) {
 	tenant, err := p.keys.ring.Tenant(ctx, id)
 	if err != nil {
 		return nil, err // not a nil tenant in an interface that is not nil
@@ -153,27 +153,27 @@ func (p *parts) tenantKeys(ctx context.Context, id string) (seal.Keys, error) {
 }
 
 // keysStale reports whether the KEKs' last call failed, or the tokens in memory are stale, though both still work.
-func (p *parts) keysStale(ctx context.Context) error {
+func (p *app) checkStale(ctx context.Context) error {
 	return errors.Join(keysFailing(p.keys.ring)(ctx), p.tokens.Ready(ctx))
 }
 
 // rotate rotates keys and looks for entries under unknown ones until it is stopped. Values in the clear have none.
-func (p *parts) rotate(ctx context.Context, c *config.Config, log *slog.Logger) (stop func()) {
+func (p *app) startRotating(ctx context.Context, c *config.Config, log *slog.Logger) (stop func()) {
 	if c.Unencrypted {
 		return func() {}
 	}
-	stopScan := beside(ctx, p.unknown.Watch)
-	stopRotator := beside(ctx, func(ctx context.Context) { p.rotator.Serve(ctx, log) })
+	stopScan := runInBackground(ctx, p.unknown.Watch)
+	stopRotator := runInBackground(ctx, func(ctx context.Context) { p.rotator.Serve(ctx, log) })
 	return func() { stopScan(); stopRotator() }
 }
 
 // countStorage counts what tenants keep, until it is stopped.
-func (p *parts) countStorage(ctx context.Context, log *slog.Logger) (stop func()) {
-	return beside(ctx, func(ctx context.Context) { p.store.RunCounts(ctx, log) })
+func (p *app) startCounting(ctx context.Context, log *slog.Logger) (stop func()) {
+	return runInBackground(ctx, func(ctx context.Context) { p.store.RunCounts(ctx, log) })
 }
 
 // close closes what was opened.
-func (p *parts) close() (err error) {
+func (p *app) close() (err error) {
 	if p.store != nil {
 		err = p.store.Close()
 	}
@@ -243,7 +243,7 @@ func rotationMetrics(seen *rotation.Stats) metrics.RotationStats {
 }
 
 // beside runs f until it is stopped.
-func beside(ctx context.Context, f func(ctx context.Context)) (stop func()) {
+func runInBackground(ctx context.Context, f func(ctx context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {

@@ -30,7 +30,7 @@ func auditBeginCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return beginAudit(cmd) },
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
-	addJSON(cmd)
+	addJSONFlag(cmd)
 	return cmd
 }
 
@@ -41,10 +41,10 @@ func beginAudit(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := requireKEK(&c); err != nil {
+	if err := requireLocalKey(&c); err != nil {
 		return err
 	}
-	if err := requireLogGone(&c); err != nil {
+	if err := requireAuditLogGone(&c); err != nil {
 		return err
 	}
 	log := commandLog(cmd)
@@ -68,15 +68,15 @@ func beginAudit(cmd *cobra.Command) (err error) {
 	}
 	err = file.Record(cmd.Context(), audit.Event{Action: audit.LogBegun, Operation: "audit begin"})
 	if err = errors.Join(err, file.Close()); err == nil {
-		err = requireLogGone(&c) // another process can have begun one in the meantime
+		err = requireAuditLogGone(&c) // another process can have begun one in the meantime
 	}
 	if err == nil {
-		err = placeLog(made, auditPath(&c))
+		err = moveAuditLog(made, auditPath(&c))
 	}
 	if err != nil {
 		return err
 	}
-	return show(cmd, struct {
+	return printResult(cmd, struct {
 		Begun bool `json:"begun"`
 	}{true}, func(out io.Writer) error {
 		_, err := fmt.Fprintln(out, "another audit log is begun: what was before it is unproven")
@@ -85,20 +85,20 @@ func beginAudit(cmd *cobra.Command) (err error) {
 }
 
 // requireLogGone refuses a data directory whose audit log is there, or never was.
-func requireLogGone(c *config.Config) error {
-	switch gone, err := logGone(c); {
+func requireAuditLogGone(c *config.Config) error {
+	switch gone, err := auditLogGone(c); {
 	case err != nil:
 		return err
-	case !gone && there(auditMarkPath(c)):
-		return refuse(errors.New("there is an audit log, or a part of one: move the directory audit away, and keep it"))
+	case !gone && exists(auditMarkPath(c)):
+		return refusedError(errors.New("there is an audit log, or a part of one: move the directory audit away, and keep it"))
 	case !gone:
-		return refuse(errors.New("there was no audit log yet: servers begin one by themselves"))
+		return refusedError(errors.New("there was no audit log yet: servers begin one by themselves"))
 	}
 	return nil
 }
 
 // placeLog moves a log to a path where no directory is, or one without a log. It removes no log that another process has just begun.
-func placeLog(made, path string) error {
+func moveAuditLog(made, path string) error {
 	err := durable.RemoveTemporary(path)
 	for _, empty := range []string{filepath.Join(path, "lock"), filepath.Join(path, durable.ReserveName), path} { // a directory is removed only if it is empty
 		if e := os.Remove(empty); err == nil && !errors.Is(e, fs.ErrNotExist) {

@@ -32,24 +32,24 @@ func auditTailCommand() *cobra.Command {
 				return err
 			}
 			if n < 0 || n > audit.MaxTail {
-				return usage(fmt.Errorf("-n takes a number from 0 to %d", audit.MaxTail))
+				return usageError(fmt.Errorf("-n takes a number from 0 to %d", audit.MaxTail))
 			}
 			known := severity == ""
 			if !known {
 				filter.Severity, known = audit.ParseSeverity(severity)
 			}
 			if !known {
-				return usage(errors.New("--severity takes info, notice, warning or critical"))
+				return usageError(errors.New("--severity takes info, notice, warning or critical"))
 			}
 			if filter.Action != "" && !audit.MatchesAction(filter.Action) {
-				return usage(errors.New("--action takes the name of an action, such as key.open or access.refused, or what several begin with, such as 'key.'"))
+				return usageError(errors.New("--action takes the name of an action, such as key.open or access.refused, or what several begin with, such as 'key.'"))
 			}
-			if filter.Since, err = parseSince(since); err != nil {
+			if filter.Since, err = parseSinceFlag(since); err != nil {
 				return err
 			}
-			emit := printEvent(cmd.OutOrStdout())
+			emit := eventTableWriter(cmd.OutOrStdout())
 			if asJSON || terminal(cmd.OutOrStdout()) == nil {
-				emit = printLine(cmd.OutOrStdout())
+				emit = lineWriter(cmd.OutOrStdout())
 			}
 			return audit.Tail(cmd.Context(), auditPath(&c), n, &filter, follow, emit)
 		},
@@ -65,7 +65,7 @@ func auditTailCommand() *cobra.Command {
 	return cmd
 }
 
-func parseSince(text string) (time.Time, error) {
+func parseSinceFlag(text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
@@ -74,12 +74,12 @@ func parseSince(text string) (time.Time, error) {
 	}
 	d, err := duration.Parse(text)
 	if err != nil || d < 0 {
-		return time.Time{}, usage(errors.New("--since takes a time such as 2026-01-31T12:00:00Z, or a duration such as 24h or 7d"))
+		return time.Time{}, usageError(errors.New("--since takes a time such as 2026-01-31T12:00:00Z, or a duration such as 24h or 7d"))
 	}
 	return time.Now().Add(-d), nil
 }
 
-func printLine(out io.Writer) func(*audit.Line) error {
+func lineWriter(out io.Writer) func(*audit.Line) error {
 	return func(l *audit.Line) error {
 		_, err := fmt.Fprintf(out, "%s\n", l.Text)
 		return err
@@ -88,7 +88,7 @@ func printLine(out io.Writer) func(*audit.Line) error {
 
 // printEvent prints a row with columns of fixed widths, since what is to come is not known. What clients sent
 // is quoted: it could move a terminal's cursor.
-func printEvent(out io.Writer) func(*audit.Line) error {
+func eventTableWriter(out io.Writer) func(*audit.Line) error {
 	const row = "%-24s  %-8s  %-16s  %-7s  %-20s  %-18s  %-12s  %s\n"
 	begun := false
 	return func(l *audit.Line) error {
@@ -96,7 +96,7 @@ func printEvent(out io.Writer) func(*audit.Line) error {
 			begun = true
 			fmt.Fprintf(out, row, "TIME", "SEVERITY", "ACTION", "OUTCOME", "TENANT", "SUBJECT", "CLASS", "CODE")
 		}
-		_, err := fmt.Fprintf(out, row, l.Time, l.Severity, l.Action, l.Outcome, quoted(l.Tenant), quoted(l.Subject), l.Class, l.Code)
+		_, err := fmt.Fprintf(out, row, l.Time, l.Severity, l.Action, l.Outcome, quoteIfSet(l.Tenant), quoteIfSet(l.Subject), l.Class, l.Code)
 		return err
 	}
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // errLog means that verify found a fault, which it printed.
-var errLog = errors.New("the audit log is not as it was written")
+var errAuditLogAltered = errors.New("the audit log is not as it was written")
 
 func auditVerifyCommand() *cobra.Command {
 	var heads []string
@@ -43,7 +43,7 @@ func auditVerifyCommand() *cobra.Command {
 			for _, text := range heads {
 				one, err := audit.ParseHeads(text)
 				if err != nil {
-					return usage(fmt.Errorf("--head: %w", err))
+					return usageError(fmt.Errorf("--head: %w", err))
 				}
 				given = append(given, one...)
 			}
@@ -55,13 +55,13 @@ func auditVerifyCommand() *cobra.Command {
 				return err
 			}
 			if v.Fault != nil {
-				return errLog
+				return errAuditLogAltered
 			}
 			if len(v.Tokens.Findings) > 0 {
-				err = errTokens
+				err = errTokensDiffer
 			}
 			if len(v.Returned) > 0 {
-				err = errors.Join(err, errReturned)
+				err = errors.Join(err, errDestroyedKeysReturned)
 			}
 			return err
 		},
@@ -90,12 +90,12 @@ func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *verification, err er
 		return nil, o.keys.explain(err, o.config)
 	}
 	path := auditPath(o.config)
-	key, err := readLogKey(cmd.Context(), path, system)
+	key, err := existingAuditKey(cmd.Context(), path, system)
 	if err != nil && !errors.Is(err, audit.ErrHead) { // which Verify finds
 		return nil, err
 	}
 	v = &verification{}
-	v.Verification, err = audit.Verify(cmd.Context(), path, key, given, progress(cmd.ErrOrStderr(), "verify"))
+	v.Verification, err = audit.Verify(cmd.Context(), path, key, given, newProgress(cmd.ErrOrStderr(), "verify"))
 	if err != nil || v.Fault != nil {
 		return v, err
 	}
@@ -107,7 +107,7 @@ func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *verification, err er
 }
 
 // errReturned means that verify found keys that were destroyed, which it printed.
-var errReturned = errors.New("the keystore has keys that were destroyed, as the audit log records: shred the tenants again, and destroy the keys again")
+var errDestroyedKeysReturned = errors.New("the keystore has keys that were destroyed, as the audit log records: shred the tenants again, and destroy the keys again")
 
 // compareKeys returns the tenants that are alive in the keystore, or that have keys there, although a log that was verified records their end.
 func compareKeys(ctx context.Context, r *recovery.Recovery, path string, key *audit.Key) ([]endedTenant, error) {
@@ -123,11 +123,11 @@ func compareKeys(ctx context.Context, r *recovery.Recovery, path string, key *au
 		recovery.WaitForPropagation(ctx)
 		returned, err = compare()
 	}
-	return endedTenants(returned), err
+	return toEndedTenants(returned), err
 }
 
 // errTokens means that verify found tokens that differ from the audit log, which it printed.
-var errTokens = errors.New("tokens in the keystore are not as the audit log recorded them: revoke them by coffer token revoke")
+var errTokensDiffer = errors.New("tokens in the keystore are not as the audit log recorded them: revoke them by coffer token revoke")
 
 // compareTokens compares the tokens in the keystore with a log that was verified.
 func compareTokens(ctx context.Context, o *operator, system *keyring.System, v *audit.Verification, key *audit.Key) (*token.Comparison, error) {
@@ -135,7 +135,7 @@ func compareTokens(ctx context.Context, o *operator, system *keyring.System, v *
 	if err := audit.ReadVerified(ctx, auditPath(o.config), key, &audit.Filter{Action: "token."}, events.Add); err != nil {
 		return nil, err
 	}
-	begin := beginOf(v)
+	begin := completeSince(v)
 	c, err := token.NewRegistry(o.keys.store, system).Compare(ctx, &events, func(created time.Time) bool {
 		return o.config.Keys.Redis != "" || created.Before(begin)
 	})
@@ -143,7 +143,7 @@ func compareTokens(ctx context.Context, o *operator, system *keyring.System, v *
 }
 
 // beginOf returns the time from which on the log has all events: when its first line was written, or the first line that retention left.
-func beginOf(v *audit.Verification) (begin time.Time) {
+func completeSince(v *audit.Verification) (begin time.Time) {
 	var pruned time.Time
 	for _, c := range v.Chains {
 		since, err := time.Parse(time.RFC3339, c.FirstTime)
@@ -206,7 +206,7 @@ func printFault(out io.Writer, f *audit.Fault) {
 
 func printComparison(out io.Writer, c *token.Comparison) error {
 	for _, f := range c.Findings {
-		fmt.Fprintf(out, "token %s: %s\n", shownID(f.ID), f.Kind)
+		fmt.Fprintf(out, "token %s: %s\n", quoteTokenID(f.ID), f.Kind)
 	}
 	if c.Unexplained > 0 {
 		fmt.Fprintf(out, "%d tokens were made before the log begins, or on another host: they were not compared\n", c.Unexplained)

@@ -19,22 +19,22 @@ import (
 
 var (
 	// errLogGone means that the data directory had an audit log and nothing of it is left.
-	errLogGone = &codes.Error{Of: "audit_unavailable", Text: "the audit log of this data directory is gone: restore the directory audit; " +
+	errAuditLogGone = &codes.Error{Of: "audit_unavailable", Text: "the audit log of this data directory is gone: restore the directory audit; " +
 		"if it is lost, or was put away on purpose, `coffer audit begin` begins another log, which records that"}
 	// errLogKey means that the key that an audit log names is not in the system document.
-	errLogKey = &codes.Error{Of: "audit_unavailable", Text: "the audit log's key is missing: it is with the environment's own keys " +
+	errAuditKeyMissing = &codes.Error{Of: "audit_unavailable", Text: "the audit log's key is missing: it is with the environment's own keys " +
 		"among the keysets. Restore them by coffer keys restore; if it is lost, move the log away, keep it, and begin another one by coffer audit begin"}
 	// errSystem means that there are keysets of tenants without the system document.
-	errSystem = &codes.Error{Of: "keyring_unavailable", Text: "the environment's own keys are missing beside the tenants' keysets: restore them by " +
+	errSystemKeysMissing = &codes.Error{Of: "keyring_unavailable", Text: "the environment's own keys are missing beside the tenants' keysets: restore them by " +
 		"coffer keys restore; if they are lost, run coffer audit begin in a data directory whose audit log you moved away"}
 )
 
 // openAudit opens the audit log with its key, and makes it if there never was one. It returns errLogGone if there was one.
 func openAudit(ctx context.Context, c *config.Config, system *keyring.System, options audit.Options) (*audit.File, *audit.Key, error) {
-	if gone, err := logGone(c); err != nil || gone {
-		return nil, nil, errors.Join(err, errLogGone)
+	if gone, err := auditLogGone(c); err != nil || gone {
+		return nil, nil, errors.Join(err, errAuditLogGone)
 	}
-	key, err := logKey(ctx, auditPath(c), system)
+	key, err := auditKey(ctx, auditPath(c), system)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -42,14 +42,14 @@ func openAudit(ctx context.Context, c *config.Config, system *keyring.System, op
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = leaveMark(auditMarkPath(c), auditMark); err != nil {
+	if err = createMark(auditMarkPath(c), auditMark); err != nil {
 		return nil, nil, errors.Join(err, file.Close())
 	}
 	return file, key, nil
 }
 
 // logKey returns the key that a log names, or the one for a log that is to be begun.
-func logKey(ctx context.Context, path string, system *keyring.System) (*audit.Key, error) {
+func auditKey(ctx context.Context, path string, system *keyring.System) (*audit.Key, error) {
 	id, used, err := audit.ReadKeyID(path)
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func logKey(ctx context.Context, path string, system *keyring.System) (*audit.Ke
 		key, err = system.KeyByID(ctx, envelope.UseAudit, id)
 	}
 	if errors.Is(err, envelope.ErrUnknownKey) {
-		err = fmt.Errorf("%s: %w", path, errLogKey)
+		err = fmt.Errorf("%s: %w", path, errAuditKeyMissing)
 	}
 	if err != nil {
 		return nil, err
@@ -73,15 +73,15 @@ func logKey(ctx context.Context, path string, system *keyring.System) (*audit.Ke
 }
 
 // readLogKey returns the key of a log that is there.
-func readLogKey(ctx context.Context, path string, system *keyring.System) (*audit.Key, error) {
+func existingAuditKey(ctx context.Context, path string, system *keyring.System) (*audit.Key, error) {
 	used, err := audit.Exists(path)
 	if err == nil && !used {
-		err = notFound(fmt.Errorf("%s is not the directory of an audit log", path))
+		err = notFoundError(fmt.Errorf("%s is not the directory of an audit log", path))
 	}
 	if err != nil {
 		return nil, err
 	}
-	return logKey(ctx, path, system)
+	return auditKey(ctx, path, system)
 }
 
 func auditOptions(c *config.Config, log *slog.Logger) audit.Options {
@@ -92,34 +92,34 @@ func auditOptions(c *config.Config, log *slog.Logger) audit.Options {
 }
 
 // copies is where the lines of the server's audit log go beside its file.
-type copies struct {
+type auditCopy struct {
 	mirror *mirror.Mirror // nil: nowhere
 	store  *rediskv.Store // its own connections: a copy takes none from requests
 }
 
-func openCopies(c *config.Config, out io.Writer, lost func(lines int), log *slog.Logger) (*copies, error) {
+func openAuditCopy(c *config.Config, out io.Writer, lost func(lines int), log *slog.Logger) (*auditCopy, error) {
 	switch c.Audit.Copy {
 	case config.CopyStdout:
-		return &copies{mirror: mirror.New(mirror.ToWriter(out), lost, log)}, nil
+		return &auditCopy{mirror: mirror.New(mirror.ToWriter(out), lost, log)}, nil
 	case config.CopyRedis:
 		store, err := c.Redis.Open()
 		if err != nil {
 			return nil, err
 		}
-		return &copies{mirror: mirror.New(mirror.ToRedis(store), lost, log), store: store}, nil
+		return &auditCopy{mirror: mirror.New(mirror.ToRedis(store), lost, log), store: store}, nil
 	}
-	return &copies{}, nil
+	return &auditCopy{}, nil
 }
 
 // copy is what the log gives its lines to; nil where they go nowhere.
-func (c *copies) copy() func(lines []byte) {
+func (c *auditCopy) copy() func(lines []byte) {
 	if c.mirror == nil {
 		return nil
 	}
 	return c.mirror.Copy
 }
 
-func (c *copies) close() error {
+func (c *auditCopy) close() error {
 	if c.mirror != nil {
 		c.mirror.Close()
 	}

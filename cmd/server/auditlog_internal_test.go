@@ -27,7 +27,7 @@ func TestPlaceLog(t *testing.T) {
 				require.NoError(t, os.MkdirAll(path, 0o700))
 				require.NoError(t, os.WriteFile(filepath.Join(path, file), []byte("before"), 0o600))
 			}
-			err := placeLog(made, path)
+			err := moveAuditLog(made, path)
 			require.Equal(t, c.fails, err != nil, "%v", err)
 			content, err := os.ReadFile(filepath.Join(path, "chains"))
 			require.NoError(t, err)

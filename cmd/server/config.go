@@ -49,6 +49,6 @@ func configCommand() *cobra.Command {
 		},
 	}
 	config.AddFlags(cmd.Flags())
-	addJSON(cmd)
+	addJSONFlag(cmd)
 	return cmd
 }

@@ -29,8 +29,8 @@ const auditMark = "There is an audit log. While this file is here, no other one 
 
 // logGone reports whether there was an audit log and nothing is left of it. If a part is left, package audit refuses
 // the rest.
-func logGone(c *config.Config) (bool, error) {
-	if !there(auditMarkPath(c)) {
+func auditLogGone(c *config.Config) (bool, error) {
+	if !exists(auditMarkPath(c)) {
 		return false, nil
 	}
 	left, err := audit.Exists(auditPath(c))
@@ -39,18 +39,18 @@ func logGone(c *config.Config) (bool, error) {
 
 // markPath is of the file that says that servers of this data directory once had keysets, wherever these and
 // the cache are.
-func markPath(c *config.Config) string { return filepath.Join(c.Data, "keys.made") }
+func keysetMarkPath(c *config.Config) string { return filepath.Join(c.Data, "keys.made") }
 
-const mark = "There were keysets. While this file is here, servers do not start where there are none, since new ones would open nothing.\n"
+const keysetMark = "There were keysets. While this file is here, servers do not start where there are none, since new ones would open nothing.\n"
 
 // markUsed leaves the mark.
-func markUsed(c *config.Config) error {
-	return leaveMark(markPath(c), mark)
+func createKeysetMark(c *config.Config) error {
+	return createMark(keysetMarkPath(c), keysetMark)
 }
 
 // leaveMark makes a file that says what there was, for its being gone to be noticed.
-func leaveMark(path, text string) error {
-	if there(path) {
+func createMark(path, text string) error {
+	if exists(path) {
 		return nil
 	}
 	if err := durable.Create(path, []byte(text)); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -60,21 +60,21 @@ func leaveMark(path, text string) error {
 }
 
 // wasUsed reports whether there were keysets: by the mark, or an embedded cache.
-func wasUsed(c *config.Config) bool { return there(markPath(c)) || there(cacheDir(c)) }
+func hadKeysets(c *config.Config) bool { return exists(keysetMarkPath(c)) || exists(cacheDir(c)) }
 
 // missingKeys says what is to be done, and what is in the way of who wants to begin anew.
-func missingKeys(c *config.Config, where string) error {
+func missingKeysError(c *config.Config, where string) error {
 	var left []string
-	for _, path := range []string{cacheDir(c), markPath(c), auditPath(c), auditMarkPath(c)} {
-		if there(path) {
+	for _, path := range []string{cacheDir(c), keysetMarkPath(c), auditPath(c), auditMarkPath(c)} {
+		if exists(path) {
 			left = append(left, path)
 		}
 	}
-	return refuse(fmt.Errorf("the keys that this data directory was used with are missing from %s: restore them; to begin anew, where nothing that is under them is needed any more, "+
+	return refusedError(fmt.Errorf("the keys that this data directory was used with are missing from %s: restore them; to begin anew, where nothing that is under them is needed any more, "+
 		"remove %s", where, strings.Join(left, " and ")))
 }
 
-func there(path string) bool {
+func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }

@@ -27,7 +27,7 @@ func doctorCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd) },
 	}
 	config.AddFlags(cmd.Flags(), "data", "environment", "production", "listen")
-	addJSON(cmd)
+	addJSONFlag(cmd)
 	return cmd
 }
 
@@ -39,21 +39,21 @@ func runDoctor(cmd *cobra.Command) error {
 	if _, err := loadData(cmd); err != nil {
 		return err
 	}
-	p := &patient{config: &c, warnings: warnings, progress: progress(cmd.ErrOrStderr(), "keysets"), now: time.Now()}
-	p.keks, p.kekErr = openForCheck(cmd.Context(), &c)
-	found := p.examine(cmd.Context())
-	worst := well
+	p := &installation{config: &c, warnings: warnings, progress: newProgress(cmd.ErrOrStderr(), "keysets"), now: time.Now()}
+	p.keks, p.kekErr = openExistingKEKs(cmd.Context(), &c)
+	found := p.runChecks(cmd.Context())
+	worst := verdictOK
 	for _, f := range found {
-		if f.Verdict == sick || worst == well {
+		if f.Verdict == verdictFailure || worst == verdictOK {
 			worst = f.Verdict
 		}
 	}
-	err = show(cmd, struct {
+	err = printResult(cmd, struct {
 		Verdict verdict   `json:"verdict"` // the worst
 		Checks  []finding `json:"checks"`
 	}{worst, found}, func(out io.Writer) error { return printFindings(out, found) })
-	if err == nil && worst == sick {
-		err = errSick
+	if err == nil && worst == verdictFailure {
+		err = errCheckFailed
 	}
 	return err
 }
@@ -63,9 +63,9 @@ type verdict string
 
 // The verdicts.
 const (
-	well  verdict = "ok"
-	warns verdict = "warn" // it works, and should be changed
-	sick  verdict = "fail" // it does not work, or is not safe
+	verdictOK      verdict = "ok"
+	verdictWarning verdict = "warn" // it works, and should be changed
+	verdictFailure verdict = "fail" // it does not work, or is not safe
 )
 
 // finding is one line of the doctor's report.
@@ -76,44 +76,44 @@ type finding struct {
 	Do      string  `json:"do,omitempty"` // what to do about it
 }
 
-func ok(format string, args ...any) finding {
-	return finding{Verdict: well, Found: fmt.Sprintf(format, args...)}
+func okFinding(format string, args ...any) finding {
+	return finding{Verdict: verdictOK, Found: fmt.Sprintf(format, args...)}
 }
 
-func warning(do, format string, args ...any) finding {
-	return finding{Verdict: warns, Found: fmt.Sprintf(format, args...), Do: do}
+func warningFinding(do, format string, args ...any) finding {
+	return finding{Verdict: verdictWarning, Found: fmt.Sprintf(format, args...), Do: do}
 }
 
-func failing(do, format string, args ...any) finding {
-	return finding{Verdict: sick, Found: fmt.Sprintf(format, args...), Do: do}
+func failureFinding(do, format string, args ...any) finding {
+	return finding{Verdict: verdictFailure, Found: fmt.Sprintf(format, args...), Do: do}
 }
 
 // examination is one check. It returns at least one finding, and changes nothing.
-type examination struct {
+type check struct {
 	name string
-	run  func(ctx context.Context, p *patient) []finding
+	run  func(ctx context.Context, p *installation) []finding
 }
 
 // examinations are all checks, in the order in which they are reported.
-var examinations = []examination{
-	{"configuration", examineConfiguration},
-	{"permissions", examinePermissions},
-	{"listening", examineListening},
-	{"readiness", examineReadiness},
-	{"limits", examineLimits},
-	{"free space", examineSpace},
-	{"audit log", examineAudit},
-	{"tokens", examineTokens},
-	{"KMS", examineKMS},
-	{"keysets", examineKeysets},
-	{"backup", examineBackup},
-	{"drill", examineDrill},
-	{"Redis", examineRedis},
-	{"clock", examineClock},
+var checks = []check{
+	{"configuration", checkConfiguration},
+	{"permissions", checkPermissions},
+	{"listening", checkListening},
+	{"readiness", checkReadiness},
+	{"limits", checkLimits},
+	{"free space", checkFreeSpace},
+	{"audit log", checkAuditLog},
+	{"tokens", checkTokens},
+	{"KMS", checkKMS},
+	{"keysets", checkKeysets},
+	{"backup", checkBackup},
+	{"drill", checkDrill},
+	{"Redis", checkRedis},
+	{"clock", checkClock},
 }
 
 // patient is the installation that is examined.
-type patient struct {
+type installation struct {
 	config   *config.Config
 	warnings []string // of the configuration
 	keks     kms.Set
@@ -123,14 +123,14 @@ type patient struct {
 }
 
 // examineTimeout bounds one check, but for that of the keysets, which takes a call of the KMS for each.
-const examineTimeout = 20 * time.Second
+const checkTimeout = 20 * time.Second
 
 // errSick means that a check failed, which is printed.
-var errSick = errors.New("a check failed")
+var errCheckFailed = errors.New("a check failed")
 
 // examine runs all checks.
-func (p *patient) examine(ctx context.Context) (found []finding) {
-	for _, e := range examinations {
+func (p *installation) runChecks(ctx context.Context) (found []finding) {
+	for _, e := range checks {
 		for _, f := range e.run(ctx, p) {
 			f.Check = e.name
 			found = append(found, f)

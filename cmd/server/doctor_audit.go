@@ -13,30 +13,30 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-func examineAudit(_ context.Context, p *patient) []finding {
+func checkAuditLog(_ context.Context, p *installation) []finding {
 	c := p.config
-	if gone, err := logGone(c); err != nil || gone {
-		return []finding{failing("", "%s", message(errors.Join(err, errLogGone)))}
+	if gone, err := auditLogGone(c); err != nil || gone {
+		return []finding{failureFinding("", "%s", errorText(errors.Join(err, errAuditLogGone)))}
 	}
-	if !there(auditPath(c)) {
-		return []finding{ok("there is none yet")}
+	if !exists(auditPath(c)) {
+		return []finding{okFinding("there is none yet")}
 	}
 	bytes, err := directorySize(auditPath(c))
 	if err != nil {
-		return []finding{failing("", "%s", message(err))}
+		return []finding{failureFinding("", "%s", errorText(err))}
 	}
 	switch budget := c.Audit.Budget; {
 	case budget > 0 && bytes >= budget:
-		return []finding{failing("archive and delete earlier files, or raise COFFER_AUDIT_BUDGET", "it has used up its budget, and no key is used: %s of %s", size(bytes), size(budget))}
+		return []finding{failureFinding("archive and delete earlier files, or raise COFFER_AUDIT_BUDGET", "it has used up its budget, and no key is used: %s of %s", formatSize(bytes), formatSize(budget))}
 	case budget > 0 && bytes > budget/10*8:
-		return []finding{warning("archive and delete earlier files, or raise COFFER_AUDIT_BUDGET", "it has nearly used up its budget: %s of %s", size(bytes), size(budget))}
+		return []finding{warningFinding("archive and delete earlier files, or raise COFFER_AUDIT_BUDGET", "it has nearly used up its budget: %s of %s", formatSize(bytes), formatSize(budget))}
 	case budget > 0:
-		return []finding{ok("%s of %s", size(bytes), size(budget))}
+		return []finding{okFinding("%s of %s", formatSize(bytes), formatSize(budget))}
 	}
 	if free, err := durable.FreeSpace(c.Data); err == nil && bytes > free && c.Audit.Keep == 0 {
-		return []finding{warning("set COFFER_AUDIT_KEEP, or move earlier files away", "it has %s, more than is free, and earlier files are never deleted", size(bytes))}
+		return []finding{warningFinding("set COFFER_AUDIT_KEEP, or move earlier files away", "it has %s, more than is free, and earlier files are never deleted", formatSize(bytes))}
 	}
-	return []finding{ok("%s", size(bytes))}
+	return []finding{okFinding("%s", formatSize(bytes))}
 }
 
 // directorySize returns the bytes of all files below a directory.
@@ -57,28 +57,28 @@ func directorySize(dir string) (bytes int64, err error) {
 	return bytes, err
 }
 
-func examineBackup(ctx context.Context, p *patient) []finding {
-	return p.lastEvent(ctx, audit.BackupCreate, oldBackup, "backup", "coffer keys backup, and keep the file elsewhere")
+func checkBackup(ctx context.Context, p *installation) []finding {
+	return p.lastEvent(ctx, audit.BackupCreate, maxBackupAge, "backup", "coffer keys backup, and keep the file elsewhere")
 }
 
-func examineDrill(ctx context.Context, p *patient) []finding {
-	return p.lastEvent(ctx, audit.BackupDrill, oldDrill, "drill", "coffer keys drill --in FILE proves that a backup opens")
+func checkDrill(ctx context.Context, p *installation) []finding {
+	return p.lastEvent(ctx, audit.BackupDrill, maxDrillAge, "drill", "coffer keys drill --in FILE proves that a backup opens")
 }
 
 // lastEvent judges how long ago an action last succeeded, by this host's audit log.
-func (p *patient) lastEvent(ctx context.Context, action audit.Action, old time.Duration, name, do string) []finding {
-	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+func (p *installation) lastEvent(ctx context.Context, action audit.Action, old time.Duration, name, do string) []finding {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	at, err := lastSuccess(ctx, p.config, action)
 	switch {
 	case err != nil:
-		return []finding{warning(do, "this host's audit log does not tell of a %s: %s", name, message(err))}
+		return []finding{warningFinding(do, "this host's audit log does not tell of a %s: %s", name, errorText(err))}
 	case at.IsZero():
-		return []finding{warning(do, "this host's audit log has no %s that succeeded", name)}
+		return []finding{warningFinding(do, "this host's audit log has no %s that succeeded", name)}
 	case p.now.Sub(at) > old:
-		return []finding{warning(do, "the last %s was at %s, %s ago", name, shown(at, ""), duration.Format(p.now.Sub(at).Truncate(duration.Day)))}
+		return []finding{warningFinding(do, "the last %s was at %s, %s ago", name, formatTime(at, ""), duration.Format(p.now.Sub(at).Truncate(duration.Day)))}
 	}
-	return []finding{ok("the last %s was at %s", name, shown(at, ""))}
+	return []finding{okFinding("the last %s was at %s", name, formatTime(at, ""))}
 }
 
 // lastSuccess returns when an action last succeeded; the zero time if the log has no such event.

@@ -16,17 +16,17 @@ import (
 	"github.com/coffer-storage/coffer/internal/durable"
 )
 
-func examineConfiguration(_ context.Context, p *patient) (found []finding) {
+func checkConfiguration(_ context.Context, p *installation) (found []finding) {
 	for _, text := range p.warnings {
-		found = append(found, finding{Verdict: warns, Found: text})
+		found = append(found, finding{Verdict: verdictWarning, Found: text})
 	}
 	if err := p.config.CheckProduction(); err != nil {
-		found = append(found, failing("", "%s", message(err)))
+		found = append(found, failureFinding("", "%s", errorText(err)))
 	} else if p.config.Local() {
-		found = append(found, warning("set KMS_PROVIDER or COFFER_KEK", "the KEK is local: anyone who reads this host's files or environment reads all data"))
+		found = append(found, warningFinding("set KMS_PROVIDER or COFFER_KEK", "the KEK is local: anyone who reads this host's files or environment reads all data"))
 	}
 	if len(found) == 0 {
-		found = append(found, ok("environment %s, production %t", p.config.Environment, p.config.Production))
+		found = append(found, okFinding("environment %s, production %t", p.config.Environment, p.config.Production))
 	}
 	return found
 }
@@ -76,44 +76,44 @@ func exposures(data string) (found []exposure) {
 	return found
 }
 
-func examinePermissions(_ context.Context, p *patient) (found []finding) {
+func checkPermissions(_ context.Context, p *installation) (found []finding) {
 	for _, e := range exposures(p.config.Data) {
-		found = append(found, failing("chmod o-rwx "+e.path, "%s", e))
+		found = append(found, failureFinding("chmod o-rwx "+e.path, "%s", e))
 	}
 	if len(found) == 0 {
-		found = append(found, ok("%s is closed to other users", p.config.Data))
+		found = append(found, okFinding("%s is closed to other users", p.config.Data))
 	}
 	return found
 }
 
-func examineListening(_ context.Context, p *patient) []finding {
+func checkListening(_ context.Context, p *installation) []finding {
 	host, _, _ := net.SplitHostPort(p.config.Listen) // config checked it
 	ip, err := netip.ParseAddr(host)
 	if host == "localhost" || err == nil && ip.IsLoopback() {
-		return []finding{ok("on %s, which only this host reaches", p.config.Listen)}
+		return []finding{okFinding("on %s, which only this host reaches", p.config.Listen)}
 	}
-	return []finding{warning("let a proxy with TLS be the only one to reach it: tokens travel in the clear", "on %s, beyond this host, without TLS", p.config.Listen)}
+	return []finding{warningFinding("let a proxy with TLS be the only one to reach it: tokens travel in the clear", "on %s, beyond this host, without TLS", p.config.Listen)}
 }
 
-func examineReadiness(ctx context.Context, p *patient) []finding {
-	address := local(p.config.Listen)
-	err := askHealth(ctx, "http://"+address+"/readyz")
+func checkReadiness(ctx context.Context, p *installation) []finding {
+	address := localAddress(p.config.Listen)
+	err := probe(ctx, "http://"+address+"/readyz")
 	switch {
 	case err == nil:
-		return []finding{ok("the server on %s is ready", address)}
+		return []finding{okFinding("the server on %s is ready", address)}
 	case exitOf(err, true) == exitUnreachable:
-		return []finding{ok("no server answers on %s", address)}
+		return []finding{okFinding("no server answers on %s", address)}
 	}
-	return []finding{failing("see its log", "the server on %s is %s", address, message(err))}
+	return []finding{failureFinding("see its log", "the server on %s is %s", address, errorText(err))}
 }
 
 // The least of what the doctor finds sufficient.
 const (
-	enoughFiles = 4096
-	enoughSpace = 4 // times COFFER_MIN_FREE
+	minOpenFiles  = 4096
+	minFreeFactor = 4 // times COFFER_MIN_FREE
 )
 
-func examineLimits(_ context.Context, p *patient) (found []finding) {
+func checkLimits(_ context.Context, p *installation) (found []finding) {
 	l := &p.config.Limits
 	off := []string{}
 	for _, limit := range []struct {
@@ -127,17 +127,17 @@ func examineLimits(_ context.Context, p *patient) (found []finding) {
 		}
 	}
 	if len(off) > 0 && p.config.Production {
-		found = append(found, warning("set them, so that one tenant cannot take what others need", "%s are off", strings.Join(off, ", ")))
+		found = append(found, warningFinding("set them, so that one tenant cannot take what others need", "%s are off", strings.Join(off, ", ")))
 	}
-	if files, err := maxOpenFiles(); err == nil && files < enoughFiles {
-		found = append(found, warning("raise it to 65536 (LimitNOFILE= in systemd)", "this user may open %d files at once, and each connection is one", files))
+	if files, err := maxOpenFiles(); err == nil && files < minOpenFiles {
+		found = append(found, warningFinding("raise it to 65536 (LimitNOFILE= in systemd)", "this user may open %d files at once, and each connection is one", files))
 	}
 	if memory, ok := cgroupMemory(); ok && l.Bytes > 0 && memory < 2*int64(l.Bytes) {
-		found = append(found, failing("raise the memory limit, or lower COFFER_BYTES to a third of it", "the memory limit of this control group, %s, is less than twice COFFER_BYTES",
-			size(memory)))
+		found = append(found, failureFinding("raise the memory limit, or lower COFFER_BYTES to a third of it", "the memory limit of this control group, %s, is less than twice COFFER_BYTES",
+			formatSize(memory)))
 	}
 	if len(found) == 0 {
-		found = append(found, ok("sufficient"))
+		found = append(found, okFinding("sufficient"))
 	}
 	return found
 }
@@ -155,21 +155,21 @@ func cgroupMemory() (int64, bool) {
 	return 0, false
 }
 
-func examineSpace(_ context.Context, p *patient) []finding {
+func checkFreeSpace(_ context.Context, p *installation) []finding {
 	free, err := durable.FreeSpace(p.config.Data)
 	switch {
 	case err != nil:
-		return []finding{warning("", "the free space cannot be found out: %s", message(err))}
+		return []finding{warningFinding("", "the free space cannot be found out: %s", errorText(err))}
 	case free < p.config.MinFree:
-		return []finding{failing("free some: writes are refused", "%s are free for %s", size(free), p.config.Data)}
-	case free < enoughSpace*p.config.MinFree:
-		return []finding{warning("free some, or move the data directory", "%s are free for %s", size(free), p.config.Data)}
+		return []finding{failureFinding("free some: writes are refused", "%s are free for %s", formatSize(free), p.config.Data)}
+	case free < minFreeFactor*p.config.MinFree:
+		return []finding{warningFinding("free some, or move the data directory", "%s are free for %s", formatSize(free), p.config.Data)}
 	}
-	return []finding{ok("%s are free for %s", size(free), p.config.Data)}
+	return []finding{okFinding("%s are free for %s", formatSize(free), p.config.Data)}
 }
 
 // size writes bytes for people.
-func size(n int64) string {
+func formatSize(n int64) string {
 	const unit = 1024
 	if n < unit {
 		return fmt.Sprintf("%d B", n)
@@ -183,19 +183,19 @@ func size(n int64) string {
 }
 
 // farApart is how far the clock may be from another one.
-const farApart = 5 * time.Second
+const maxClockSkew = 5 * time.Second
 
-func examineClock(ctx context.Context, p *patient) (found []finding) {
+func checkClock(ctx context.Context, p *installation) (found []finding) {
 	if built, err := time.Parse(time.RFC3339, readBuild().Time); err == nil && p.now.Before(built) {
-		found = append(found, failing("set the clock", "the clock is earlier than this program was made, %s", shown(built, "")))
+		found = append(found, failureFinding("set the clock", "the clock is earlier than this program was made, %s", formatTime(built, "")))
 	}
-	if newest, err := newestLine(ctx, p.config); err == nil && newest.After(p.now.Add(farApart)) {
-		found = append(found, failing("set the clock: entries would live longer than their class allows", "the clock is earlier than the newest line of the audit log, %s",
-			shown(newest, "")))
+	if newest, err := newestLine(ctx, p.config); err == nil && newest.After(p.now.Add(maxClockSkew)) {
+		found = append(found, failureFinding("set the clock: entries would live longer than their class allows", "the clock is earlier than the newest line of the audit log, %s",
+			formatTime(newest, "")))
 	}
-	found = append(found, redisClocks(ctx, p)...)
+	found = append(found, checkRedisClocks(ctx, p)...)
 	if len(found) == 0 {
-		found = append(found, ok("%s", p.now.UTC().Format(time.RFC3339)))
+		found = append(found, okFinding("%s", p.now.UTC().Format(time.RFC3339)))
 	}
 	return found
 }

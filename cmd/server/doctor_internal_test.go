@@ -6,8 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/coffer-storage/coffer/internal/durable"
 	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/durable"
 	"github.com/coffer-storage/coffer/internal/duration"
 	"github.com/coffer-storage/coffer/internal/identity"
 	"github.com/coffer-storage/coffer/internal/token"
@@ -33,13 +33,13 @@ func TestDoctorsTokens(t *testing.T) {
 		found := judgeTokens([]token.Token{c.token}, now)
 		require.Len(t, found, 1, name)
 		if c.says == "" {
-			require.Equal(t, well, found[0].Verdict, name)
+			require.Equal(t, verdictOK, found[0].Verdict, name)
 			continue
 		}
 		require.Contains(t, found[0].Found, c.says, name)
 		require.NotEmpty(t, found[0].Do, name)
 	}
-	require.Equal(t, warns, judgeTokens(nil, now)[0].Verdict)
+	require.Equal(t, verdictWarning, judgeTokens(nil, now)[0].Verdict)
 }
 
 // Free space is judged by how much of it entries leave free.
@@ -47,8 +47,8 @@ func TestDoctorsSpace(t *testing.T) {
 	dir := t.TempDir()
 	free, err := durable.FreeSpace(dir)
 	require.NoError(t, err)
-	for minFree, want := range map[int64]verdict{free / 64: well, free / 2: warns, free * 2: sick} {
-		found := examineSpace(t.Context(), &patient{config: &config.Config{Data: dir, MinFree: minFree}})
+	for minFree, want := range map[int64]verdict{free / 64: verdictOK, free / 2: verdictWarning, free * 2: verdictFailure} {
+		found := checkFreeSpace(t.Context(), &installation{config: &config.Config{Data: dir, MinFree: minFree}})
 		require.Len(t, found, 1)
 		require.Equal(t, want, found[0].Verdict, found[0].Found)
 	}

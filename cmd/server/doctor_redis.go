@@ -9,7 +9,7 @@ import (
 )
 
 // eachRedis calls do with the Redis of the cache and that of the keysets, if there are any.
-func (p *patient) eachRedis(ctx context.Context, do func(ctx context.Context, name string, store *rediskv.Store) []finding) (found []finding) {
+func (p *installation) eachRedis(ctx context.Context, do func(ctx context.Context, name string, store *rediskv.Store) []finding) (found []finding) {
 	for _, one := range []struct {
 		name string
 		used bool
@@ -22,10 +22,10 @@ func (p *patient) eachRedis(ctx context.Context, do func(ctx context.Context, na
 		}
 		store, err := one.open()
 		if err != nil {
-			found = append(found, failing("", "the Redis of %s: %s", one.name, message(err)))
+			found = append(found, failureFinding("", "the Redis of %s: %s", one.name, errorText(err)))
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 		found = append(found, do(ctx, one.name, store)...)
 		cancel()
 		_ = store.Close() // it was only asked
@@ -33,40 +33,40 @@ func (p *patient) eachRedis(ctx context.Context, do func(ctx context.Context, na
 	return found
 }
 
-func examineRedis(ctx context.Context, p *patient) []finding {
+func checkRedis(ctx context.Context, p *installation) []finding {
 	found := p.eachRedis(ctx, func(ctx context.Context, name string, store *rediskv.Store) []finding {
 		begin := time.Now()
 		if err := store.Ping(ctx); err != nil {
-			return []finding{failing("", "the Redis of %s: %s", name, message(err))}
+			return []finding{failureFinding("", "the Redis of %s: %s", name, errorText(err))}
 		}
-		took := brief(time.Since(begin))
+		took := roundDuration(time.Since(begin))
 		if name == "the keysets" {
 			switch err := store.CheckDurable(ctx); {
 			case errors.Is(err, rediskv.ErrNotDurable):
-				return []finding{failing("", "the Redis of %s: %s", name, message(err))}
+				return []finding{failureFinding("", "the Redis of %s: %s", name, errorText(err))}
 			case err != nil:
-				return append(examineEviction(ctx, name, store, failing),
-					warning("make sure of appendonly yes, appendfsync always and maxmemory-policy noeviction", "the Redis of %s does not tell its settings", name))
+				return append(checkEviction(ctx, name, store, failureFinding),
+					warningFinding("make sure of appendonly yes, appendfsync always and maxmemory-policy noeviction", "the Redis of %s does not tell its settings", name))
 			}
 		}
-		if found := examineEviction(ctx, name, store, warning); len(found) > 0 {
+		if found := checkEviction(ctx, name, store, warningFinding); len(found) > 0 {
 			return found
 		}
-		return []finding{ok("the Redis of %s answers in %s", name, took)}
+		return []finding{okFinding("the Redis of %s answers in %s", name, took)}
 	})
 	if len(found) == 0 {
-		found = append(found, ok("none is configured: cache and keysets are in the data directory"))
+		found = append(found, okFinding("none is configured: cache and keysets are in the data directory"))
 	}
 	return found
 }
 
 // examineEviction returns a finding if Redis may remove entries, or does not tell.
-func examineEviction(ctx context.Context, name string, store *rediskv.Store, judge func(advice, format string, args ...any) finding) []finding {
+func checkEviction(ctx context.Context, name string, store *rediskv.Store, judge func(advice, format string, args ...any) finding) []finding {
 	const advice = "set maxmemory-policy to noeviction"
 	state, err := store.Eviction(ctx)
 	switch {
 	case err != nil || state.Policy == "" && !state.Known:
-		return []finding{warning("grant its user +info, and "+advice, "the Redis of %s does not report whether it removes entries when its memory is full", name)}
+		return []finding{warningFinding("grant its user +info, and "+advice, "the Redis of %s does not report whether it removes entries when its memory is full", name)}
 	case state.Policy != "":
 		return []finding{judge(advice, "the Redis of %s removes entries when its memory is full (maxmemory-policy %s)", name, state.Policy)}
 	}
@@ -74,7 +74,7 @@ func examineEviction(ctx context.Context, name string, store *rediskv.Store, jud
 }
 
 // redisClocks compares this clock with those of Redis.
-func redisClocks(ctx context.Context, p *patient) []finding {
+func checkRedisClocks(ctx context.Context, p *installation) []finding {
 	return p.eachRedis(ctx, func(ctx context.Context, name string, store *rediskv.Store) []finding {
 		begin := time.Now()
 		theirs, err := store.Client().Time(ctx).Result()
@@ -82,8 +82,8 @@ func redisClocks(ctx context.Context, p *patient) []finding {
 			return nil // which the check of Redis tells
 		}
 		ours := begin.Add(time.Since(begin) / 2)
-		if apart := theirs.Sub(ours).Abs(); apart > farApart {
-			return []finding{failing("have both hosts set their clocks by NTP", "the clock of the Redis of %s is %s away from this one", name, brief(apart))}
+		if apart := theirs.Sub(ours).Abs(); apart > maxClockSkew {
+			return []finding{failureFinding("have both hosts set their clocks by NTP", "the clock of the Redis of %s is %s away from this one", name, roundDuration(apart))}
 		}
 		return nil
 	})

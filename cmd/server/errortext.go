@@ -13,12 +13,12 @@ import (
 
 // message returns the text of an error for people: without the names of packages, without saying anything twice, and with the system's errors
 // in plain words.
-func message(err error) string {
+func errorText(err error) string {
 	var lines []string
-	for line := range strings.SplitSeq(plain(err), "\n") {
+	for line := range strings.SplitSeq(plainText(err), "\n") {
 		var kept []string
 		for segment := range strings.SplitSeq(line, ": ") {
-			if bare := strings.TrimSpace(segment); !internals.MatchString(bare) && !slices.Contains(kept, segment) {
+			if bare := strings.TrimSpace(segment); !packageNames.MatchString(bare) && !slices.Contains(kept, segment) {
 				kept = append(kept, segment)
 			}
 		}
@@ -30,11 +30,11 @@ func message(err error) string {
 }
 
 // internals are segments of an error's text that name packages or programs: they help who reads the code, and not who runs the command.
-var internals = regexp.MustCompile(`^(coffer|api|audit|cache|config|durable|duration|envelope|format|identity|keyring|keystore|kms|kv|lifecycle|limit|mirror|oidc|` +
+var packageNames = regexp.MustCompile(`^(coffer|api|audit|cache|config|durable|duration|envelope|format|identity|keyring|keystore|kms|kv|lifecycle|limit|mirror|oidc|` +
 	`recovery|rediskeys|rediskv|rotation|seal|session|sqlitekeys|sqlitekv|token|awskms|gcpkms|azurekeyvault|hashivault|redis|sqlite|\{coffer-keys\}/\S*)$`)
 
 // connections are the system's words about a connection, and plain ones.
-var connections = []struct {
+var connectionProblems = []struct {
 	system *regexp.Regexp
 	plain  string
 }{
@@ -49,25 +49,25 @@ var connections = []struct {
 }
 
 // plain returns an error's text with what the system says of a file or a connection in plain words.
-func plain(err error) string {
+func plainText(err error) string {
 	text := err.Error()
 	if path := (*fs.PathError)(nil); errors.As(err, &path) {
 		where := path.Path
 		if strings.HasPrefix(filepath.Base(where), ".writing-") { // a file that is not in place yet
 			where = filepath.Dir(where)
 		}
-		text = strings.ReplaceAll(text, path.Error(), where+" "+because(path.Err))
+		text = strings.ReplaceAll(text, path.Error(), where+" "+fileProblem(path.Err))
 	}
 	if link := (*os.LinkError)(nil); errors.As(err, &link) {
-		text = strings.ReplaceAll(text, link.Error(), link.New+" "+because(link.Err))
+		text = strings.ReplaceAll(text, link.Error(), link.New+" "+fileProblem(link.Err))
 	}
-	for _, c := range connections {
+	for _, c := range connectionProblems {
 		text = c.system.ReplaceAllString(text, c.plain)
 	}
 	return text
 }
 
-func because(err error) string {
+func fileProblem(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return "does not exist"

@@ -27,6 +27,6 @@ func TestMessage(t *testing.T) {
 		"one\ntwo":                            errors.Join(errors.New("audit: one"), errors.New("kms: two"), errors.New("one")),
 		"unwrap: there was no answer in time": fmt.Errorf("kms: unwrap: %w", context.DeadlineExceeded),
 	} {
-		require.Equal(t, want, message(err))
+		require.Equal(t, want, errorText(err))
 	}
 }

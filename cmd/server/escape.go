@@ -14,13 +14,13 @@ import (
 // printable escapes text that comes from outside, whichever command prints it: a control character, C1 included, can take command of a
 // terminal, a format character can reverse what a person reads, and an invisible one makes two names look the same. It writes them as
 // \uXXXX, which keeps the meaning of JSON. It is not safe for concurrent use.
-type printable struct {
+type escapingWriter struct {
 	to      io.Writer
 	partial []byte // the beginning of a character whose end was not written yet
 }
 
 // Write implements io.Writer.
-func (p *printable) Write(text []byte) (int, error) {
+func (p *escapingWriter) Write(text []byte) (int, error) {
 	whole := text
 	if len(p.partial) > 0 {
 		whole = append(p.partial, text...)

@@ -18,7 +18,7 @@ func TestPrintable(t *testing.T) {
 	require.NoError(t, err)
 	for _, size := range []int{1, 2, 3, 5, 1000} {
 		var out bytes.Buffer
-		p := &printable{to: &out}
+		p := &escapingWriter{to: &out}
 		for text := quoted; len(text) > 0; {
 			n, err := p.Write(text[:min(size, len(text))])
 			require.NoError(t, err)
@@ -37,7 +37,7 @@ func TestPrintable(t *testing.T) {
 // A table keeps its lines, and bytes that are not UTF-8, which some terminals take for C1, do not get through.
 func TestPrintableKeepsLines(t *testing.T) {
 	var out bytes.Buffer
-	_, err := (&printable{to: &out}).Write([]byte("a\tb\nc\x9bd\n"))
+	_, err := (&escapingWriter{to: &out}).Write([]byte("a\tb\nc\x9bd\n"))
 	require.NoError(t, err)
 	require.Equal(t, "a\tb\nc\ufffdd\n", out.String())
 }

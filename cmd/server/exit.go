@@ -48,14 +48,14 @@ func exitWith(code exit, err error) error {
 }
 
 // usage, refuse and notFound are for errors that a command makes itself.
-func usage(err error) error { return exitWith(exitUsage, err) }
+func usageError(err error) error { return exitWith(exitUsage, err) }
 
-func refuse(err error) error { return exitWith(exitRefused, err) }
+func refusedError(err error) error { return exitWith(exitRefused, err) }
 
-func notFound(err error) error { return exitWith(exitNotFound, err) }
+func notFoundError(err error) error { return exitWith(exitNotFound, err) }
 
 // exits are the exit codes of the table's codes. Those that are not here have failed.
-var exits = map[string]exit{
+var exitCodes = map[string]exit{
 	"invalid_argument": exitUsage, "not_configured": exitUsage, "ttl_out_of_range": exitUsage, "kdf_out_of_range": exitUsage,
 
 	"wrong_secret": exitRefused, "key_destroyed": exitRefused, "key_unusable": exitRefused, "class_too_low": exitRefused, "locked": exitRefused,
@@ -69,12 +69,12 @@ var exits = map[string]exit{
 }
 
 // sentinels are errors without a code, or with an exit code that differs from that of their code.
-var sentinels = []struct {
+var errorExitCodes = []struct {
 	is   error
 	code exit
 }{
 
-	{errLogGone, exitRefused}, {errLogKey, exitRefused}, {errSystem, exitRefused},
+	{errAuditLogGone, exitRefused}, {errAuditKeyMissing, exitRefused}, {errSystemKeysMissing, exitRefused},
 	{kms.ErrWrongKey, exitRefused}, {envelope.ErrWrongSecret, exitRefused},
 	{recovery.ErrBackup, exitRefused}, {recovery.ErrNoKeys, exitNotFound}, {keyring.ErrWrongEnvironment, exitRefused},
 	{lifecycle.ErrNoKey, exitNotFound}, {rotation.ErrNoRollback, exitRefused},
@@ -91,12 +91,12 @@ func exitOf(err error, begun bool) exit {
 	if stated := (*exitError)(nil); errors.As(err, &stated) {
 		return stated.code
 	}
-	for _, s := range sentinels {
+	for _, s := range errorExitCodes {
 		if errors.Is(err, s.is) {
 			return s.code
 		}
 	}
-	if code, ok := exits[codes.Of(err).Code]; ok {
+	if code, ok := exitCodes[codes.Of(err).Code]; ok {
 		return code
 	}
 	if away := (*net.OpError)(nil); errors.As(err, &away) {

@@ -38,10 +38,10 @@ func healthCommand() *cobra.Command {
 			if live {
 				path = "/livez"
 			}
-			if err := askHealth(cmd.Context(), "http://"+local(c.Listen)+path); err != nil {
+			if err := probe(cmd.Context(), "http://"+localAddress(c.Listen)+path); err != nil {
 				return err
 			}
-			return show(cmd, struct {
+			return printResult(cmd, struct {
 				OK bool `json:"ok"`
 			}{true}, func(out io.Writer) error {
 				_, err := fmt.Fprintln(out, "ok")
@@ -50,13 +50,13 @@ func healthCommand() *cobra.Command {
 		},
 	}
 	config.AddFlags(cmd.Flags(), "listen")
-	addJSON(cmd)
+	addJSONFlag(cmd)
 	cmd.Flags().BoolVar(&live, "live", false, "ask whether the process answers, not whether it can serve")
 	return cmd
 }
 
 // local is where a server that listens on an address can be reached from here.
-func local(address string) string {
+func localAddress(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	ip, _ := netip.ParseAddr(host)
 	switch {
@@ -70,7 +70,7 @@ func local(address string) string {
 	return address
 }
 
-func askHealth(ctx context.Context, url string) error {
+func probe(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)

@@ -22,7 +22,7 @@ const (
 )
 
 // running is a server that accepts connections.
-type running struct {
+type httpServer struct {
 	*http.Server
 	listener    net.Listener
 	connections *limit.Connections
@@ -30,18 +30,18 @@ type running struct {
 }
 
 // beginServing accepts connections.
-func beginServing(c *config.Config, handler http.Handler, log *slog.Logger) (*running, error) {
+func listen(c *config.Config, handler http.Handler, log *slog.Logger) (*httpServer, error) {
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return nil, cannotListen(c.Listen, err)
+		return nil, listenError(c.Listen, err)
 	}
-	r := &running{newServer(handler, c, log), listener, limit.NewConnections(maxConnections(), log, nil), make(chan error, 1)}
+	r := &httpServer{newHTTPServer(handler, c, log), listener, limit.NewConnections(maxConnections(), log, nil), make(chan error, 1)}
 	r.connections.Attach(r.Server)
 	go func() { r.failed <- r.Serve(listener) }()
 	return r, nil
 }
 
-func newServer(handler http.Handler, c *config.Config, log *slog.Logger) *http.Server {
+func newHTTPServer(handler http.Handler, c *config.Config, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: min(headerTimeout, c.ReadTimeout),
@@ -57,7 +57,7 @@ func newServer(handler http.Handler, c *config.Config, log *slog.Logger) *http.S
 
 // run serves until ctx ends. Then it goes on for COFFER_SHUTDOWN_DELAY, in which load balancers see that it is not ready
 // and each answer ends its connection, takes no more requests, and waits for those in flight.
-func (r *running) run(ctx context.Context, c *config.Config, log *slog.Logger) error {
+func (r *httpServer) run(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	log.Info("serving", "address", r.listener.Addr().String())
 	select {
 	case err := <-r.failed:
@@ -90,9 +90,9 @@ func maxConnections() int {
 }
 
 // cannotListen says what to do where another program has the port.
-func cannotListen(address string, err error) error {
+func listenError(address string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return refuse(fmt.Errorf("cannot listen: %s is in use by another program: give another address with --listen, such as 127.0.0.1:8081", address))
+		return refusedError(fmt.Errorf("cannot listen: %s is in use by another program: give another address with --listen, such as 127.0.0.1:8081", address))
 	}
 	return exitWith(exitFailed, fmt.Errorf("cannot listen: %w", err))
 }

@@ -69,7 +69,7 @@ func openKEK(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (
 		}
 		return openMasterKey(&master, c.KDFIterations)
 	}
-	return openMasterFile(ctx, c, k, log)
+	return openMasterKeyFile(ctx, c, k, log)
 }
 
 // openMasterKey opens the local KEK of a key or a passphrase.
@@ -81,16 +81,16 @@ func openMasterKey(master *config.MasterKey, iterations uint32) (kms.KEK, error)
 }
 
 // openMasterFile opens the master key in the data directory, which it makes where there are no keys yet.
-func openMasterFile(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (kms.KEK, error) {
+func openMasterKeyFile(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (kms.KEK, error) {
 	path := filepath.Join(c.Data, "master.key")
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		held, err := holdsKeys(ctx, k.store)
+		held, err := hasKeysets(ctx, k.store)
 		if err != nil {
 			return nil, err
 		}
 		if held {
-			return nil, refuse(fmt.Errorf("the keys in %s were made with a master key that is not in %s: set ENCRYPTION_MASTER_KEY or ENCRYPTION_PASSPHRASE to it, or "+
-				"KMS_PROVIDER to the KMS that wraps them", k.where, path))
+			return nil, refusedError(fmt.Errorf("the keys in %s were made with a master key that is not in %s: set ENCRYPTION_MASTER_KEY or ENCRYPTION_PASSPHRASE to it, or "+
+				"KMS_PROVIDER to the KMS that wraps them", k.location, path))
 		}
 		if err := kms.CreateFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
@@ -101,9 +101,9 @@ func openMasterFile(ctx context.Context, c *config.Config, k *keys, log *slog.Lo
 }
 
 // openNamedKEK opens a KEK that a flag of the command line names. It quotes no URL: one may be a key.
-func openNamedKEK(ctx context.Context, c *config.Config, flag, url string) (kms.KEK, error) {
+func openFlagKEK(ctx context.Context, c *config.Config, flag, url string) (kms.KEK, error) {
 	if strings.HasPrefix(url, "base64key:") {
-		return nil, usage(fmt.Errorf("%s takes no key itself, for every user can read a command line: put it into a file of mode 0600 and give file:///PATH", flag))
+		return nil, usageError(fmt.Errorf("%s takes no key itself, for every user can read a command line: put it into a file of mode 0600 and give file:///PATH", flag))
 	}
 	err := c.KMS.Check(url)
 	var kek kms.KEK
@@ -117,19 +117,19 @@ func openNamedKEK(ctx context.Context, c *config.Config, flag, url string) (kms.
 }
 
 // requireKEK refuses to go on where a master key would be made.
-func requireKEK(c *config.Config) error {
+func requireLocalKey(c *config.Config) error {
 	master := filepath.Join(c.Data, "master.key")
 	if _, err := os.Stat(master); c.KMS.KEK == "" && !c.MasterKey.Configured() && errors.Is(err, fs.ErrNotExist) {
-		return usage(fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY or KMS_PROVIDER", master))
+		return usageError(fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY or KMS_PROVIDER", master))
 	}
 	return nil
 }
 
 // openForCheck opens the KEKs, and makes no master key.
-func openForCheck(ctx context.Context, c *config.Config) (kms.Set, error) {
+func openExistingKEKs(ctx context.Context, c *config.Config) (kms.Set, error) {
 	if path := filepath.Join(c.Data, "master.key"); c.KMS.KEK == "" && !c.MasterKey.Configured() {
 		if _, err := os.Stat(path); err != nil {
-			return kms.Set{}, usage(fmt.Errorf("no KEK is configured, and there is no master key in %s: set KMS_PROVIDER, COFFER_KEK or ENCRYPTION_MASTER_KEY", path))
+			return kms.Set{}, usageError(fmt.Errorf("no KEK is configured, and there is no master key in %s: set KMS_PROVIDER, COFFER_KEK or ENCRYPTION_MASTER_KEY", path))
 		}
 	}
 	return openKEKs(ctx, c, nil, slog.New(slog.DiscardHandler))

@@ -23,24 +23,24 @@ import (
 
 // keys is the keyring with what it is made of.
 type keys struct {
-	ring  *keyring.Keyring
-	keks  kms.Set
-	store keystore.Store
-	where string          // of the store, for people
-	own   *keyring.System // nil until it was opened
-	lost  *losses
-	free  func() error
+	ring       *keyring.Keyring
+	keks       kms.Set
+	store      keystore.Store
+	location   string          // of the store, for people
+	system     *keyring.System // nil until it was opened
+	losses     *lossRecorder
+	closeStore func() error
 }
 
 // openKeys opens the keyring. Calls of the configured KEKs go through watch, which can be nil; the former ones open
 // keysets, too.
 func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK, log *slog.Logger, former ...kms.KEK) (k *keys, err error) {
-	k = &keys{lost: newLosses(log)}
-	if k.store, k.where, k.free, err = openKeystore(ctx, c, log); err != nil {
+	k = &keys{losses: newLossRecorder(log)}
+	if k.store, k.location, k.closeStore, err = openKeystore(ctx, c, log); err != nil {
 		return nil, err
 	}
 	if k.keks, err = openKEKs(ctx, c, k, log); err != nil {
-		return nil, errors.Join(err, k.free())
+		return nil, errors.Join(err, k.closeStore())
 	}
 	if watch != nil {
 		k.keks = k.keks.Map(watch)
@@ -50,41 +50,41 @@ func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK
 	}
 	k.ring, err = keyring.New(k.store, k.keks, c.Environment, keyring.WithTTL(c.Keys.TTL), keyring.WithMaxUses(int64(c.Keys.Uses)),
 		keyring.WithMaxTenants(c.Keys.Tenants), keyring.WithConcurrentUnlocks(c.Keys.Calls), keyring.WithDueTime(rotation.DueTime(c.Keys.RotateAge, time.Now)),
-		keyring.WithIncidentHandler(k.lost.note))
+		keyring.WithIncidentHandler(k.losses.add))
 	if err != nil {
-		return nil, errors.Join(err, k.free())
+		return nil, errors.Join(err, k.closeStore())
 	}
 	return k, nil
 }
 
 func (k *keys) close() error {
 	k.ring.Close()
-	return k.free()
+	return k.closeStore()
 }
 
 // unlock unlocks the default tenant's keys. It ends the start where they do not open, or are gone: a server
 // that cannot read what it keeps must not begin to write.
 func (k *keys) unlock(ctx context.Context, c *config.Config) error {
-	if wasUsed(c) {
-		held, err := holdsKeys(ctx, k.store)
+	if hadKeysets(c) {
+		held, err := hasKeysets(ctx, k.store)
 		if err != nil {
 			return err
 		}
 		if !held {
-			return missingKeys(c, k.where)
+			return missingKeysError(c, k.location)
 		}
 	}
 	var err error
-	if k.own, err = k.system(ctx, c); err != nil { // first: nothing is made if the log's key is missing
+	if k.system, err = k.openSystem(ctx, c); err != nil { // first: nothing is made if the log's key is missing
 		return err
 	}
 	if err := k.open(ctx, c, identity.DefaultTenant); err != nil {
 		return err
 	}
-	if _, err := k.own.Key(ctx, envelope.UseShreds); err != nil { // so that a tenant can be shredded while the KMS is out of reach
+	if _, err := k.system.Key(ctx, envelope.UseShreds); err != nil { // so that a tenant can be shredded while the KMS is out of reach
 		return err
 	}
-	return markUsed(c)
+	return createKeysetMark(c)
 }
 
 // open unlocks a tenant's keys, and says what to configure where they do not open.
@@ -95,7 +95,7 @@ func (k *keys) open(ctx context.Context, c *config.Config, tenant string) error 
 
 // system returns the environment's own keys. It makes them only in an empty keystore: otherwise the audit log, of this host or
 // another one, is under earlier ones, and system returns errLogKey or errSystem.
-func (k *keys) system(ctx context.Context, c *config.Config) (*keyring.System, error) {
+func (k *keys) openSystem(ctx context.Context, c *config.Config) (*keyring.System, error) {
 	used, err := audit.Exists(auditPath(c))
 	if err != nil {
 		return nil, err
@@ -103,15 +103,15 @@ func (k *keys) system(ctx context.Context, c *config.Config) (*keyring.System, e
 	system, err := k.ring.FindSystem(ctx)
 	if system == nil && err == nil {
 		var held bool
-		switch held, err = holdsKeys(ctx, k.store); {
+		switch held, err = hasKeysets(ctx, k.store); {
 		case err != nil:
 		case used:
-			err = fmt.Errorf("%s: %w", auditPath(c), errLogKey)
+			err = fmt.Errorf("%s: %w", auditPath(c), errAuditKeyMissing)
 		case !held:
 			system, err = k.ring.System(ctx)
 		default: // another process may have made all of them since
 			if system, err = k.ring.FindSystem(ctx); system == nil && err == nil {
-				err = fmt.Errorf("%s: %w", k.where, errSystem)
+				err = fmt.Errorf("%s: %w", k.location, errSystemKeysMissing)
 			}
 		}
 	}
@@ -123,15 +123,15 @@ func (k *keys) explain(err error, c *config.Config) error {
 	switch {
 	case errors.Is(err, envelope.ErrWrongSecret) && c.KMS.KEK != "":
 		return fmt.Errorf("the keys in %s were made under another KEK than the configured one: set COFFER_KEK or KMS_PROVIDER to that, or have "+
-			"`coffer keys rewrap` move them: %w", k.where, err)
+			"`coffer keys rewrap` move them: %w", k.location, err)
 	case errors.Is(err, envelope.ErrWrongSecret) && c.MasterKey.IsPassphrase():
-		return refuse(fmt.Errorf("ENCRYPTION_PASSPHRASE is not the passphrase that the keys in %s were made with", k.where))
+		return refusedError(fmt.Errorf("ENCRYPTION_PASSPHRASE is not the passphrase that the keys in %s were made with", k.location))
 	case errors.Is(err, envelope.ErrWrongSecret) && c.MasterKey.Configured():
-		return refuse(fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with", k.where))
+		return refusedError(fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with", k.location))
 	case errors.Is(err, envelope.ErrWrongSecret):
-		return refuse(fmt.Errorf("the keys in %s were made with another master key: set ENCRYPTION_MASTER_KEY or ENCRYPTION_PASSPHRASE to it", k.where))
+		return refusedError(fmt.Errorf("the keys in %s were made with another master key: set ENCRYPTION_MASTER_KEY or ENCRYPTION_PASSPHRASE to it", k.location))
 	case errors.Is(err, keyring.ErrWrongEnvironment):
-		return refuse(fmt.Errorf("COFFER_ENVIRONMENT is not the environment that the keys in %s were made in", k.where))
+		return refusedError(fmt.Errorf("COFFER_ENVIRONMENT is not the environment that the keys in %s were made in", k.location))
 	}
 	return err
 }
@@ -154,13 +154,13 @@ func (k *keys) requireKeysets(ctx context.Context, c *config.Config) error {
 		others[strconv.Quote(d.Environment)] = true
 	}
 	switch {
-	case len(others) == 0 && wasUsed(c):
-		return missingKeys(c, k.where)
+	case len(others) == 0 && hadKeysets(c):
+		return missingKeysError(c, k.location)
 	case len(others) == 0:
 		return nil
 	}
-	return refuse(fmt.Errorf("the keys in %s are of environment %s and none is of %q: set COFFER_ENVIRONMENT or --environment to the label of the servers",
-		k.where, strings.Join(slices.Sorted(maps.Keys(others)), ", "), c.Environment))
+	return refusedError(fmt.Errorf("the keys in %s are of environment %s and none is of %q: set COFFER_ENVIRONMENT or --environment to the label of the servers",
+		k.location, strings.Join(slices.Sorted(maps.Keys(others)), ", "), c.Environment))
 }
 
 // ready reports whether the keystore can be read, no keyset is missing that the server has in memory, and keys can be used. It

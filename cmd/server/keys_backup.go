@@ -29,9 +29,9 @@ func keysBackupCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := os.Lstat(path); path == "" || err == nil {
-				return usage(errors.New("--out takes the path of a file that is not there yet: a backup is never overwritten"))
+				return usageError(errors.New("--out takes the path of a file that is not there yet: a backup is never overwritten"))
 			}
-			return operate(cmd, "", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
+			return withOperator(cmd, "", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
 				tenants, err := r.Backup(ctx, func(fill func(io.Writer) error) error {
 					return durable.CreateFrom(path, func(w io.Writer) error {
 						buffered := bufio.NewWriterSize(w, 1<<20)
@@ -45,7 +45,7 @@ func keysBackupCommand() *cobra.Command {
 				if statErr != nil {
 					return errors.Join(err, statErr)
 				}
-				return exitWith(exitFailed, errors.Join(err, show(cmd, backupReport{tenants, info.Size(), failureOf(err)}, func(out io.Writer) error {
+				return exitWith(exitFailed, errors.Join(err, printResult(cmd, backupReport{tenants, info.Size(), failureOf(err)}, func(out io.Writer) error {
 					_, err := fmt.Fprintf(out, "tenants: %d\nbytes: %d\n", tenants, info.Size())
 					return err
 				})))
@@ -54,7 +54,7 @@ func keysBackupCommand() *cobra.Command {
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().StringVar(&path, "out", "", "the new file")
-	addJSON(cmd)
+	addJSONFlag(cmd)
 	return cmd
 }
 
@@ -75,14 +75,14 @@ func keysDrillCommand() *cobra.Command {
 		Example: "  coffer keys drill --data DIR --in keys-2026-01-31.backup",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return operateOn(cmd, "drill", path, false, func(ctx context.Context, _ *operator, r *recovery.Recovery, file *os.File) error {
+			return withBackup(cmd, "drill", path, false, func(ctx context.Context, _ *operator, r *recovery.Recovery, file *os.File) error {
 				begun := time.Now()
 				drill, err := r.Drill(ctx, file)
 				if drill == nil {
 					return err
 				}
 				took := time.Since(begun)
-				return errors.Join(err, show(cmd, reportDrill(drill, took, err), func(out io.Writer) error {
+				return errors.Join(err, printResult(cmd, newDrillReport(drill, took, err), func(out io.Writer) error {
 					printDrill(out, drill, took)
 					return nil
 				}))
@@ -90,9 +90,9 @@ func keysDrillCommand() *cobra.Command {
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
-	addFormer(cmd)
+	addFormerKEKFlag(cmd)
 	cmd.Flags().StringVar(&path, "in", "", "the backup")
-	addJSON(cmd)
+	addJSONFlag(cmd)
 	return cmd
 }
 
@@ -108,13 +108,13 @@ type drillReport struct {
 	Error        *failure       `json:"error,omitempty"`
 }
 
-func reportDrill(d *recovery.DrillReport, took time.Duration, err error) drillReport {
-	return drillReport{d.Created.UTC(), d.Tenants, d.Shredded, d.Roots, d.Keys, millis(took), failedTenants(d.Failures), failureOf(err)}
+func newDrillReport(d *recovery.DrillReport, took time.Duration, err error) drillReport {
+	return drillReport{d.Created.UTC(), d.Tenants, d.Shredded, d.Roots, d.Keys, milliseconds(took), toFailedTenants(d.Failures), failureOf(err)}
 }
 
 func printDrill(out io.Writer, d *recovery.DrillReport, took time.Duration) {
 	fmt.Fprintf(out, "made: %s\ntenants: %d, of them shredded: %d\nroots opened: %d\nkeys opened: %d\ntook: %s\n",
-		shown(d.Created, ""), d.Tenants, d.Shredded, d.Roots, d.Keys, brief(took))
+		formatTime(d.Created, ""), d.Tenants, d.Shredded, d.Roots, d.Keys, roundDuration(took))
 	printFailures(out, d.Failures)
 	if len(d.Failures) == 0 {
 		fmt.Fprintln(out, "nothing is missing")

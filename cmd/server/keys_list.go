@@ -29,18 +29,18 @@ func keysListCommand() *cobra.Command {
 		Example: "  coffer keys list --data DIR --tenant clinic-7",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return operate(cmd, "", func(ctx context.Context, o *operator, _ *recovery.Recovery) error {
+			return withOperator(cmd, "", func(ctx context.Context, o *operator, _ *recovery.Recovery) error {
 				keysets, err := o.keysets(ctx, tenant)
 				if err != nil && keysets == nil {
 					return err
 				}
-				return errors.Join(show(cmd, keysets, func(out io.Writer) error { return printKeysets(out, keysets, time.Now()) }), err)
+				return errors.Join(printResult(cmd, keysets, func(out io.Writer) error { return printKeysets(out, keysets, time.Now()) }), err)
 			})
 		},
 	}
 	config.AddFlags(cmd.Flags(), append(keyFlags, "key-rotation-days")...)
 	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's keys")
-	addJSON(cmd)
+	addJSONFlag(cmd)
 	return cmd
 }
 
@@ -77,7 +77,7 @@ func printKeysets(out io.Writer, keysets []lifecycle.Keyset, now time.Time) erro
 			if k.ID == s.Primary {
 				state += ", primary"
 				if s.NextRotationAt != nil {
-					next = shown(s.NextRotationAt.Time, "")
+					next = formatTime(s.NextRotationAt.Time, "")
 				}
 			}
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%dd\t%s\n",

@@ -35,7 +35,7 @@ func keysRestoreCommand() *cobra.Command {
 		Example: "  coffer keys restore --data DIR --in keys-2026-01-31.backup --dry-run",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return operateOn(cmd, "restore", path, !dry, func(ctx context.Context, o *operator, r *recovery.Recovery, file *os.File) error {
+			return withBackup(cmd, "restore", path, !dry, func(ctx context.Context, o *operator, r *recovery.Recovery, file *os.File) error {
 				endings, err := readEndings(ctx, o, logs, unproven, list)
 				if err != nil {
 					return err
@@ -47,7 +47,7 @@ func keysRestoreCommand() *cobra.Command {
 				if restored == nil {
 					return err
 				}
-				return errors.Join(err, show(cmd, reportRestored(restored, dry, err), func(out io.Writer) error {
+				return errors.Join(err, printResult(cmd, newRestoreReport(restored, dry, err), func(out io.Writer) error {
 					printRestored(out, restored, dry)
 					return nil
 				}))
@@ -59,16 +59,16 @@ func keysRestoreCommand() *cobra.Command {
 	cmd.Flags().StringVar(&list, "shredded", "", "file with the ids of tenants that were shredded since the backup, one a line")
 	cmd.Flags().StringArrayVar(&logs, "audit-log", nil, "directory of another audit log that records shredded tenants and destroyed keys; given again for each")
 	cmd.Flags().StringArrayVar(&unproven, "unproven-audit-log", nil, "a file of an audit log that is believed as it stands; given again for each")
-	addFormer(cmd)
+	addFormerKEKFlag(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
-	addJSON(cmd)
+	addJSONFlag(cmd)
 	return cmd
 }
 
 // operateOn is operate for a command that reads a backup, which is for when keysets are lost: the key of the audit log may be in the
 // backup alone. With restore, the environment's own keys are restored first, so that the log can be opened; without it, nothing is
 // written to the store of keysets.
-func operateOn(
+func withBackup(
 	cmd *cobra.Command, what, path string, restore bool,
 	do func(ctx context.Context, o *operator, r *recovery.Recovery, file *os.File) error,
 ) (err error) {
@@ -100,7 +100,7 @@ func operateOn(
 	if err != nil {
 		return err
 	}
-	o.keys.own = own
+	o.keys.system = own
 	if err := o.openLog(ctx); err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func makeKeystore(cmd *cobra.Command) error {
 // openBackup opens a backup of any size.
 func openBackup(path string) (*os.File, error) {
 	if path == "" {
-		return nil, usage(errors.New("--in takes the path of a backup"))
+		return nil, usageError(errors.New("--in takes the path of a backup"))
 	}
 	f, err := durable.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
@@ -165,7 +165,7 @@ func readEndings(ctx context.Context, o *operator, logs, unproven []string, list
 
 // addEndings adds what a log says, if that is as it was written.
 func addEndings(ctx context.Context, o *operator, to *recovery.Tombstones, path string) error {
-	key, err := readLogKey(ctx, path, o.keys.own)
+	key, err := existingAuditKey(ctx, path, o.keys.system)
 	if err == nil {
 		err = to.AddLog(ctx, path, key)
 	}
@@ -198,10 +198,10 @@ type endedTenant struct {
 	Keys     int    `json:"destroyedKeys"`
 }
 
-func reportRestored(r *recovery.RestoreReport, dry bool, err error) restoreReport {
+func newRestoreReport(r *recovery.RestoreReport, dry bool, err error) restoreReport {
 	report := restoreReport{
-		MadeAt: r.Created.UTC(), DryRun: dry, Changed: []restoredTenant{}, Unchanged: r.Unchanged, Ended: endedTenants(r.Destroyed),
-		Failures: failedTenants(r.Failures), Error: failureOf(err),
+		MadeAt: r.Created.UTC(), DryRun: dry, Changed: []restoredTenant{}, Unchanged: r.Unchanged, Ended: toEndedTenants(r.Destroyed),
+		Failures: toFailedTenants(r.Failures), Error: failureOf(err),
 	}
 	for _, c := range r.Changes {
 		report.Changed = append(report.Changed, restoredTenant{c.Tenant, c.New})
@@ -209,7 +209,7 @@ func reportRestored(r *recovery.RestoreReport, dry bool, err error) restoreRepor
 	return report
 }
 
-func endedTenants(all []recovery.Destroyed) []endedTenant {
+func toEndedTenants(all []recovery.Destroyed) []endedTenant {
 	ended := []endedTenant{}
 	for _, e := range all {
 		ended = append(ended, endedTenant{e.Tenant, e.Shredded, e.Keys})
@@ -219,7 +219,7 @@ func endedTenants(all []recovery.Destroyed) []endedTenant {
 
 func printRestored(out io.Writer, r *recovery.RestoreReport, dry bool) {
 	did := map[bool]string{false: "changed", true: "would change"}[dry]
-	fmt.Fprintf(out, "made: %s\n%s: %d tenants; unchanged: %d\n", shown(r.Created, ""), did, len(r.Changes), r.Unchanged)
+	fmt.Fprintf(out, "made: %s\n%s: %d tenants; unchanged: %d\n", formatTime(r.Created, ""), did, len(r.Changes), r.Unchanged)
 	for _, c := range r.Changes {
 		what := "merged with what is in the store"
 		if c.New {

@@ -21,38 +21,38 @@ import (
 )
 
 // retire is one run of coffer keys disable or destroy, by its flags.
-type retire struct {
+type keyRetirement struct {
 	to                               envelope.State
 	tenant, use, class, key, confirm string
 }
 
 // guards are what both commands refuse.
-const guards = "A key that is needed is refused, with the reason: it is the primary; a rotation that is not over may go back to it; or a server that is cut\n" +
+const retirementRules = "A key that is needed is refused, with the reason: it is the primary; a rotation that is not over may go back to it; or a server that is cut\n" +
 	"off from the keysets may still seal under it, for COFFER_KEY_CACHE_TTL after the last rotation. Keys of the cache are refused: rotations destroy them.\n" +
 	"What is sealed under keys of packages, files and database fields cannot be found out. The command says so, and asks for the tenant's id once more.\n"
 
 func keysDisableCommand() *cobra.Command {
-	r := &retire{to: envelope.Disabled}
+	r := &keyRetirement{to: envelope.Disabled}
 	return r.command("disable", "Disable a key, so that it opens nothing any more",
 		"Disables a former key. What is sealed under it is refused with key_unusable from then on; its material is kept, but it is never enabled again. See\n"+
-			"whether anything fails, then destroy it.\n\n"+guards)
+			"whether anything fails, then destroy it.\n\n"+retirementRules)
 }
 
 func keysDestroyCommand() *cobra.Command {
-	r := &retire{to: envelope.Destroyed}
+	r := &keyRetirement{to: envelope.Destroyed}
 	return r.command("destroy", "Destroy a key that is disabled or compromised, for ever",
 		"Destroys the material of a former key. What is sealed under it is refused with key_destroyed from then on. There is no way back, but by a backup of the\n"+
-			"keysets that was made before, restored where both the keysets and the audit log are lost.\n\n"+guards+
+			"keysets that was made before, restored where both the keysets and the audit log are lost.\n\n"+retirementRules+
 			"A key that is still enabled is refused, too: disable it first. A compromised one is destroyed as it is.")
 }
 
-func (r *retire) command(use, short, long string) *cobra.Command {
+func (r *keyRetirement) command(use, short, long string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: strings.TrimSuffix(long, "\n"), Args: noArguments,
 		Example: "  coffer keys list --data DIR --tenant clinic-7\n" +
 			"  coffer keys " + use + " --data DIR --tenant clinic-7 --use service --class phi --key 9b2c61d04be7a35f --reason policy",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return operate(cmd, "", func(ctx context.Context, o *operator, _ *recovery.Recovery) error { return r.run(ctx, cmd, o) })
+			return withOperator(cmd, "", func(ctx context.Context, o *operator, _ *recovery.Recovery) error { return r.run(ctx, cmd, o) })
 		},
 	}
 	config.AddFlags(cmd.Flags(), append(keyFlags, "key-cache-ttl")...)
@@ -61,8 +61,8 @@ func (r *retire) command(use, short, long string) *cobra.Command {
 	f.StringVar(&r.use, "use", "", "the key's use: service, field or file")
 	f.StringVar(&r.class, "class", "", "the key's class")
 	f.StringVar(&r.key, "key", "", "the key's id, or its first 16 digits at least")
-	addReason(cmd)
-	addJSON(cmd)
+	addReasonFlag(cmd)
+	addJSONFlag(cmd)
 	f.StringVar(&r.confirm, "confirm", "", "the tenant's id once more, instead of being asked for it")
 	for _, name := range []string{"tenant", "use", "class", "key"} {
 		_ = cmd.MarkFlagRequired(name) // fails for no flag that is there
@@ -70,13 +70,13 @@ func (r *retire) command(use, short, long string) *cobra.Command {
 	return cmd
 }
 
-func (r *retire) run(ctx context.Context, cmd *cobra.Command, o *operator) error {
+func (r *keyRetirement) run(ctx context.Context, cmd *cobra.Command, o *operator) error {
 	key, err := r.find(ctx, o)
 	if err != nil {
 		return fmt.Errorf("tenant %s: %w", strconv.Quote(r.tenant), err)
 	}
 	keys := lifecycle.New(lifecycle.Options{
-		Rotator: newRotator(o.config, o.keys, nil, o.audit, nil), Audit: o.audit, Operation: operation(cmd), Reason: o.reason,
+		Rotator: newRotator(o.config, o.keys, nil, o.audit, nil), Audit: o.audit, Operation: operationName(cmd), Reason: o.reason,
 	})
 	plan, err := keys.Prepare(ctx, key, r.to)
 	if err != nil {
@@ -86,12 +86,12 @@ func (r *retire) run(ctx context.Context, cmd *cobra.Command, o *operator) error
 	if wantsJSON(cmd) {
 		out = cmd.ErrOrStderr() // standard output is for the result
 	}
-	printPlan(out, o, plan)
+	printRetirement(out, o, plan)
 	if plan.Done() {
 		return errors.Join(plan.Apply(ctx), r.report(cmd, o, plan)) // which records it
 	}
 	question := "This cannot be undone. Type the tenant's id to have the key " + r.to.String() + ": "
-	if err := confirmed(cmd, r.confirm, r.tenant, question); err != nil {
+	if err := confirmTenant(cmd, r.confirm, r.tenant, question); err != nil {
 		return err
 	}
 	if err := plan.Apply(ctx); err != nil {
@@ -106,7 +106,7 @@ func (r *retire) run(ctx context.Context, cmd *cobra.Command, o *operator) error
 }
 
 // report prints the key in JSON, if that is asked for.
-func (r *retire) report(cmd *cobra.Command, o *operator, plan *lifecycle.Retirement) error {
+func (r *keyRetirement) report(cmd *cobra.Command, o *operator, plan *lifecycle.Retirement) error {
 	if !wantsJSON(cmd) {
 		return nil
 	}
@@ -123,14 +123,14 @@ func (r *retire) report(cmd *cobra.Command, o *operator, plan *lifecycle.Retirem
 }
 
 // find gives the one key that the flags name.
-func (r *retire) find(ctx context.Context, o *operator) (key lifecycle.Key, err error) {
+func (r *keyRetirement) find(ctx context.Context, o *operator) (key lifecycle.Key, err error) {
 	use, err := format.ParseUse(r.use)
 	if err != nil {
-		return key, usage(errors.New("--use: it is cache, service, field or file"))
+		return key, usageError(errors.New("--use: it is cache, service, field or file"))
 	}
 	class, err := classify.Parse(r.class)
 	if err != nil {
-		return key, usage(fmt.Errorf("--class: %w", err))
+		return key, usageError(fmt.Errorf("--class: %w", err))
 	}
 	d, err := o.keys.ring.Document(ctx, r.tenant)
 	if err != nil {
@@ -146,19 +146,19 @@ func (r *retire) find(ctx context.Context, o *operator) (key lifecycle.Key, err 
 	}
 	switch {
 	case len(r.key) < shortID:
-		return key, usage(fmt.Errorf("--key takes a key's id, or %d of its digits at least", shortID))
+		return key, usageError(fmt.Errorf("--key takes a key's id, or %d of its digits at least", shortID))
 	case found > 1:
-		return key, usage(errors.New("--key: several keys begin so"))
+		return key, usageError(errors.New("--key: several keys begin so"))
 	case found == 0:
 		return key, lifecycle.ErrNoKey
 	}
 	return key, nil
 }
 
-func printPlan(out io.Writer, o *operator, plan *lifecycle.Retirement) {
+func printRetirement(out io.Writer, o *operator, plan *lifecycle.Retirement) {
 	k := &plan.Key
 	fmt.Fprintf(out, "tenant %s of environment %s\n", strconv.Quote(k.Tenant), strconv.Quote(o.config.Environment))
-	fmt.Fprintf(out, "key: %x\nuse and class: %s, %s\nmade: %s\nstate: %s\n", k.ID, k.Use, k.Class, shown(plan.Created, ""), plan.From)
+	fmt.Fprintf(out, "key: %x\nuse and class: %s, %s\nmade: %s\nstate: %s\n", k.ID, k.Use, k.Class, formatTime(plan.Created, ""), plan.From)
 	if plan.Done() {
 		fmt.Fprintf(out, "the key is %s already\n", plan.To)
 		return

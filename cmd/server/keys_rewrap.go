@@ -40,34 +40,34 @@ func keysRewrapCommand() *cobra.Command {
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if status {
-				return operate(cmd, "", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
-					return rewrapStatus(ctx, cmd, r)
+				return withOperator(cmd, "", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
+					return printRewrapStatus(ctx, cmd, r)
 				})
 			}
 			if roots {
-				return operate(cmd, "rewrap", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
+				return withOperator(cmd, "rewrap", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
 					return replaceRoots(ctx, cmd, r)
 				})
 			}
-			return operate(cmd, "rewrap", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
-				keks, err := openTarget(ctx, o.config, to)
+			return withOperator(cmd, "rewrap", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
+				keks, err := openTargetKEKs(ctx, o.config, to)
 				if err != nil {
 					return err
 				}
 				switch {
 				case dry:
-					return rewrapDry(ctx, cmd, r, keks)
+					return previewRewrap(ctx, cmd, r, keks)
 				case finish:
-					return rewrapFinish(ctx, cmd, r, keks)
+					return finishRewrap(ctx, cmd, r, keks)
 				}
 				return rewrap(ctx, cmd, r, keks)
 			})
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
-	addReason(cmd)
-	addJSON(cmd)
-	addFormer(cmd)
+	addReasonFlag(cmd)
+	addJSONFlag(cmd)
+	addFormerKEKFlag(cmd)
 	cmd.Flags().StringArrayVar(&to, "to", nil, "URL of the new KEK, or CLASS=URL for one of a class; given again for each")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be wrapped, and that the new KEK works")
 	cmd.Flags().BoolVar(&status, "status", false, "only say which KEKs' slots open how many roots")
@@ -80,7 +80,7 @@ func keysRewrapCommand() *cobra.Command {
 }
 
 // openTarget opens the KEKs that the command line names.
-func openTarget(ctx context.Context, c *config.Config, urls []string) (keks kms.Set, err error) {
+func openTargetKEKs(ctx context.Context, c *config.Config, urls []string) (keks kms.Set, err error) {
 	byClass := map[classify.Class]kms.KEK{}
 	for _, url := range urls {
 		class := classify.Class(0)
@@ -90,15 +90,15 @@ func openTarget(ctx context.Context, c *config.Config, urls []string) (keks kms.
 			}
 		}
 		if _, twice := byClass[class]; twice {
-			return keks, usage(errors.New("--to is given twice for the same keys"))
+			return keks, usageError(errors.New("--to is given twice for the same keys"))
 		}
-		if byClass[class], err = openNamedKEK(ctx, c, "--to", url); err != nil {
+		if byClass[class], err = openFlagKEK(ctx, c, "--to", url); err != nil {
 			return keks, err
 		}
 	}
 	general, ok := byClass[0]
 	if !ok {
-		return keks, usage(errors.New("--to lacks the general KEK: give its URL without a class besides those of classes"))
+		return keks, usageError(errors.New("--to lacks the general KEK: give its URL without a class besides those of classes"))
 	}
 	keks = kms.NewSet(general)
 	for class, kek := range byClass {
@@ -111,23 +111,23 @@ func openTarget(ctx context.Context, c *config.Config, urls []string) (keks kms.
 
 func rewrap(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery, to kms.Set) error {
 	report, err := r.Rewrap(ctx, to, false)
-	return printReport(cmd, report, "roots wrapped", err,
+	return printRewrapReport(cmd, report, "roots wrapped", err,
 		"next: for another KEK, restart every server with it configured, run this once more, then with --finish; then coffer keys backup")
 }
 
-func rewrapFinish(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery, to kms.Set) error {
+func finishRewrap(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery, to kms.Set) error {
 	report, err := r.FinishRewrap(ctx, to)
-	return printReport(cmd, report, "slots retired", err,
+	return printRewrapReport(cmd, report, "slots retired", err,
 		"next: coffer keys backup, for earlier backups are under the former KEK; disable that in its KMS, and delete it when nothing fails")
 }
 
 func replaceRoots(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery) error {
 	report, err := r.ReplaceRoots(ctx)
-	return printReport(cmd, report, "roots replaced", err, "next: coffer rotate --execute --compromised, then coffer keys backup")
+	return printRewrapReport(cmd, report, "roots replaced", err, "next: coffer rotate --execute --compromised, then coffer keys backup")
 }
 
 // printReport prints how much was done, and the next step if all of it succeeded. It returns err.
-func printReport(cmd *cobra.Command, report *recovery.Report, what string, err error, next string) error {
+func printRewrapReport(cmd *cobra.Command, report *recovery.Report, what string, err error, next string) error {
 	if report == nil {
 		return err
 	}
@@ -137,11 +137,11 @@ func printReport(cmd *cobra.Command, report *recovery.Report, what string, err e
 		Failures []failedTenant `json:"failures"`
 		Next     string         `json:"next,omitempty"` // step
 		Error    *failure       `json:"error,omitempty"`
-	}{report.Tenants, report.Count, failedTenants(report.Failures), next, failureOf(err)}
+	}{report.Tenants, report.Count, toFailedTenants(report.Failures), next, failureOf(err)}
 	if err != nil {
 		result.Next = ""
 	}
-	return errors.Join(err, show(cmd, result, func(out io.Writer) error {
+	return errors.Join(err, printResult(cmd, result, func(out io.Writer) error {
 		fmt.Fprintf(out, "tenants: %d\n%s: %d\n", report.Tenants, what, report.Count)
 		printFailures(out, report.Failures)
 		if err == nil {
@@ -151,17 +151,17 @@ func printReport(cmd *cobra.Command, report *recovery.Report, what string, err e
 	}))
 }
 
-func rewrapDry(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery, to kms.Set) error {
+func previewRewrap(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery, to kms.Set) error {
 	report, err := r.Rewrap(ctx, to, true)
-	return printReport(cmd, report, "roots that would be wrapped", err, "the new KEK wraps and unwraps")
+	return printRewrapReport(cmd, report, "roots that would be wrapped", err, "the new KEK wraps and unwraps")
 }
 
-func rewrapStatus(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery) error {
+func printRewrapStatus(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery) error {
 	status, err := r.CountRootsByKEK(ctx)
 	if err != nil {
 		return err
 	}
-	return show(cmd, struct {
+	return printResult(cmd, struct {
 		Roots map[string]int `json:"roots"` // by the URLs of their KEKs
 	}{status}, func(out io.Writer) error {
 		for _, urls := range slices.Sorted(maps.Keys(status)) {

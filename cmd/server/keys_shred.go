@@ -32,17 +32,17 @@ func keysShredCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if tenant == "" {
-				return usage(errors.New("--tenant takes the id of a tenant"))
+				return usageError(errors.New("--tenant takes the id of a tenant"))
 			}
-			return operate(cmd, "", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
+			return withOperator(cmd, "", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
 				return shred(ctx, cmd, o, r, tenant, confirm)
 			})
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().StringVar(&tenant, "tenant", "", "whose keys")
-	addReason(cmd)
-	addJSON(cmd)
+	addReasonFlag(cmd)
+	addJSONFlag(cmd)
 	cmd.Flags().StringVar(&confirm, "confirm", "", "the tenant's id once more, instead of being asked for it")
 	return cmd
 }
@@ -64,7 +64,7 @@ func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Rec
 	if err := printLoss(ctx, out, o, entries, tenant, recovery.PreviewShred(d)); err != nil {
 		return err
 	}
-	if err := confirmed(cmd, confirm, tenant, "This cannot be undone. Type the tenant's id to shred it: "); err != nil {
+	if err := confirmTenant(cmd, confirm, tenant, "This cannot be undone. Type the tenant's id to shred it: "); err != nil {
 		return err
 	}
 	if err := r.Shred(ctx, tenant); err != nil {
@@ -72,7 +72,7 @@ func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Rec
 	}
 	recovery.WaitForPropagation(ctx)
 	deleted, err := entries.delete(ctx, tenant)
-	return errors.Join(err, show(cmd, struct {
+	return errors.Join(err, printResult(cmd, struct {
 		Tenant         string `json:"tenant"`
 		Environment    string `json:"environment"`
 		Shredded       bool   `json:"shredded"`
@@ -88,12 +88,12 @@ func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Rec
 	}))
 }
 
-func printLoss(ctx context.Context, out io.Writer, o *operator, entries *entries, tenant string, loss []recovery.LostKeys) error {
+func printLoss(ctx context.Context, out io.Writer, o *operator, entries *tenantEntries, tenant string, loss []recovery.LostKeys) error {
 	fmt.Fprintf(out, "tenant %s of environment %s\n", strconv.Quote(tenant), strconv.Quote(o.config.Environment))
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "USE\tCLASS\tKEYS\tOLDEST\tNEWEST")
 	for _, k := range loss {
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", k.Use, k.Class, k.Keys, shown(k.Oldest, ""), shown(k.Newest, ""))
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", k.Use, k.Class, k.Keys, formatTime(k.Oldest, ""), formatTime(k.Newest, ""))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -103,7 +103,7 @@ func printLoss(ctx context.Context, out io.Writer, o *operator, entries *entries
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "last use in this audit log: %s\n", shown(at, "none"))
+	fmt.Fprintf(out, "last use in this audit log: %s\n", formatTime(at, "none"))
 	fmt.Fprintln(out, "what survives: files that carry their own key, copies in the clear, what clients have read; earlier backups of the keys where the audit log is not")
 	return nil
 }
@@ -125,21 +125,21 @@ func lastUse(ctx context.Context, o *operator, tenant string) (last time.Time, e
 
 // entries is the store of the cache and the sessions, where this process can reach it: an embedded one is a
 // running server's alone.
-type entries struct{ store kv.Store }
+type tenantEntries struct{ store kv.Store }
 
-func (o *operator) entries() *entries {
+func (o *operator) entries() *tenantEntries {
 	if !o.config.Redis.Configured() {
-		return &entries{}
+		return &tenantEntries{}
 	}
 	store, err := o.config.Redis.Open()
 	if err != nil {
-		return &entries{}
+		return &tenantEntries{}
 	}
-	return &entries{store}
+	return &tenantEntries{store}
 }
 
 // each calls do with the tenant's keys, by the page.
-func (e *entries) each(ctx context.Context, tenant string, do func(keys []string) error) error {
+func (e *tenantEntries) each(ctx context.Context, tenant string, do func(keys []string) error) error {
 	prefix := kv.OwnerPrefix(tenant)
 	for cursor := ""; ; {
 		keys, next, err := e.store.Scan(ctx, prefix, cursor, 0)
@@ -153,7 +153,7 @@ func (e *entries) each(ctx context.Context, tenant string, do func(keys []string
 	}
 }
 
-func (e *entries) count(ctx context.Context, tenant string) string {
+func (e *tenantEntries) count(ctx context.Context, tenant string) string {
 	if e.store == nil {
 		return "not known, they are in a server's own store"
 	}
@@ -165,7 +165,7 @@ func (e *entries) count(ctx context.Context, tenant string) string {
 }
 
 // delete removes what nothing opens any more, and returns how many entries that were; nil if they cannot be reached.
-func (e *entries) delete(ctx context.Context, tenant string) (*int, error) {
+func (e *tenantEntries) delete(ctx context.Context, tenant string) (*int, error) {
 	if e.store == nil {
 		return nil, nil
 	}
@@ -178,7 +178,7 @@ func (e *entries) delete(ctx context.Context, tenant string) (*int, error) {
 	return &n, err
 }
 
-func (e *entries) close() {
+func (e *tenantEntries) close() {
 	if e.store != nil {
 		_ = e.store.Close() // it was read and deleted from; nothing waits
 	}

@@ -20,7 +20,7 @@ const (
 
 // losses are documents that the keystore lost while this process had them in memory, and documents that it returned and that do not
 // open. The keyring notes them with locks held, so another goroutine records them.
-type losses struct {
+type lossRecorder struct {
 	log   *slog.Logger
 	found chan struct{} // has an element if there is something to record
 
@@ -29,10 +29,12 @@ type losses struct {
 	waiting  []audit.Event
 }
 
-func newLosses(log *slog.Logger) *losses { return &losses{log: log, found: make(chan struct{}, 1)} }
+func newLossRecorder(log *slog.Logger) *lossRecorder {
+	return &lossRecorder{log: log, found: make(chan struct{}, 1)}
+}
 
 // note takes a loss. It never blocks.
-func (l *losses) note(one keyring.Incident) {
+func (l *lossRecorder) add(one keyring.Incident) {
 	e := audit.Event{Action: audit.KeysetLost, Code: codes.Of(keystore.ErrUnavailable).Code, Operation: "serve", Tenant: one.Tenant}
 	switch {
 	case one.Restored:
@@ -53,7 +55,7 @@ func (l *losses) note(one keyring.Incident) {
 }
 
 // record records losses until ctx ends, and those that are left then.
-func (l *losses) record(ctx context.Context, recorder audit.Recorder) {
+func (l *lossRecorder) record(ctx context.Context, recorder audit.Recorder) {
 	l.mu.Lock()
 	l.recorded = true
 	l.mu.Unlock()
@@ -72,7 +74,7 @@ func (l *losses) record(ctx context.Context, recorder audit.Recorder) {
 }
 
 // recordWaiting records what is waiting, and reports whether the audit log took all.
-func (l *losses) recordWaiting(ctx context.Context, recorder audit.Recorder) bool {
+func (l *lossRecorder) recordWaiting(ctx context.Context, recorder audit.Recorder) bool {
 	l.mu.Lock()
 	events := l.waiting
 	l.mu.Unlock()

@@ -22,8 +22,8 @@ func openKeystore(ctx context.Context, c *config.Config, log *slog.Logger) (stor
 	if c.Keys.Redis == "" {
 		where = keysDir(c)
 		// Nothing is made where they are to be put back. The audit log is made after the directory.
-		if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) && (wasUsed(c) || there(auditPath(c))) {
-			return nil, "", nil, missingKeys(c, where)
+		if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) && (hadKeysets(c) || exists(auditPath(c))) {
+			return nil, "", nil, missingKeysError(c, where)
 		}
 		embedded, err := sqlitekeys.Open(where)
 		if err != nil {
@@ -48,7 +48,7 @@ func openKeystore(ctx context.Context, c *config.Config, log *slog.Logger) (stor
 }
 
 // holdsKeys reports whether there is any keyset.
-func holdsKeys(ctx context.Context, store keystore.Store) (bool, error) {
+func hasKeysets(ctx context.Context, store keystore.Store) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for document, err := range keystore.All(ctx, store, keystore.Keysets) {

@@ -41,7 +41,7 @@ func kmsCheckCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, _, err := config.Load(os.Environ(), cmd.Flags())
-			found := checked{KEKs: []checkedKEK{}, Opened: []string{}}
+			found := kmsCheck{KEKs: []kekCheck{}, Opened: []string{}}
 			if err == nil {
 				err = found.run(cmd.Context(), &c)
 			}
@@ -62,14 +62,14 @@ func kmsCheckCommand() *cobra.Command {
 }
 
 // checked is what the check found.
-type checked struct {
-	Works  bool         `json:"works"` // all of it
-	KEKs   []checkedKEK `json:"keks"`
-	Opened []string     `json:"opened"` // what is there that they opened
-	Error  *failure     `json:"error,omitempty"`
+type kmsCheck struct {
+	Works  bool       `json:"works"` // all of it
+	KEKs   []kekCheck `json:"keks"`
+	Opened []string   `json:"opened"` // what is there that they opened
+	Error  *failure   `json:"error,omitempty"`
 }
 
-type checkedKEK struct {
+type kekCheck struct {
 	URL          string   `json:"url"`
 	Classes      []string `json:"classes"`
 	Identity     string   `json:"identity,omitempty"`
@@ -81,33 +81,33 @@ type checkedKEK struct {
 }
 
 // run proves the KEKs until one fails, then what they are to open, and then looks whether a server may use them.
-func (found *checked) run(ctx context.Context, c *config.Config) error {
-	keks, err := openForCheck(ctx, c)
+func (found *kmsCheck) run(ctx context.Context, c *config.Config) error {
+	keks, err := openExistingKEKs(ctx, c)
 	if err != nil {
 		return err
 	}
 	for i, kek := range keks.All() {
-		one := checkedKEK{URL: kek.URL(), Classes: classesUnder(keks, i)}
+		one := kekCheck{URL: kek.URL(), Classes: classesUnder(keks, i)}
 		proof, err := kms.Check(ctx, kek, c.Environment)
 		if err == nil {
 			one.Works, one.Identity, one.Credentials = true, proof.Identity, proof.Credentials
 			one.wrap, one.unwrap = proof.Wrap, proof.Unwrap
-			one.WrapMillis, one.UnwrapMillis = millis(proof.Wrap), millis(proof.Unwrap)
+			one.WrapMillis, one.UnwrapMillis = milliseconds(proof.Wrap), milliseconds(proof.Unwrap)
 		}
 		if found.KEKs = append(found.KEKs, one); err != nil {
 			return err
 		}
 	}
-	if found.Opened, err = checkData(ctx, c, keks); err != nil {
+	if found.Opened, err = openExistingKeys(ctx, c, keks); err != nil {
 		return err
 	}
-	return refuse(c.CheckProduction())
+	return refusedError(c.CheckProduction())
 }
 
-func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // print says what was found.
-func (found *checked) print(out io.Writer) {
+func (found *kmsCheck) print(out io.Writer) {
 	for _, k := range found.KEKs {
 		fmt.Fprintf(out, "KEK: %s\nclasses: %s\n", k.URL, strings.Join(k.Classes, ", "))
 		if k.Identity != "" {
@@ -117,7 +117,7 @@ func (found *checked) print(out io.Writer) {
 			fmt.Fprintf(out, "credentials: %s\n", k.Credentials)
 		}
 		if k.Works {
-			fmt.Fprintf(out, "wrap: %s\nunwrap: %s\nit works\n", brief(k.wrap), brief(k.unwrap))
+			fmt.Fprintf(out, "wrap: %s\nunwrap: %s\nit works\n", roundDuration(k.wrap), roundDuration(k.unwrap))
 		}
 	}
 	for _, what := range found.Opened {
@@ -127,20 +127,20 @@ func (found *checked) print(out io.Writer) {
 
 // checkData has the KEKs open what a server opens when it starts: a tenant's keys, and the audit log's. It
 // makes none of them.
-func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []string, err error) {
+func openExistingKeys(ctx context.Context, c *config.Config, keks kms.Set) (opened []string, err error) {
 	opened = []string{}
-	if gone, err := logGone(c); err != nil || gone {
-		return opened, errors.Join(err, errLogGone)
+	if gone, err := auditLogGone(c); err != nil || gone {
+		return opened, errors.Join(err, errAuditLogGone)
 	}
-	if c.Keys.Redis == "" && !there(keysDir(c)) && !wasUsed(c) && !there(auditPath(c)) {
+	if c.Keys.Redis == "" && !exists(keysDir(c)) && !hadKeysets(c) && !exists(auditPath(c)) {
 		return opened, nil
 	}
 	k := &keys{keks: keks}
-	if k.store, k.where, k.free, err = openKeystore(ctx, c, slog.New(slog.DiscardHandler)); err != nil {
+	if k.store, k.location, k.closeStore, err = openKeystore(ctx, c, slog.New(slog.DiscardHandler)); err != nil {
 		return opened, err
 	}
 	if k.ring, err = keyring.New(k.store, keks, c.Environment); err != nil {
-		return opened, errors.Join(err, k.free())
+		return opened, errors.Join(err, k.closeStore())
 	}
 	defer func() { err = errors.Join(err, k.close()) }()
 	if err := k.requireKeysets(ctx, c); err != nil {
@@ -164,9 +164,9 @@ func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []st
 		return opened, err
 	}
 	if used {
-		system, err := k.system(ctx, c)
+		system, err := k.openSystem(ctx, c)
 		if err == nil {
-			_, err = logKey(ctx, auditPath(c), system)
+			_, err = auditKey(ctx, auditPath(c), system)
 		}
 		if err != nil {
 			return opened, err

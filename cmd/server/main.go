@@ -22,17 +22,17 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
-	context.AfterFunc(ctx, stop)       // a second signal ends the process at once
-	redis.SetLogger(redisLog{quiet()}) // errors of a call are returned as well
-	root, out := command(), newOutput(os.Stdout)
+	context.AfterFunc(ctx, stop)            // a second signal ends the process at once
+	redis.SetLogger(redisLog{discardLog()}) // errors of a call are returned as well
+	root, out := rootCommand(), newOutput(os.Stdout)
 	if cmd, _, err := root.Find(os.Args[1:]); err != nil || cmd.Name() != "serve" {
-		context.AfterFunc(ctx, func() { time.AfterFunc(patience, giveUp) })
+		context.AfterFunc(ctx, func() { time.AfterFunc(exitDelay, exitInterrupted) })
 	} else {
 		out.copyExactly() // the copy of the audit log
 	}
 	root.SetOut(out)
 	root.SetErr(newOutput(os.Stderr))
-	begun := noteBegin(root)
+	begun := trackRun(root)
 	executed, err := root.ExecuteContextC(ctx)
 	if err == nil && executed.Name() != "serve" { // which goes on without a reader
 		err, *begun = out.err(), true
@@ -41,7 +41,7 @@ func main() {
 	if err != nil {
 		code = exitOf(err, *begun)
 		out.fail(executed, os.Args[1:], err, code)
-		fmt.Fprintln(root.ErrOrStderr(), "coffer:", message(err))
+		fmt.Fprintln(root.ErrOrStderr(), "coffer:", errorText(err))
 	}
 	if lines, ok := root.ErrOrStderr().(*logQueue); ok {
 		_ = lines.Close()
@@ -50,7 +50,7 @@ func main() {
 }
 
 // noteBegin returns whether the RunE of any command has begun: cobra refuses a command line before.
-func noteBegin(group *cobra.Command) *bool {
+func trackRun(group *cobra.Command) *bool {
 	begun := new(bool)
 	var note func(*cobra.Command)
 	note = func(cmd *cobra.Command) {
@@ -78,10 +78,10 @@ func endSignals() []os.Signal {
 }
 
 // patience is how long a command may take to end after a signal. What waits for a lock sees none.
-const patience = 3 * time.Second
+const exitDelay = 3 * time.Second
 
 // giveUp ends a command where it is. Whatever is written is there as a whole or not at all.
-func giveUp() {
+func exitInterrupted() {
 	fmt.Fprintln(os.Stderr, "coffer: interrupted")
 	os.Exit(int(exitFailed))
 }

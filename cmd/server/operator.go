@@ -35,7 +35,7 @@ type operator struct {
 }
 
 // operate runs something with the keys open.
-func operate(cmd *cobra.Command, what string, do func(ctx context.Context, o *operator, r *recovery.Recovery) error) (err error) {
+func withOperator(cmd *cobra.Command, what string, do func(ctx context.Context, o *operator, r *recovery.Recovery) error) (err error) {
 	o, err := openOperator(cmd)
 	if err != nil {
 		return err
@@ -67,13 +67,13 @@ func openOperatorKeys(cmd *cobra.Command) (o *operator, err error) {
 		return nil, err
 	}
 	o = &operator{config: &c, log: commandLog(cmd)}
-	if o.reason, err = reasonOf(cmd); err != nil {
+	if o.reason, err = parseReasonFlag(cmd); err != nil {
 		return nil, err
 	}
-	if err := requireKEK(&c); err != nil {
+	if err := requireLocalKey(&c); err != nil {
 		return nil, err
 	}
-	former, err := formerKEKs(cmd, &c)
+	former, err := openFormerKEKs(cmd, &c)
 	if err != nil {
 		return nil, err
 	}
@@ -83,12 +83,12 @@ func openOperatorKeys(cmd *cobra.Command) (o *operator, err error) {
 
 // openLog opens the audit log, and the environment's own keys if they are not open.
 func (o *operator) openLog(ctx context.Context) (err error) {
-	if o.keys.own == nil {
-		if o.keys.own, err = o.keys.system(ctx, o.config); err != nil {
+	if o.keys.system == nil {
+		if o.keys.system, err = o.keys.openSystem(ctx, o.config); err != nil {
 			return err
 		}
 	}
-	o.audit, _, err = openAudit(ctx, o.config, o.keys.own, auditOptions(o.config, o.log))
+	o.audit, _, err = openAudit(ctx, o.config, o.keys.system, auditOptions(o.config, o.log))
 	return err
 }
 
@@ -104,7 +104,7 @@ func (o *operator) close() error {
 func (o *operator) recovery(cmd *cobra.Command, what string) *recovery.Recovery {
 	return &recovery.Recovery{
 		Keyring: o.keys.ring, Store: o.keys.store, KEKs: o.keys.keks, Environment: o.config.Environment, Audit: o.audit,
-		Operation: operation(cmd), Reason: o.reason, Progress: progress(cmd.ErrOrStderr(), what),
+		Operation: operationName(cmd), Reason: o.reason, Progress: newProgress(cmd.ErrOrStderr(), what),
 	}
 }
 
@@ -113,10 +113,10 @@ func (o *operator) recovery(cmd *cobra.Command, what string) *recovery.Recovery 
 func (o *operator) cacheStore() (kv.Store, error) {
 	switch {
 	case o.config.Unencrypted:
-		return nil, refuse(errors.New("ENCRYPTION_ENABLED is false: there is nothing encrypted to rotate"))
+		return nil, refusedError(errors.New("ENCRYPTION_ENABLED is false: there is nothing encrypted to rotate"))
 	case o.config.Redis.Configured():
 		return asStore(o.config.Redis.Open())
-	case !there(cacheDir(o.config)):
+	case !exists(cacheDir(o.config)):
 		return nil, nil
 	}
 	store, err := sqlitekv.Open(cacheDir(o.config), nil)
@@ -143,7 +143,7 @@ func loadData(cmd *cobra.Command) (c config.Config, err error) {
 	}
 	info, err := os.Stat(c.Data)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
-		return c, notFound(fmt.Errorf("there is no data directory %s: give the one of the server with --data", c.Data))
+		return c, notFoundError(fmt.Errorf("there is no data directory %s: give the one of the server with --data", c.Data))
 	}
 	if err != nil {
 		return c, fmt.Errorf("the data directory cannot be read: %w", err)
@@ -152,7 +152,9 @@ func loadData(cmd *cobra.Command) (c config.Config, err error) {
 }
 
 // operation is what events of a command name it.
-func operation(cmd *cobra.Command) string { return strings.TrimPrefix(cmd.CommandPath(), "coffer ") }
+func operationName(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), "coffer ")
+}
 
 // commandLog is the log of a command that ends: only what fails is told.
 func commandLog(cmd *cobra.Command) *slog.Logger {
@@ -160,18 +162,18 @@ func commandLog(cmd *cobra.Command) *slog.Logger {
 }
 
 // addFormer adds the flag for KEKs that keysets may still be under.
-func addFormer(cmd *cobra.Command) {
+func addFormerKEKFlag(cmd *cobra.Command) {
 	cmd.Flags().StringArray("former-kek", nil, "URL of a KEK that keysets, or the backup, may still be under, besides the configured one; given again for each")
 }
 
 // formerKEKs opens the KEKs of the flag, of a command that has it.
-func formerKEKs(cmd *cobra.Command, c *config.Config) (keks []kms.KEK, err error) {
+func openFormerKEKs(cmd *cobra.Command, c *config.Config) (keks []kms.KEK, err error) {
 	if cmd.Flags().Lookup("former-kek") == nil {
 		return nil, nil
 	}
 	urls, err := cmd.Flags().GetStringArray("former-kek")
 	for _, url := range urls {
-		kek, err := openNamedKEK(cmd.Context(), c, "--former-kek", url)
+		kek, err := openFlagKEK(cmd.Context(), c, "--former-kek", url)
 		if err != nil {
 			return nil, err
 		}
@@ -181,10 +183,10 @@ func formerKEKs(cmd *cobra.Command, c *config.Config) (keks []kms.KEK, err error
 }
 
 // addReason adds the flag for the reason of a change of keys.
-func addReason(cmd *cobra.Command) { cmd.Flags().String("reason", "", audit.ReasonFlagUsage()) }
+func addReasonFlag(cmd *cobra.Command) { cmd.Flags().String("reason", "", audit.ReasonFlagUsage()) }
 
 // reasonOf reads the flag, of a command that has it.
-func reasonOf(cmd *cobra.Command) (audit.Reason, error) {
+func parseReasonFlag(cmd *cobra.Command) (audit.Reason, error) {
 	flag := cmd.Flags().Lookup("reason")
 	if flag == nil || !flag.Changed {
 		return "", nil
@@ -194,13 +196,13 @@ func reasonOf(cmd *cobra.Command) (audit.Reason, error) {
 		err = audit.ErrReason
 	}
 	if err != nil {
-		return "", usage(fmt.Errorf("--reason: %w", err))
+		return "", usageError(fmt.Errorf("--reason: %w", err))
 	}
 	return reason, nil
 }
 
 // confirmed has the tenant's id said once more, by the flag or at the terminal.
-func confirmed(cmd *cobra.Command, confirm, tenant, question string) error {
+func confirmTenant(cmd *cobra.Command, confirm, tenant, question string) error {
 	if confirm == "" {
 		fmt.Fprint(cmd.ErrOrStderr(), question)
 		answer := make(chan string, 1)
@@ -215,7 +217,7 @@ func confirmed(cmd *cobra.Command, confirm, tenant, question string) error {
 		}
 	}
 	if confirm != tenant {
-		return refuse(errors.New("nothing was changed: what was typed is not the tenant's id"))
+		return refusedError(errors.New("nothing was changed: what was typed is not the tenant's id"))
 	}
 	return nil
 }
@@ -227,7 +229,7 @@ func printFailures(out io.Writer, failures []recovery.Failure) {
 		if f.Tenant == "" {
 			of = "the environment's own keys"
 		}
-		fmt.Fprintf(out, "%s: %s\n", of, message(f.Err))
+		fmt.Fprintf(out, "%s: %s\n", of, errorText(f.Err))
 	}
 }
 
@@ -237,7 +239,7 @@ type failedTenant struct {
 	failure
 }
 
-func failedTenants(failures []recovery.Failure) []failedTenant {
+func toFailedTenants(failures []recovery.Failure) []failedTenant {
 	list := []failedTenant{}
 	for _, f := range failures {
 		list = append(list, failedTenant{f.Tenant, *failureOf(f.Err)})
@@ -245,4 +247,6 @@ func failedTenants(failures []recovery.Failure) []failedTenant {
 	return list
 }
 
-func ofTenant(id string, err error) error { return fmt.Errorf("tenant %s: %w", strconv.Quote(id), err) }
+func tenantError(id string, err error) error {
+	return fmt.Errorf("tenant %s: %w", strconv.Quote(id), err)
+}

@@ -20,21 +20,21 @@ import (
 // output is standard output or standard error. It escapes what a terminal would obey, and remembers that something could not be written:
 // a reader that was not told everything must not be told that the command succeeded.
 type output struct {
-	to     io.Writer
-	mu     sync.Mutex
-	text   io.Writer // to, or what escapes for it
-	begun  atomic.Bool
-	failed atomic.Pointer[error]
+	to      io.Writer
+	mu      sync.Mutex
+	text    io.Writer // to, or what escapes for it
+	started atomic.Bool
+	failed  atomic.Pointer[error]
 }
 
-func newOutput(to io.Writer) *output { return &output{to: to, text: &printable{to: to}} }
+func newOutput(to io.Writer) *output { return &output{to: to, text: &escapingWriter{to: to}} }
 
 // copyExactly makes the output write every byte as it is.
 func (o *output) copyExactly() { o.text = o.to }
 
 // Write implements io.Writer.
 func (o *output) Write(p []byte) (int, error) {
-	o.begun.Store(true)
+	o.started.Store(true)
 	o.mu.Lock()
 	n, err := o.text.Write(p)
 	o.mu.Unlock()
@@ -56,7 +56,7 @@ func (o *output) err() error {
 // its failure is one more line. args are the command line: if a flag of it is not valid, those behind it were not parsed.
 func (o *output) fail(cmd *cobra.Command, args []string, err error, code exit) {
 	lines := cmd.Name() == "tail"
-	if cmd.Flags().Lookup("json") == nil || !wantsJSON(cmd) && !slices.Contains(args, "--json") || o.begun.Load() && !lines {
+	if cmd.Flags().Lookup("json") == nil || !wantsJSON(cmd) && !slices.Contains(args, "--json") || o.started.Load() && !lines {
 		return
 	}
 	f := failureOf(err)
@@ -72,7 +72,7 @@ func (o *output) fail(cmd *cobra.Command, args []string, err error, code exit) {
 }
 
 // addJSON adds the flag --json, which every command that prints something has.
-func addJSON(cmd *cobra.Command) {
+func addJSONFlag(cmd *cobra.Command) {
 	cmd.Flags().Bool("json", false, "print the result as JSON, and a failure too")
 }
 
@@ -83,7 +83,7 @@ func wantsJSON(cmd *cobra.Command) bool {
 }
 
 // show prints a result as JSON, or as text for people.
-func show(cmd *cobra.Command, result any, text func(out io.Writer) error) error {
+func printResult(cmd *cobra.Command, result any, text func(out io.Writer) error) error {
 	if wantsJSON(cmd) {
 		return printJSON(cmd.OutOrStdout(), result)
 	}
@@ -109,7 +109,7 @@ func failureOf(err error) *failure {
 	if err == nil {
 		return nil
 	}
-	f := &failure{Message: message(err)}
+	f := &failure{Message: errorText(err)}
 	var coded interface{ Code() string }
 	if errors.As(err, &coded) {
 		f.Code = codes.Of(err).Code
@@ -118,21 +118,21 @@ func failureOf(err error) *failure {
 }
 
 // brief is a measured time without digits that mean nothing.
-func brief(d time.Duration) time.Duration {
+func roundDuration(d time.Duration) time.Duration {
 	if d < time.Millisecond {
 		return d.Round(time.Microsecond)
 	}
 	return d.Round(10 * time.Microsecond)
 }
 
-func shown(at time.Time, none string) string {
+func formatTime(at time.Time, none string) string {
 	if at.IsZero() {
 		return none
 	}
 	return at.UTC().Format("2006-01-02T15:04Z")
 }
 
-func quoted(text string) string {
+func quoteIfSet(text string) string {
 	if text == "" {
 		return ""
 	}
@@ -140,4 +140,4 @@ func quoted(text string) string {
 }
 
 // quiet is the log of the parts that a check opens, whose errors are in the findings.
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -16,7 +16,7 @@ import (
 )
 
 // newMonitor makes the checks of readiness. The server shuts down once ctx ends.
-func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logger) (*readiness.Monitor, error) {
+func (p *app) newMonitor(ctx context.Context, c *config.Config, log *slog.Logger) (*readiness.Monitor, error) {
 	store, err := readiness.StoreProbe(p.store)
 	if err != nil {
 		return nil, err
@@ -41,11 +41,11 @@ func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logg
 		}},
 		{Code: "keyring_unavailable", Run: keys},
 		{Code: "audit_unavailable", Run: p.audit.Ready, Degrades: c.Audit.OnFailure == audit.Continue},
-		{Code: "keyring_unavailable", Degrades: true, Run: p.keysStale},
+		{Code: "keyring_unavailable", Degrades: true, Run: p.checkStale},
 		{Code: "authentication_failed", Degrades: true, Run: p.keys.ring.CheckRejected},
 		{Code: "unknown_key", Degrades: true, Run: p.unknown.Check},
 		{Code: "storage_full", Degrades: true, Run: func(ctx context.Context) error {
-			return errors.Join(p.storage.check(ctx), p.checkRoom(ctx, largestEntry(c)))
+			return errors.Join(p.storage.check(ctx), p.checkRedisMemory(ctx, largestEntry(c)))
 		}},
 		{Code: "store_unavailable", Degrades: true, Run: p.store.Check},
 		{Code: "store_evicts", Degrades: true, Run: p.watchRedis(log).check},
@@ -61,7 +61,7 @@ func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logg
 
 // checkRoom returns an error if the cache's Redis would refuse an entry of so many bytes because its memory is full. It returns nil if Redis
 // cannot be asked, which other checks report.
-func (p *parts) checkRoom(ctx context.Context, largest int64) error {
+func (p *app) checkRedisMemory(ctx context.Context, largest int64) error {
 	redis, ok := p.store.Backend.(*rediskv.Store)
 	if !ok {
 		return nil

@@ -34,7 +34,7 @@ type redisWatch struct {
 }
 
 // watchRedis returns a watch of each Redis that the server uses.
-func (p *parts) watchRedis(log *slog.Logger) (all redisWatches) {
+func (p *app) watchRedis(log *slog.Logger) (all redisWatches) {
 	losses := p.metrics.WatchLosses("cache", "keysets")
 	watch := func(name string, redis *rediskv.Store) {
 		all = append(all, &redisWatch{name: name, redis: redis, losses: losses, log: log})
@@ -65,7 +65,7 @@ func (w *redisWatch) check(ctx context.Context) error {
 	defer cancel()
 	if state, err := w.redis.Eviction(ctx); err == nil {
 		w.unknown = false
-		w.note(state)
+		w.recordChanges(state)
 	} else if !w.unknown && !errors.Is(err, kv.ErrLostReply) && !rediskv.IsReplica(err) && w.redis.Ping(ctx) == nil {
 		w.unknown = true
 		w.log.Warn("a Redis does not report whether it removes entries when its memory is full: grant its user +info", "store", w.name, "error", err)
@@ -81,7 +81,7 @@ func (w *redisWatch) check(ctx context.Context) error {
 
 // note counts and logs what happened since the last answer: a process of Redis that took the place of another one, databases that were
 // emptied, and entries that were removed, of which only the first are logged.
-func (w *redisWatch) note(state rediskv.Eviction) {
+func (w *redisWatch) recordChanges(state rediskv.Eviction) {
 	var removed, flushes int64
 	for addr, now := range state.Processes {
 		before, known := w.state.Processes[addr]

@@ -51,10 +51,10 @@ func TestUnknownFlushes(t *testing.T) {
 		flushes int64
 		reports int
 	}{{5, 0}, {-1, 0}, {5, 0}, {6, 1}, {0, 1}} {
-		w.note(rediskv.Eviction{Processes: map[string]rediskv.ProcessStats{"a": {ID: "x", Flushes: one.flushes}}})
+		w.recordChanges(rediskv.Eviction{Processes: map[string]rediskv.ProcessStats{"a": {ID: "x", Flushes: one.flushes}}})
 		require.Equal(t, one.reports, strings.Count(log.String(), "was emptied"), one.flushes)
 	}
-	w.note(rediskv.Eviction{Processes: map[string]rediskv.ProcessStats{"a": {ID: "y", Flushes: -1}}})
+	w.recordChanges(rediskv.Eviction{Processes: map[string]rediskv.ProcessStats{"a": {ID: "y", Flushes: -1}}})
 	require.Equal(t, 1, strings.Count(log.String(), "was emptied"))
 }
 

@@ -15,7 +15,7 @@ const (
 	groupAbout  = "about"
 )
 
-func command() *cobra.Command {
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "coffer",
 		Short: "Encrypted storage for sensitive data",
@@ -38,25 +38,25 @@ func command() *cobra.Command {
 	// A group does nothing by itself, though it runs, to refuse what is none of its commands.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	root.InitDefaultCompletionCmd()
-	refuseUnknown(root)
+	refuseUnknownCommands(root)
 	return root
 }
 
 // refuseUnknown has each group of commands fail where it is given the name of none, which a script would take for done.
-func refuseUnknown(group *cobra.Command) {
+func refuseUnknownCommands(group *cobra.Command) {
 	for _, cmd := range group.Commands() {
 		if cmd.HasSubCommands() {
-			refuseUnknown(cmd)
+			refuseUnknownCommands(cmd)
 		}
 	}
 	group.DisableFlagsInUseLine = true
 	group.SuggestionsMinimumDistance = 2
-	group.Args = knownCommand
+	group.Args = requireKnownCommand
 	group.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 }
 
 // knownCommand does not quote what was given: a token may have been put there.
-func knownCommand(group *cobra.Command, args []string) error {
+func requireKnownCommand(group *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}

@@ -33,13 +33,13 @@ func TestEveryCommandHasJSON(t *testing.T) {
 		seen++
 		require.NotNil(t, cmd.Flags().Lookup("json"), "%s has no --json: addJSON and show", cmd.CommandPath())
 	}
-	walk(command())
+	walk(rootCommand())
 	require.Greater(t, seen, 15)
 }
 
 // The exit codes are of codes that there are.
 func TestExitsAreOfCodes(t *testing.T) {
-	for code := range exits {
+	for code := range exitCodes {
 		require.GreaterOrEqual(t, codes.Number(code), 0, code)
 	}
 }

@@ -19,14 +19,14 @@ import (
 )
 
 // rotate is one run of the command, by its flags.
-type rotate struct {
+type rotateFlags struct {
 	tenant, class                          string
 	dry, execute, rollback, status, asJSON bool
 	compromised                            bool
 }
 
 func rotateCommand() *cobra.Command {
-	r := &rotate{}
+	r := &rotateFlags{}
 	cmd := &cobra.Command{
 		Use:     "rotate",
 		GroupID: groupAdmin,
@@ -52,7 +52,7 @@ func rotateCommand() *cobra.Command {
 	f.BoolVar(&r.status, "status", false, "only say how far the last rotations are")
 	f.StringVar(&r.tenant, "tenant", "", "only this tenant's keys")
 	f.StringVar(&r.class, "class", "", "only the keys of this class")
-	addReason(cmd)
+	addReasonFlag(cmd)
 	f.BoolVar(&r.compromised, "compromised", false, "the keys may be known to others")
 	f.BoolVar(&r.asJSON, "json", false, "print the rotations as JSON")
 	cmd.MarkFlagsMutuallyExclusive("dry-run", "execute", "rollback", "status")
@@ -69,11 +69,11 @@ func rotateCommand() *cobra.Command {
 	return cmd
 }
 
-func (r *rotate) run(cmd *cobra.Command) (err error) {
+func (r *rotateFlags) run(cmd *cobra.Command) (err error) {
 	order := rotation.Order{Compromised: r.compromised}
 	if r.class != "" {
 		if order.Class, err = classify.Parse(r.class); err != nil {
-			return usage(fmt.Errorf("--class: %w", err))
+			return usageError(fmt.Errorf("--class: %w", err))
 		}
 	}
 	o, err := openOperator(cmd)
@@ -102,16 +102,16 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 		err = rollback(ctx, rotator, tenants, order.Requester)
 	case r.execute:
 		var begun []string
-		begun, err = begin(ctx, rotator, tenants, order)
-		if store != nil || there(cacheDir(o.config)) { // else there is no cache that could be brought under the new keys
-			err = errors.Join(err, watch(ctx, cmd.ErrOrStderr(), rotator, begun))
+		begun, err = beginRotations(ctx, rotator, tenants, order)
+		if store != nil || exists(cacheDir(o.config)) { // else there is no cache that could be brought under the new keys
+			err = errors.Join(err, waitForReencryption(ctx, cmd.ErrOrStderr(), rotator, begun))
 		}
 	}
 	return errors.Join(unreadable, err, r.print(context.WithoutCancel(ctx), out, rotator, tenants))
 }
 
 // tenants gives those that the command is about, and names those that cannot be read.
-func (r *rotate) tenants(ctx context.Context, o *operator) (ids []string, failed error) {
+func (r *rotateFlags) tenants(ctx context.Context, o *operator) (ids []string, failed error) {
 	if r.tenant != "" {
 		if _, err := o.keys.ring.Document(ctx, r.tenant); err != nil {
 			return nil, fmt.Errorf("tenant %s: %w", strconv.Quote(r.tenant), err)
@@ -133,7 +133,7 @@ func (r *rotate) tenants(ctx context.Context, o *operator) (ids []string, failed
 }
 
 // preview says what a rotation would be of.
-func (r *rotate) preview(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string, class classify.Class) error {
+func (r *rotateFlags) preview(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string, class classify.Class) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "TENANT\tUSE\tCLASS\tKEYS\tNEWEST")
 	for _, id := range tenants {
@@ -146,7 +146,7 @@ func (r *rotate) preview(ctx context.Context, out io.Writer, rotator *rotation.R
 			if s.Use == format.UseStorage || class != 0 && s.Class != class {
 				continue
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", strconv.Quote(id), s.Use, s.Class, len(s.Keys), shown(time.UnixMilli(s.RotatedAt()), ""))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", strconv.Quote(id), s.Use, s.Class, len(s.Keys), formatTime(time.UnixMilli(s.RotatedAt()), ""))
 		}
 	}
 	if err := table.Flush(); err != nil {
@@ -172,7 +172,7 @@ func rollback(ctx context.Context, rotator *rotation.Rotator, tenants []string, 
 		case errors.Is(err, rotation.ErrNoRollback) && (record == nil || record.State == rotation.Idle):
 			never = err
 		default:
-			failed = errors.Join(failed, ofTenant(id, err))
+			failed = errors.Join(failed, tenantError(id, err))
 		}
 	}
 	if rolled == 0 && failed == nil {

@@ -15,17 +15,17 @@ import (
 )
 
 // between is the time between two looks at what another process does.
-const between = 500 * time.Millisecond
+const pollInterval = 500 * time.Millisecond
 
 // silence is the time without a change of any server's announcement after which watch warns that no server works. A running server
 // rewrites its announcement every five seconds.
-const silence = 12 * time.Second
+const serverTimeout = 12 * time.Second
 
 // errUnwatched says that the command was interrupted.
-var errUnwatched = errors.New("no longer watched; servers go on with the rotation")
+var errWatchInterrupted = errors.New("no longer watched; servers go on with the rotation")
 
 // begin begins the rotations, and gives the tenants whose have begun.
-func begin(ctx context.Context, rotator *rotation.Rotator, tenants []string, order rotation.Order) (begun []string, failed error) {
+func beginRotations(ctx context.Context, rotator *rotation.Rotator, tenants []string, order rotation.Order) (begun []string, failed error) {
 	for _, id := range tenants {
 		_, err := rotator.Begin(ctx, id, order)
 		switch {
@@ -34,15 +34,15 @@ func begin(ctx context.Context, rotator *rotation.Rotator, tenants []string, ord
 		case ctx.Err() != nil:
 			return begun, fmt.Errorf("interrupted before the rotation of tenant %s and those after it had begun", strconv.Quote(id))
 		default:
-			failed = errors.Join(failed, ofTenant(id, err))
+			failed = errors.Join(failed, tenantError(id, err))
 		}
 	}
 	return begun, failed
 }
 
 // watch works on rotations beside the servers, until the cache is under the new keys. Errors are tried again, and printed once.
-func watch(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string) error {
-	defer beside(ctx, func(ctx context.Context) {
+func waitForReencryption(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string) error {
+	defer runInBackground(ctx, func(ctx context.Context) {
 		said := map[string]bool{}
 		for ctx.Err() == nil {
 			did, err := rotator.RunPending(ctx)
@@ -51,24 +51,24 @@ func watch(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenant
 				fmt.Fprintln(out, "tried again:", err)
 			}
 			if !did || err != nil {
-				wait(ctx)
+				pause(ctx)
 			}
 		}
 	})()
-	draw := progress(out, "re-encrypt")
+	draw := newProgress(out, "re-encrypt")
 	warned := false
 	for {
 		if rotator.Store == nil {
 			quiet, err := rotator.ServersUnchangedFor(ctx)
-			alone := err == nil && quiet >= silence
+			alone := err == nil && quiet >= serverTimeout
 			if alone && !warned {
 				fmt.Fprintln(out, "no server works on the rotation: start one. Servers continue the rotation, so this command can be interrupted")
 			}
 			warned = alone
 		}
-		left, scanned, total, err := fresh(ctx, rotator, tenants)
+		left, scanned, total, err := dropReencrypted(ctx, rotator, tenants)
 		if ctx.Err() != nil {
-			return errUnwatched
+			return errWatchInterrupted
 		}
 		if err != nil {
 			return err
@@ -79,24 +79,24 @@ func watch(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenant
 		if tenants = left; len(left) == 0 {
 			return nil
 		}
-		if wait(ctx) != nil {
-			return errUnwatched
+		if pause(ctx) != nil {
+			return errWatchInterrupted
 		}
 	}
 }
 
-func wait(ctx context.Context) error {
+func pause(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(between):
+	case <-time.After(pollInterval):
 		return nil
 	}
 }
 
 // fresh drops tenants from the front until the rotation of one waits for the re-encryption, and returns how far the sweep is. It looks
 // at no tenant behind that one: all of them wait for the same sweep.
-func fresh(ctx context.Context, rotator *rotation.Rotator, tenants []string) (left []string, scanned, total int, err error) {
+func dropReencrypted(ctx context.Context, rotator *rotation.Rotator, tenants []string) (left []string, scanned, total int, err error) {
 	for left = tenants; len(left) > 0; left = left[1:] {
 		record, err := rotator.Record(ctx, left[0])
 		if err != nil {
@@ -114,7 +114,7 @@ func fresh(ctx context.Context, rotator *rotation.Rotator, tenants []string) (le
 	return left, report.Scanned, max(report.Expected, report.Scanned), nil
 }
 
-func (r *rotate) print(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string) error {
+func (r *rotateFlags) print(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string) error {
 	records := make([]*rotation.Record, len(tenants))
 	for i, id := range tenants {
 		var err error
@@ -131,13 +131,13 @@ func (r *rotate) print(ctx context.Context, out io.Writer, rotator *rotation.Rot
 	}
 	if len(status.Rotations) == 0 {
 		fmt.Fprintln(out, "nothing was rotated yet")
-	} else if err := table(out, status.Rotations); err != nil {
+	} else if err := printRotations(out, status.Rotations); err != nil {
 		return err
 	}
 	return printSweep(out, &status)
 }
 
-func table(out io.Writer, reports []rotation.Report) error {
+func printRotations(out io.Writer, reports []rotation.Report) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "TENANT\tSTATE\tCLASSES\tREASON\tBEGUN\tRE-ENCRYPTED\tFAILED\tNEXT STEP")
 	for _, r := range reports {
@@ -146,12 +146,12 @@ func table(out io.Writer, reports []rotation.Report) error {
 			state += ", compromised"
 		}
 		if r.NextAt != nil {
-			next = shown(r.NextAt.Time, "")
+			next = formatTime(r.NextAt.Time, "")
 		}
 		if r.Reason != "" {
 			reason = string(r.Reason)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", strconv.Quote(r.Tenant), state, classesOf(&r), reason, shown(r.BegunAt.Time, ""),
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", strconv.Quote(r.Tenant), state, classNames(&r), reason, formatTime(r.BegunAt.Time, ""),
 			r.Reencrypted, r.Failed, next)
 	}
 	if err := table.Flush(); err != nil {
@@ -171,7 +171,7 @@ func printSweep(out io.Writer, status *rotation.Status) error {
 		if s.Expected > 0 && s.EndedAt == nil {
 			of = fmt.Sprintf(" of about %d", s.Expected)
 		}
-		fmt.Fprintf(out, "sweep of %s: %d of %d parts, %d%s entries", shown(s.StartedAt.Time, ""), s.PartsDone, s.Parts, s.Scanned, of)
+		fmt.Fprintf(out, "sweep of %s: %d of %d parts, %d%s entries", formatTime(s.StartedAt.Time, ""), s.PartsDone, s.Parts, s.Scanned, of)
 		switch {
 		case s.Fault != "":
 			fmt.Fprintf(out, "; incomplete: %s\n", s.Fault)
@@ -187,7 +187,7 @@ func printSweep(out io.Writer, status *rotation.Status) error {
 	return nil
 }
 
-func classesOf(r *rotation.Report) string {
+func classNames(r *rotation.Report) string {
 	var names []string
 	for _, k := range r.Keysets {
 		if !slices.Contains(names, k.Class) {

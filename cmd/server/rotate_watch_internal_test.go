@@ -39,10 +39,10 @@ func TestWatchReadsOneTenant(t *testing.T) {
 		require.NoError(t, err)
 		tenants = append(tenants, id)
 	}
-	tenants, err = begin(t.Context(), rotator, tenants, rotation.Order{})
+	tenants, err = beginRotations(t.Context(), rotator, tenants, rotation.Order{})
 	require.NoError(t, err)
 	before := memory.Reads()
-	left, _, _, err := fresh(t.Context(), rotator, tenants)
+	left, _, _, err := dropReencrypted(t.Context(), rotator, tenants)
 	require.NoError(t, err)
 	require.Equal(t, tenants, left)
 	require.Less(t, memory.Reads()-before, 10)
@@ -50,7 +50,7 @@ func TestWatchReadsOneTenant(t *testing.T) {
 		did, err = rotator.RunPending(t.Context())
 		require.NoError(t, err)
 	}
-	left, _, _, err = fresh(t.Context(), rotator, tenants)
+	left, _, _, err = dropReencrypted(t.Context(), rotator, tenants)
 	require.NoError(t, err)
 	require.Empty(t, left)
 }

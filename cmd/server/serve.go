@@ -48,7 +48,7 @@ func serveCommand() *cobra.Command {
 				log.Warn(warning)
 			}
 			if err := c.CheckProduction(); err != nil {
-				return refuse(err)
+				return refusedError(err)
 			}
 			return serve(cmd.Context(), &c, cmd.OutOrStdout(), log, lines.Dropped)
 		},
@@ -66,8 +66,8 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	for _, e := range exposures(c.Data) {
 		log.Warn(e.String()+": close it to them (chmod o-rwx), coffer doctor checks it", "path", e.path)
 	}
-	g := &gate{}
-	server, err := beginServing(c, g, log)
+	g := &startupHandler{}
+	server, err := listen(c, g, log)
 	if err != nil {
 		return err
 	}
@@ -75,10 +75,10 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	stopNotifying := func() {}
 	defer func() { stopNotifying() }()
 	tell := sync.OnceValue(func() error {
-		stopNotifying = notify(ctx, g, log)
+		stopNotifying = notifyServiceManager(ctx, g, log)
 		return announceAddress(out, server.listener.Addr(), log)
 	})
-	p, err := openWhenPossible(ctx, c, out, g, tell, log)
+	p, err := openAppWithRetry(ctx, c, out, g, tell, log)
 	if p == nil {
 		return err
 	}
@@ -101,15 +101,15 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	if err := tell(); err != nil {
 		return err
 	}
-	stopKeeping := beside(context.WithoutCancel(ctx), func(ctx context.Context) { kms.RenewCredentials(ctx, log, p.keys.keks.All()...) })
+	stopKeeping := runInBackground(context.WithoutCancel(ctx), func(ctx context.Context) { kms.RenewCredentials(ctx, log, p.keys.keks.All()...) })
 	defer stopKeeping()
-	stopRefusals := beside(context.WithoutCancel(ctx), p.refusals.Run)
-	stopLosses := beside(context.WithoutCancel(ctx), func(ctx context.Context) { p.keys.lost.record(ctx, p.recorder) })
-	stopStorage := p.countStorage(context.WithoutCancel(ctx), log)
+	stopRefusals := runInBackground(context.WithoutCancel(ctx), p.refusals.Run)
+	stopLosses := runInBackground(context.WithoutCancel(ctx), func(ctx context.Context) { p.keys.losses.record(ctx, p.recorder) })
+	stopStorage := p.startCounting(context.WithoutCancel(ctx), log)
 	defer stopStorage()
-	stopWatching := beside(ctx, p.ready.Watch)
+	stopWatching := runInBackground(ctx, p.ready.Watch)
 	defer stopWatching()
-	stop := p.rotate(ctx, c, log)
+	stop := p.startRotating(ctx, c, log)
 	context.AfterFunc(ctx, p.metrics.SetDraining)
 	err = server.run(ctx, c, log)
 	stop()
@@ -120,15 +120,15 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 
 // notify reports to the service manager that the server has started, works and ends. One that waits for the KMS has started too: it
 // answers. The caller calls stop.
-func notify(ctx context.Context, handler http.Handler, log *slog.Logger) (stop func()) {
-	m := serviceManager(os.Getenv)
+func notifyServiceManager(ctx context.Context, handler http.Handler, log *slog.Logger) (stop func()) {
+	m := serviceManagerFromEnvironment(os.Getenv)
 	m.notify("READY=1", log) // connections are accepted by now
 	context.AfterFunc(ctx, func() { m.notify("STOPPING=1", log) })
-	return beside(context.WithoutCancel(ctx), func(ctx context.Context) { m.watch(ctx, answers(handler), log) })
+	return runInBackground(context.WithoutCancel(ctx), func(ctx context.Context) { m.watch(ctx, livenessCheck(handler), log) })
 }
 
 // announceToken prints the token if this is the first start, or that there is none.
-func (p *parts) announceToken(ctx context.Context, out io.Writer, c *config.Config, log *slog.Logger) error {
+func (p *app) announceToken(ctx context.Context, out io.Writer, c *config.Config, log *slog.Logger) error {
 	first, _, err := p.tokens.CreateFirst(ctx, token.Audit{Recorder: p.audit, Operation: "serve"})
 	if err != nil {
 		return err

@@ -11,14 +11,14 @@ import (
 )
 
 // manager is the service manager that started this process, such as systemd with Type=notify (sd_notify(3)). The zero manager is none.
-type manager struct {
+type serviceManager struct {
 	socket   string
 	watchdog time.Duration // the period of its watchdog; 0 if it has none
 }
 
 // serviceManager returns the manager that the environment names.
-func serviceManager(getenv func(string) string) manager {
-	m := manager{socket: getenv("NOTIFY_SOCKET")}
+func serviceManagerFromEnvironment(getenv func(string) string) serviceManager {
+	m := serviceManager{socket: getenv("NOTIFY_SOCKET")}
 	if pid := getenv("WATCHDOG_PID"); pid == "" || pid == strconv.Itoa(os.Getpid()) {
 		micros, err := strconv.ParseInt(getenv("WATCHDOG_USEC"), 10, 64)
 		if err == nil && micros > 0 {
@@ -29,7 +29,7 @@ func serviceManager(getenv func(string) string) manager {
 }
 
 // notify sends a state, such as READY=1.
-func (m manager) notify(state string, log *slog.Logger) {
+func (m serviceManager) notify(state string, log *slog.Logger) {
 	if m.socket == "" {
 		return
 	}
@@ -39,13 +39,13 @@ func (m manager) notify(state string, log *slog.Logger) {
 		_ = conn.Close() // a datagram is sent or not
 	}
 	if err != nil {
-		log.Warn("the service manager cannot be notified", "state", state, "error", message(err))
+		log.Warn("the service manager cannot be notified", "state", state, "error", errorText(err))
 	}
 }
 
 // watch sends WATCHDOG=1 twice in each period of the watchdog, if works returns true. If works hangs, watch sends nothing, and the manager
 // ends the process.
-func (m manager) watch(ctx context.Context, works func() bool, log *slog.Logger) {
+func (m serviceManager) watch(ctx context.Context, works func() bool, log *slog.Logger) {
 	if m.socket == "" || m.watchdog == 0 {
 		return
 	}
@@ -67,33 +67,33 @@ func (m manager) watch(ctx context.Context, works func() bool, log *slog.Logger)
 
 // answers returns a function that reports whether the handler answers /livez. It needs no connection: a process must not be ended because
 // clients use all of them.
-func answers(handler http.Handler) func() bool {
+func livenessCheck(handler http.Handler) func() bool {
 	return func() bool {
 		request, err := http.NewRequest(http.MethodGet, "/livez", nil)
 		if err != nil {
 			return false
 		}
 		request.RemoteAddr = "127.0.0.1:0"
-		response := &statusOnly{header: http.Header{}}
+		response := &statusRecorder{header: http.Header{}}
 		handler.ServeHTTP(response, request)
 		return response.status == http.StatusOK
 	}
 }
 
 // statusOnly is a response of which only the status matters.
-type statusOnly struct {
+type statusRecorder struct {
 	header http.Header
 	status int
 }
 
 // Header implements http.ResponseWriter.
-func (s *statusOnly) Header() http.Header { return s.header }
+func (s *statusRecorder) Header() http.Header { return s.header }
 
 // WriteHeader implements http.ResponseWriter.
-func (s *statusOnly) WriteHeader(status int) { s.status = status }
+func (s *statusRecorder) WriteHeader(status int) { s.status = status }
 
 // Write implements http.ResponseWriter.
-func (s *statusOnly) Write(p []byte) (int, error) {
+func (s *statusRecorder) Write(p []byte) (int, error) {
 	if s.status == 0 {
 		s.status = http.StatusOK
 	}

@@ -13,13 +13,13 @@ import (
 )
 
 // listen is a service manager's socket.
-func listen(t *testing.T) (m manager, heard func() string) {
+func listenUnixgram(t *testing.T) (m serviceManager, heard func() string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = socket.Close() })
-	return manager{socket: path, watchdog: 2 * time.Millisecond}, func() string {
+	return serviceManager{socket: path, watchdog: 2 * time.Millisecond}, func() string {
 		buffer := make([]byte, 256)
 		n, err := socket.Read(buffer)
 		require.NoError(t, err)
@@ -29,7 +29,7 @@ func listen(t *testing.T) (m manager, heard func() string) {
 
 // The manager receives WATCHDOG=1 while the process answers itself, and nothing while it fails or hangs.
 func TestWatchdog(t *testing.T) {
-	m, heard := listen(t)
+	m, heard := listenUnixgram(t)
 	entered, release := make(chan struct{}), make(chan struct{})
 	calls, said := 0, []int{}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -42,7 +42,7 @@ func TestWatchdog(t *testing.T) {
 		}
 		_, _ = w.Write([]byte("{}"))
 	})
-	works := answers(handler)
+	works := livenessCheck(handler)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
@@ -66,11 +66,11 @@ func TestWatchdog(t *testing.T) {
 
 // A process that no manager started, or that is not the one that it watches, says nothing.
 func TestServiceManager(t *testing.T) {
-	of := func(pairs map[string]string) manager {
-		return serviceManager(func(name string) string { return pairs[name] })
+	of := func(pairs map[string]string) serviceManager {
+		return serviceManagerFromEnvironment(func(name string) string { return pairs[name] })
 	}
-	require.Equal(t, manager{}, of(nil))
-	require.Equal(t, manager{socket: "/s", watchdog: time.Second}, of(map[string]string{"NOTIFY_SOCKET": "/s", "WATCHDOG_USEC": "1000000"}))
-	require.Equal(t, manager{socket: "@s"}, of(map[string]string{"NOTIFY_SOCKET": "@s", "WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}))
-	require.Equal(t, manager{socket: "@s"}, of(map[string]string{"NOTIFY_SOCKET": "@s", "WATCHDOG_USEC": "-5"}))
+	require.Equal(t, serviceManager{}, of(nil))
+	require.Equal(t, serviceManager{socket: "/s", watchdog: time.Second}, of(map[string]string{"NOTIFY_SOCKET": "/s", "WATCHDOG_USEC": "1000000"}))
+	require.Equal(t, serviceManager{socket: "@s"}, of(map[string]string{"NOTIFY_SOCKET": "@s", "WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}))
+	require.Equal(t, serviceManager{socket: "@s"}, of(map[string]string{"NOTIFY_SOCKET": "@s", "WATCHDOG_USEC": "-5"}))
 }

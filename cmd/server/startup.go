@@ -25,13 +25,13 @@ const (
 )
 
 // gate answers requests until the server is open: /livez with 200, and all others with the code of the failure that it waits for.
-type gate struct {
-	handler atomic.Pointer[http.Handler]
-	waits   atomic.Pointer[codes.Info] // nil: it is about to open
+type startupHandler struct {
+	handler    atomic.Pointer[http.Handler]
+	waitingFor atomic.Pointer[codes.Info] // nil: it is about to open
 }
 
 // ServeHTTP implements http.Handler.
-func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *startupHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if open := g.handler.Load(); open != nil {
 		(*open).ServeHTTP(w, r)
 		return
@@ -43,28 +43,28 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	info := codes.Of(keystore.ErrUnavailable)
-	if why := g.waits.Load(); why != nil {
+	if why := g.waitingFor.Load(); why != nil {
 		info = *why
 	}
 	info.Status, info.Retry = http.StatusServiceUnavailable, true // whatever it is, the server waits for its end
 	api.Refuse(w, r, info)
 }
 
-func (g *gate) open(handler http.Handler) { g.handler.Store(&handler) }
+func (g *startupHandler) open(handler http.Handler) { g.handler.Store(&handler) }
 
 // passing reports whether a failure to start may pass without an operator: the KMS or the Redis of the keysets does not answer.
-func passing(err error) bool {
+func isTransient(err error) bool {
 	return errors.Is(err, kms.ErrUnavailable) || errors.Is(err, kms.ErrThrottled) || errors.Is(err, kms.ErrTimeout) ||
 		errors.Is(err, rediskeys.ErrUnreachable) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // openWhenPossible opens the parts, and tries again while what is missing may come back. waiting is called before the first wait. It
 // returns no parts and no error if ctx ends in the meantime.
-func openWhenPossible(ctx context.Context, c *config.Config, out io.Writer, g *gate, waiting func() error, log *slog.Logger) (*parts, error) {
+func openAppWithRetry(ctx context.Context, c *config.Config, out io.Writer, g *startupHandler, waiting func() error, log *slog.Logger) (*app, error) {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval = firstRetry, longestRetry
 	for waited := false; ; waited = true {
-		p, err := openParts(ctx, c, out, log)
+		p, err := openApp(ctx, c, out, log)
 		switch {
 		case err == nil && waited:
 			log.Info("the server can start now")
@@ -73,11 +73,11 @@ func openWhenPossible(ctx context.Context, c *config.Config, out io.Writer, g *g
 			return p, nil
 		case ctx.Err() != nil && (waited || errors.Is(err, context.Canceled)):
 			return nil, nil
-		case !passing(err):
+		case !isTransient(err):
 			return nil, err
 		}
 		info := codes.Of(err)
-		g.waits.Store(&info)
+		g.waitingFor.Store(&info)
 		pause := pauses.NextBackOff()
 		log.Warn("the server cannot start yet, answers 503 and tries again", "code", info.Code, "seconds", pause.Seconds(), "error", err)
 		if !waited {

@@ -29,7 +29,7 @@ func storeCommand() *cobra.Command {
 }
 
 func storeCheckCommand() *cobra.Command {
-	return storeAction(&cobra.Command{
+	return databaseCommand(&cobra.Command{
 		Use:   "check",
 		Short: "Read all of the embedded databases, and name what is damaged",
 		Long: "Reads each entry of the cache and each document of the keys in the data directory, with their checksums, and compares the counted bytes of tenants. It changes nothing. The server must be stopped.\n" +
@@ -39,7 +39,7 @@ func storeCheckCommand() *cobra.Command {
 }
 
 func storeRepairCommand() *cobra.Command {
-	return storeAction(&cobra.Command{
+	return databaseCommand(&cobra.Command{
 		Use:   "repair",
 		Short: "Replace the embedded databases by new ones with all that can be read",
 		Long: "Copies each entry of the cache and each document of the keys that can be read into a new database, and puts it in the place of the former one, which stays\n" +
@@ -55,7 +55,7 @@ type (
 )
 
 // storeAction makes a command of an action for each database, and the error that it returns for damage.
-func storeAction(cmd *cobra.Command, cache cacheAction, keys keysAction, damaged error) *cobra.Command {
+func databaseCommand(cmd *cobra.Command, cache cacheAction, keys keysAction, damaged error) *cobra.Command {
 	var asJSON bool
 	cmd.Args = noArguments
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -63,11 +63,11 @@ func storeAction(cmd *cobra.Command, cache cacheAction, keys keysAction, damaged
 		if err != nil {
 			return err
 		}
-		all, err := onStores(cmd, &c, cache, keys)
+		all, err := forEachDatabase(cmd, &c, cache, keys)
 		if err != nil {
 			return err
 		}
-		if err := printFound(cmd.OutOrStdout(), all, asJSON); err != nil {
+		if err := printDatabases(cmd.OutOrStdout(), all, asJSON); err != nil {
 			return err
 		}
 		for i := range all {
@@ -83,11 +83,11 @@ func storeAction(cmd *cobra.Command, cache cacheAction, keys keysAction, damaged
 }
 
 // onStores does the actions on the databases that exist. The cache comes first: its lock shows a running server.
-func onStores(cmd *cobra.Command, c *config.Config, cache cacheAction, keys keysAction) (all []sqlitefile.Report, err error) {
-	if !there(c.Data) {
-		return nil, notFound(fmt.Errorf("there is no data directory %s", c.Data))
+func forEachDatabase(cmd *cobra.Command, c *config.Config, cache cacheAction, keys keysAction) (all []sqlitefile.Report, err error) {
+	if !exists(c.Data) {
+		return nil, notFoundError(fmt.Errorf("there is no data directory %s", c.Data))
 	}
-	bar := progress(cmd.ErrOrStderr(), "entries")
+	bar := newProgress(cmd.ErrOrStderr(), "entries")
 	for _, do := range []func() (sqlitefile.Report, error){
 		func() (sqlitefile.Report, error) { return cache(cmd.Context(), cacheDir(c), bar) },
 		func() (sqlitefile.Report, error) { return keys(cmd.Context(), keysDir(c)) },
@@ -95,7 +95,7 @@ func onStores(cmd *cobra.Command, c *config.Config, cache cacheAction, keys keys
 		found, err := do()
 		switch {
 		case errors.Is(err, sqlitekv.ErrInUse):
-			return nil, refuse(fmt.Errorf("a server, or another command, uses %s: stop it first", c.Data))
+			return nil, refusedError(fmt.Errorf("a server, or another command, uses %s: stop it first", c.Data))
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return all, err
@@ -106,7 +106,7 @@ func onStores(cmd *cobra.Command, c *config.Config, cache cacheAction, keys keys
 	return all, nil
 }
 
-func printFound(out io.Writer, all []sqlitefile.Report, asJSON bool) error {
+func printDatabases(out io.Writer, all []sqlitefile.Report, asJSON bool) error {
 	if asJSON {
 		return printJSON(out, map[string]any{"files": all})
 	}

@@ -26,14 +26,14 @@ const (
 )
 
 // progress draws a bar on a terminal, and nothing elsewhere. Its result is called by one at a time.
-func progress(out io.Writer, what string) func(done, total int) {
+func newProgress(out io.Writer, what string) func(done, total int) {
 	if file := terminal(out); file != nil {
-		return bar(file, what)
+		return newProgressBar(file, what)
 	}
 	return nil
 }
 
-func bar(out io.Writer, what string) func(done, total int) {
+func newProgressBar(out io.Writer, what string) func(done, total int) {
 	var drawn time.Time
 	return func(done, total int) {
 		if done < total && time.Since(drawn) < barInterval {

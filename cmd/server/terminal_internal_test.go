@@ -13,7 +13,7 @@ import (
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	draw := bar(&out, "rewrap")
+	draw := newProgressBar(&out, "rewrap")
 	for done := 1; done <= 1000; done++ {
 		draw(done, 1000)
 	}
@@ -25,6 +25,6 @@ func TestProgress(t *testing.T) {
 	file, err := os.Create(t.TempDir() + "/log")
 	require.NoError(t, err)
 	defer file.Close()
-	require.Nil(t, progress(file, "rewrap"))
-	require.Nil(t, progress(&out, "rewrap"))
+	require.Nil(t, newProgress(file, "rewrap"))
+	require.Nil(t, newProgress(&out, "rewrap"))
 }

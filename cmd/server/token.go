@@ -46,7 +46,7 @@ func tokenCreateCommand() *cobra.Command {
 				err = grant.Check()
 			}
 			if err != nil {
-				return usage(err)
+				return usageError(err)
 			}
 			return createToken(cmd, grant)
 		},
@@ -56,7 +56,7 @@ func tokenCreateCommand() *cobra.Command {
 	cmd.Flags().StringVar(&tenant, "tenant", identity.DefaultTenant, "whose data it opens; * is every tenant, for an operator's token with the scopes keys:admin, audit:read and metrics:read")
 	cmd.Flags().StringVar(&scopes, "scopes", "cache:read,cache:write", "what it may do, separated by commas")
 	cmd.Flags().StringVar(&expires, "expires", "never", "after how long it ends, such as 12h or 90d")
-	addJSON(cmd)
+	addJSONFlag(cmd)
 	return cmd
 }
 
@@ -96,11 +96,11 @@ func createToken(cmd *cobra.Command, grant token.Grant) error {
 	if err != nil {
 		return err
 	}
-	err = show(cmd, struct {
+	err = printResult(cmd, struct {
 		Token string `json:"token"`
 		listedToken
-	}{text, listed([]token.Token{made})[0]}, func(out io.Writer) error {
-		fmt.Fprintf(cmd.ErrOrStderr(), "id %s, tenant %s, scopes %s, expires %s\n", made.ID, strconv.Quote(made.Tenant), made.Scopes, shown(made.ExpiresAt, "never"))
+	}{text, toListedTokens([]token.Token{made})[0]}, func(out io.Writer) error {
+		fmt.Fprintf(cmd.ErrOrStderr(), "id %s, tenant %s, scopes %s, expires %s\n", made.ID, strconv.Quote(made.Tenant), made.Scopes, formatTime(made.ExpiresAt, "never"))
 		_, err := fmt.Fprintln(out, "token:", text)
 		return err
 	})
@@ -118,7 +118,7 @@ func changeTokens(cmd *cobra.Command, change func(*token.Registry, token.Audit) 
 	if err := o.openLog(cmd.Context()); err != nil {
 		return err
 	}
-	return change(token.NewRegistry(o.keys.store, o.keys.own), token.Audit{Recorder: o.audit, Operation: operation(cmd)})
+	return change(token.NewRegistry(o.keys.store, o.keys.system), token.Audit{Recorder: o.audit, Operation: operationName(cmd)})
 }
 
 // waitForServers returns when running servers see a change of tokens, so that the next command of a script can rely on it.
@@ -144,7 +144,7 @@ func tokenListCommand() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return errors.Join(printJSON(cmd.OutOrStdout(), listed(tokens)), err)
+				return errors.Join(printJSON(cmd.OutOrStdout(), toListedTokens(tokens)), err)
 			}
 			return errors.Join(printTokens(cmd.OutOrStdout(), tokens), err)
 		},
@@ -181,7 +181,7 @@ type listedToken struct {
 	LastUsedAt time.Time `json:"lastUsedAt,omitzero"`
 }
 
-func listed(tokens []token.Token) []listedToken {
+func toListedTokens(tokens []token.Token) []listedToken {
 	list := []listedToken{}
 	for _, t := range tokens {
 		list = append(list, listedToken{
@@ -196,32 +196,32 @@ func printTokens(out io.Writer, tokens []token.Token) error {
 	fmt.Fprintln(table, "ID\tNAME\tTENANT\tSCOPES\tCREATED\tEXPIRES\tLAST USED")
 	for _, t := range tokens {
 		if t.Altered {
-			fmt.Fprintf(table, "%s\t\t\t\t\taltered\t\n", shownID(t.ID))
+			fmt.Fprintf(table, "%s\t\t\t\t\taltered\t\n", quoteTokenID(t.ID))
 			continue
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, strconv.Quote(t.Name), strconv.Quote(t.Tenant),
-			strings.Join(t.Scopes.Names(), ","), shown(t.CreatedAt, ""), expiry(t), used(t))
+			strings.Join(t.Scopes.Names(), ","), formatTime(t.CreatedAt, ""), formatExpiry(t), formatLastUse(t))
 	}
 	return table.Flush()
 }
 
 // shownID returns a document's name, quoted if it has other characters than an id: anybody who can write to the keystore chose it.
-func shownID(name string) string {
+func quoteTokenID(name string) string {
 	if strings.Trim(name, "0123456789abcdef") == "" && name != "" {
 		return name
 	}
 	return strconv.QuoteToASCII(name)
 }
 
-func expiry(t token.Token) string {
+func formatExpiry(t token.Token) string {
 	if t.Expired(time.Now()) {
 		return "expired"
 	}
-	return shown(t.ExpiresAt, "never")
+	return formatTime(t.ExpiresAt, "never")
 }
 
 // used is the hour of the last use, for the minute is not known.
-func used(t token.Token) string {
+func formatLastUse(t token.Token) string {
 	if t.LastUsedAt.IsZero() {
 		return "not yet"
 	}
@@ -259,6 +259,6 @@ func tokenRevokeCommand() *cobra.Command {
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
-	addJSON(cmd)
+	addJSONFlag(cmd)
 	return cmd
 }
