@@ -112,7 +112,12 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
   },
   getEntry: async () => {
     const entry = (await client.get('a/../b?c#é', { minClass: 'phi' }))!;
-    expect(entry).toMatchObject({ value: bytes('Ada'), contentType: 'text/x-name', class: 'phi', context: { who: 'Zoë 🔒' } });
+    expect(entry).toMatchObject({
+      value: bytes('Ada'),
+      contentType: 'text/x-name',
+      class: 'phi',
+      context: { who: 'Zoë 🔒' },
+    });
     expect(Math.abs(entry.encryptedAt.getTime() - Date.now())).toBeLessThan(60_000);
     expect(await client.get('a/../b?c#é', { ifNoneMatch: entry.etag })).toBe('unchanged');
     const sealed = (await client.getPackage('a/../b?c#é'))!;
@@ -132,7 +137,11 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
       'CFR',
     ]);
     await client.delete('long');
-    expect(await failure(client.get('open', { minClass: 'phi' }))).toMatchObject({ name: 'IntegrityError', code: 'class_too_low', status: 403 });
+    expect(await failure(client.get('open', { minClass: 'phi' }))).toMatchObject({
+      name: 'IntegrityError',
+      code: 'class_too_low',
+      status: 403,
+    });
   },
   headEntry: async () => {
     expect(await client.head('a/../b?c#é')).toMatchObject({
@@ -192,8 +201,16 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
     expect(JSON.stringify(sealed)).not.toContain('text"}');
   },
   decrypt: async () => {
-    const opened = await client.decrypt(await client.encrypt({ value: 'text', class: 'phi', context: { a: 'b' } }), { minClass: 'phi' });
-    expect(opened).toMatchObject({ value: 'text', valueType: 'text', class: 'phi', context: { a: 'b' } });
+    const opened = await client.decrypt(
+      await client.encrypt({ value: 'text', class: 'phi', context: { a: 'b' } }),
+      { minClass: 'phi' },
+    );
+    expect(opened).toMatchObject({
+      value: 'text',
+      valueType: 'text',
+      class: 'phi',
+      context: { a: 'b' },
+    });
     const sealed = await client.encrypt({ value: Uint8Array.of(0, 255), class: 'pii' });
     expect((await client.decrypt(sealed)).value).toEqual(Uint8Array.of(0, 255));
     sealed.metadata.classification = 'public';

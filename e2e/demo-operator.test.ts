@@ -193,7 +193,7 @@ describe.each([chromium, firefox, webkit])('operations ($name)', (engine) => {
       await visitor.type('.audit-filter [name=since]', '2999-01-01T00:00');
       await visitor.press('Show');
       await visitor.until(() =>
-        document.querySelector('.audit')?.textContent?.includes('Nothing was recorded that fits'),
+        document.querySelector('.audit')?.textContent?.includes('No event matches'),
       );
     });
   });
@@ -252,7 +252,7 @@ describe.each([chromium, firefox, webkit])('operations ($name)', (engine) => {
       await visitor.until(() =>
         document
           .querySelector('.keysets')
-          ?.textContent?.includes('No tenant of exactly this name has keys'),
+          ?.textContent?.includes('No tenant with exactly this name has keys'),
       );
       await visitor.type('.tenant-search input', '');
     });

@@ -389,11 +389,11 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
       await visitor.until(
         () =>
           ![...document.querySelectorAll('button')].some(
-            ({ textContent }) => textContent === 'Delete for good',
+            ({ textContent }) => textContent === 'Delete permanently',
           ),
       );
       await visitor.press('Delete');
-      await visitor.press('Delete for good');
+      await visitor.press('Delete permanently');
       await visitor.until(() => document.querySelectorAll('.records .record').length === 3);
       await visitor.press('Lock');
       await visitor.until(() => document.querySelector('.unlock'));

@@ -5,7 +5,7 @@ import type { Plugin } from 'vite';
 
 const COMPRESSED = /\.(js|css|wasm|html|svg|txt)$/;
 
-/** Empties the output folder, save for the placeholder that lets the server be compiled before the demo was built. */
+/** Empties the output folder except for the placeholder, which the server needs to compile before the demo is built. */
 export function cleanDist(): Plugin {
   let folder = '';
   return {

@@ -1,4 +1,4 @@
-// Package demo holds the built demo page, so that the binary serves it without a file beside it.
+// Package demo embeds the built demo page in the binary.
 package demo
 
 import (
@@ -6,13 +6,13 @@ import (
 	"io/fs"
 )
 
-// dist is what `make run` builds; only a placeholder is there before.
+// dist is filled by `make run`. Before that it contains only a placeholder.
 //
 //go:embed all:dist
 var dist embed.FS
 
-// Files returns the demo's files, index.html at their top. Where the demo was not built there is no index.html.
+// Files returns the files of the demo with index.html at the root. index.html is missing if the demo was not built.
 func Files() fs.FS {
-	files, _ := fs.Sub(dist, "dist") // fails for an invalid path only
+	files, _ := fs.Sub(dist, "dist") // fails only for an invalid path
 	return files
 }

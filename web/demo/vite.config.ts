@@ -5,7 +5,7 @@ import { cleanDist, precompress } from './build-plugins.js';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
-/** Builds the demo from the package as it is shipped (web/dist), so that the demo proves the package. */
+/** Builds the demo from the built package (web/dist), so that the demo tests the package. */
 export default defineConfig({
   root: here('.'),
   base: './',
@@ -21,9 +21,9 @@ export default defineConfig({
   build: {
     target: 'es2022',
     emptyOutDir: false, // dist/.keep is in the repository; cleanDist removes the rest
-    assetsInlineLimit: 0, // the page's policy lets nothing be fetched from a data: URL
+    assetsInlineLimit: 0, // the content security policy forbids fetching data: URLs
     chunkSizeWarningLimit: 400,
     license: { fileName: 'licenses.txt' },
-    rolldownOptions: { checks: { pluginTimings: false } }, // precompressing takes its time
+    rolldownOptions: { checks: { pluginTimings: false } }, // precompression is slow
   },
 });

@@ -4,13 +4,13 @@ import { Welcome } from './components/Welcome.js';
 import { Workspace } from './components/Workspace.js';
 import { type Vault, lockVault } from './vault/vault.js';
 
-/** Locked, the page says what Coffer is for and asks for the password; unlocked, it is the workspace. */
+/** The welcome page while the vault is locked, the workspace while it is unlocked. */
 export function App() {
   const [vault, setVault] = useState<Vault | null>(null);
   const main = useRef<HTMLElement>(null);
   const shown = useRef(vault);
   useEffect(() => {
-    if (shown.current !== vault) main.current?.focus({ preventScroll: true }); // the button that had the focus is gone
+    if (shown.current !== vault) main.current?.focus({ preventScroll: true }); // the button that had the focus was removed
     shown.current = vault;
   }, [vault]);
   const lock = () => {
@@ -28,9 +28,9 @@ export function App() {
       </main>
       <footer className="footer page">
         <p>
-          Everything on this page is sealed and opened by the same code that ships in the npm
-          package <code>coffer</code>. The samples are made up.{' '}
-          <a href="./v1/docs">API reference</a> · <a href="./licenses.txt">Licences</a>
+          This page seals and opens everything with the code of the npm package <code>coffer</code>.
+          The samples are made up. <a href="./v1/docs">API reference</a> ·{' '}
+          <a href="./licenses.txt">Licences</a>
         </p>
       </footer>
     </>

@@ -1,4 +1,4 @@
-/** Something that the demo itself cannot do, with a code of its own beside Coffer's. */
+/** An error of the demo, with a code of its own. */
 export class DemoError extends Error {
   constructor(
     readonly code: string,

@@ -1,14 +1,14 @@
 import { CofferError } from '@coffer-storage/coffer';
 import { DemoError } from './demo-error.js';
 
-/** An error as a visitor reads it. */
+/** An error for visitors. */
 export interface Problem {
   code: string;
   sentence: string;
   advice?: string;
 }
 
-/** Sentences that say it for this page; the others are Coffer's own. */
+/** Sentences for this page; for other codes, the error's own message is shown. */
 const sentences: Record<string, string> = {
   wrong_secret: 'This password does not open the vault.',
   unauthorized: 'The server does not accept this token.',
@@ -16,27 +16,26 @@ const sentences: Record<string, string> = {
   precondition_failed: 'The entry is not the one that you saw.',
 };
 
-/** What a visitor can do about it, where the sentence itself does not say so. */
+/** Advice for visitors. */
 const advice: Record<string, string> = {
   wrong_secret:
     'Nothing was lost and nothing was opened. Check capital letters and the keyboard layout, then try again.',
-  quota_exceeded:
-    'Delete a record to make room, or free space for this site in the browser’s settings.',
+  quota_exceeded: 'Delete a record, or free space for this site in the browser’s settings.',
   database_blocked: 'Close other tabs with this page, then try again.',
   authentication_failed:
-    'Somebody or something changed the bytes. Coffer shows nothing of a record that it cannot prove.',
+    'The bytes were changed. Coffer shows no part of a record that is not authentic.',
   unauthorized:
     'The server prints a token at its first start (“token: …”); “coffer token create” makes another.',
-  not_found: 'It was never stored there, or its time to live has passed.',
+  not_found: 'It was never stored there, or it has expired.',
   forbidden:
-    'The cache takes a token of a tenant with scopes for it: “coffer token create --scopes cache:read,cache:write” makes one. An operator’s opens no data.',
+    'The cache needs a token of a tenant with scopes for it: “coffer token create --scopes cache:read,cache:write” makes one. The token of an operator opens no data.',
   precondition_failed:
-    'Somebody changed or removed the entry meanwhile. What is shown was read anew; nothing of theirs was undone.',
-  rate_limited: 'The server asks to wait a moment. Then try again.',
+    'It was changed or removed in the meantime. The page has read it again, and your action changed nothing.',
+  rate_limited: 'Wait a moment, then try again.',
   unreachable: 'Is “coffer serve” still running?',
 };
 
-/** Turns whatever was thrown into a code, a sentence and advice. */
+/** Converts a thrown value to a code, a sentence and advice. */
 export function problemOf(error: unknown): Problem {
   const known = error instanceof CofferError || error instanceof DemoError;
   const code = known ? error.code : 'internal';

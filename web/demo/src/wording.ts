@@ -1,4 +1,4 @@
-/** How the page writes sizes, dates and classes. */
+/** Formats sizes, dates and classes. */
 import type { DataClassification } from '@coffer-storage/coffer';
 
 export const classifications: readonly {
@@ -19,7 +19,7 @@ export function labelOf(classification: string): string {
 
 const units = ['KB', 'MB', 'GB', 'TB'];
 
-/** A size in bytes as people read it: `312 B`, `128.3 KB`, `4.1 MB` (powers of 1,024). */
+/** Formats a size in bytes: `312 B`, `128.3 KB`, `4.1 MB` (powers of 1,024). */
 export function sizeText(bytes: number): string {
   if (bytes < 1024) return `${bytes}\u00a0B`;
   const power = Math.min(units.length, Math.floor(Math.log2(bytes) / 10));
@@ -27,17 +27,17 @@ export function sizeText(bytes: number): string {
   return `${value < 100 ? value.toFixed(1) : Math.round(value)}\u00a0${unit}`;
 }
 
-/** A point in time in the visitor's language and zone. */
+/** Formats a date in the visitor's language and time zone, to the minute. */
 export function dateText(date: Date): string {
   return date.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 }
 
-/** The same to the second, where many things happen in a minute. */
+/** Formats a date to the second. */
 export function momentText(date: Date): string {
   return date.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 }
 
-/** The same in short: the time of today, the date of other days. */
+/** Formats a date briefly: the time if it is today, otherwise the date. */
 export function shortDateText(date: Date): string {
   const today = date.toDateString() === new Date().toDateString();
   return today

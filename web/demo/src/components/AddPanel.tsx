@@ -9,7 +9,7 @@ import { ProblemNote } from './ProblemNote.js';
 
 type Store = (content: Content, classification: DataClassification) => Promise<void>;
 
-/** Takes files by choice, by drag and drop or from the samples, one after another, and asks for the class of each. */
+/** Accepts files from a dialog, by drag and drop or from the samples, and asks for the class of each. */
 export function AddPanel({ onAdd }: { onAdd: Store }) {
   const [drafts, setDrafts] = useState<Content[]>([]);
   const [problem, setProblem] = useState<Problem | null>(null);
@@ -39,7 +39,7 @@ export function AddPanel({ onAdd }: { onAdd: Store }) {
       {over && (
         <div className="drop-veil" aria-hidden="true">
           <p>
-            <Icon name="add" /> Drop it anywhere: it is sealed before it is stored.
+            <Icon name="add" /> Drop it anywhere. It is sealed before it is stored.
           </p>
         </div>
       )}
@@ -66,7 +66,7 @@ export function AddPanel({ onAdd }: { onAdd: Store }) {
   );
 }
 
-/** Takes files dropped anywhere: beside a small target the browser would leave the page for the file. Says whether one hovers. */
+/** Accepts files that are dropped anywhere, because the browser would navigate to a file that misses a small target. Returns whether a file is being dragged over the page. */
 function useFileDrop(onFiles: (files: File[]) => void): boolean {
   const [over, setOver] = useState(false);
   const handle = useEffectEvent((event: DragEvent) => {
@@ -100,7 +100,7 @@ function Sources({ onFiles }: { onFiles: (files: Iterable<File | Promise<File>>)
           className="visually-hidden"
           onChange={(event) => {
             onFiles([...(event.target.files ?? [])]);
-            event.target.value = ''; // the same file can be chosen again
+            event.target.value = ''; // so that the same file can be chosen again
           }}
         />
         <Icon name="add" />

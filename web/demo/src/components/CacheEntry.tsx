@@ -18,13 +18,13 @@ interface Props {
   onChange: () => Promise<void>;
 }
 
-/** One entry of the cache: what lies there, and what can be done about it. */
+/** An entry of the cache: its package, and buttons that extend or delete it. */
 export function CacheEntry({ server, item, now, onChange }: Props) {
   const { client, note } = server;
   const [problem, setProblem] = useState<Problem | null>(null);
   const sealed = useLoaded(useCallback(() => client.getPackage(item.key), [client, item.key]));
 
-  /** Changes the entry as it was seen: another's change in between is not undone. */
+  /** Changes the entry only if it is still the one that is shown (If-Match). */
   async function act(work: () => Promise<unknown>) {
     setProblem(null);
     try {
@@ -54,7 +54,7 @@ export function CacheEntry({ server, item, now, onChange }: Props) {
           </button>
           <ConfirmButton
             label="Delete"
-            ask="Delete for good"
+            ask="Delete permanently"
             danger
             onConfirm={() => act(() => client.delete(item.key, { ifMatch: item.etag }))}
           />

@@ -8,7 +8,7 @@ import { ProblemNote } from './ProblemNote.js';
 import { ServerGate } from './SignIn.js';
 import { useNow } from './useNow.js';
 
-/** The server's cache: what it holds now, how long each entry still lives, and what lies there of it. */
+/** The server's cache: its entries, their remaining time, and the stored package of each. */
 export function CachePage({ server }: { server: Server }) {
   const { state, client, note, signOut } = server;
   const [items, setItems] = useState<CacheItem[] | null>(null);
@@ -96,8 +96,8 @@ function NothingChosen({ server: { state }, empty }: { server: Server; empty: bo
       <p className="nothing-title">{title}</p>
       <p>
         {empty && state === 'ready'
-          ? 'Open a record in “This browser”, go to “On the server” and send it: it appears here, sealed, with the time that it has left.'
-          : 'You see what Redis, or the server’s embedded store, holds of each entry and how long, and can keep it longer or delete it.'}
+          ? 'Open a record in “This browser”, choose “On the server” and send it. It appears here, sealed, with its remaining time.'
+          : 'You see the package that Redis, or the server’s embedded store, contains, and its remaining time. You can extend or delete it.'}
       </p>
     </div>
   );

@@ -4,7 +4,7 @@ import { HexView } from './HexView.js';
 import { Icon } from './Icon.js';
 import type { CacheState } from './ServerView.js';
 
-/** What came of the last call: whether the value is equal, and what lies in the cache. */
+/** The result of the last call: whether the value is equal, and the package in the cache. */
 export function CacheReport({ state: { said, back, sealed } }: { state: CacheState }) {
   return (
     <>
@@ -20,7 +20,7 @@ export function CacheReport({ state: { said, back, sealed } }: { state: CacheSta
       </p>
       {back && sealed && (
         <>
-          <h3>What lies in the cache</h3>
+          <h3>The package in the cache</h3>
           <Facts
             rows={[
               ['Class', labelOf(back.class)],

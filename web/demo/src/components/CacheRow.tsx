@@ -8,7 +8,7 @@ interface Props {
   onChoose: (key: string) => void;
 }
 
-/** One entry of the list, with its life running out. */
+/** A row for an entry, with its remaining time. */
 export function CacheRow({ item, now, chosen, onChoose }: Props) {
   return (
     <li>
@@ -28,11 +28,11 @@ export function CacheRow({ item, now, chosen, onChoose }: Props) {
   );
 }
 
-/** How long an entry still lives, as a number and a bar. */
+/** The remaining time of an entry, as a number and a bar. */
 export function Life({ item, now }: Pick<Props, 'item' | 'now'>) {
   const { endsAt, had } = item;
   if (endsAt === null || had === null) return <span className="hint">without an end</span>;
-  const left = Math.min(had, Math.max(0, endsAt - now)); // the clock of the page ticks once a second
+  const left = Math.min(had, Math.max(0, endsAt - now)); // `now` changes once a second
   return (
     <span className="life hint">
       <span className="life-bar" aria-hidden="true">

@@ -2,22 +2,22 @@ import { type FocusEvent, type KeyboardEvent, useRef, useState } from 'react';
 
 interface Props {
   label: string;
-  /** What the second press does. */
+  /** The label of the second press. */
   ask: string;
-  /** Whether that cannot be undone. */
+  /** Whether the action cannot be undone. */
   danger?: boolean;
   onConfirm: () => void;
 }
 
-/** A button that acts at the second press. Escape, or going elsewhere, takes the first one back. */
+/** A button that acts at the second press. Escape, or moving the focus, cancels the first one. */
 export function ConfirmButton({ label, ask, danger = false, onConfirm }: Props) {
   const [asked, setAsked] = useState(false);
-  const returning = useRef(false); // whether the keyboard comes back to the first button
+  const returning = useRef(false); // whether the first button gets the focus back
   const close = (returns: boolean) => {
     returning.current = returns;
     setAsked(false);
   };
-  // Safari gives a pressed button no focus: nothing gets it then.
+  // Safari does not focus a pressed button, so no element gets the focus then.
   const leave = ({ currentTarget, relatedTarget }: FocusEvent) =>
     relatedTarget && !currentTarget.contains(relatedTarget) && close(false);
   const closeOnEscape = ({ key }: KeyboardEvent) => key === 'Escape' && close(true);

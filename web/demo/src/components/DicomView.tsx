@@ -7,7 +7,7 @@ import { Facts } from './Facts.js';
 import { ProblemNote } from './ProblemNote.js';
 import { useLoaded } from './useLoaded.js';
 
-/** A DICOM file: the picture, and whom and what it is about. */
+/** A DICOM file: its image, patient and study. */
 export function DicomView({ bytes }: { bytes: Uint8Array }) {
   const read = useLoaded(useCallback(async () => readDicom(bytes), [bytes]));
   if (read.problem) return <ProblemNote problem={read.problem} calm />;

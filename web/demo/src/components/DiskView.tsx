@@ -13,13 +13,13 @@ import { useLoaded } from './useLoaded.js';
 interface Props {
   storage: EncryptedStorage;
   item: Item;
-  /** `null` while the file is not opened, or does not open. */
+  /** `null` while the file is being opened, or if it does not open. */
   opened: Opened | null;
 }
 
-/** The sealed package as IndexedDB holds it. */
+/** The sealed package in IndexedDB. */
 export function DiskView({ storage, item, opened }: Props) {
-  const [version, setVersion] = useState(0); // of the record on the disk, which this view itself can change
+  const [version, setVersion] = useState(0); // of the record on the disk, which this view can change
   const sealed = useLoaded(
     useCallback(() => sealedRecord(storage, item.id), [storage, item.id, version]),
   );
@@ -30,8 +30,8 @@ export function DiskView({ storage, item, opened }: Props) {
     <>
       <p>
         {header.classification === 'public'
-          ? 'A public value is not encrypted: anyone can read it here, and nobody can change it unnoticed.'
-          : 'This is what IndexedDB holds of the file. The header and its context can be read, but not changed unnoticed. The value says nothing without the key.'}
+          ? 'A public value is not encrypted: anyone can read it here, but a change of it is noticed.'
+          : 'These are the bytes in IndexedDB. The header with its context is readable, and a change of it is noticed. The value is unreadable without the key.'}
       </p>
       <Facts
         rows={[

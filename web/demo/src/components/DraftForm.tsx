@@ -13,7 +13,7 @@ interface Props {
   onCancel: () => void;
 }
 
-/** Asks how sensitive a file is. A class is suggested, and the visitor decides. */
+/** Asks for the class of a file, with a suggestion. */
 export function DraftForm({ content, onStore, onCancel }: Props) {
   const [classification, setClassification] = useState(content.suggested);
   const [busy, setBusy] = useState(false);
@@ -21,7 +21,7 @@ export function DraftForm({ content, onStore, onCancel }: Props) {
   const form = useRef<HTMLFormElement>(null);
   const { file, kind, title } = content;
 
-  // The form takes the place of the button that was pressed: without this, a keyboard would be lost.
+  // The form replaces the pressed button, so it must get the focus.
   useEffect(() => form.current?.querySelector<HTMLInputElement>('input:checked')?.focus(), []);
 
   async function submit(event: FormEvent) {

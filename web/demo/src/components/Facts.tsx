@@ -1,4 +1,4 @@
-/** Names and values, as a description list; empty values are left out. */
+/** Names and values as a description list, without empty values. */
 export function Facts({ rows }: { rows: readonly (readonly [name: string, value: string])[] }) {
   return (
     <dl className="facts">

@@ -10,11 +10,11 @@ import {
 import { sizeText } from '../wording.js';
 import { Facts } from './Facts.js';
 
-/** Text over this length is cut in the page; the file itself is whole. */
+/** The page shows at most this many characters. The file is complete. */
 const MAX_SHOWN = 200_000;
 const MAX_ENTRIES = 50;
 
-/** A FHIR resource: a summary for people, and the JSON. */
+/** A FHIR resource: a summary and the JSON. */
 export function FhirView({ bytes }: { bytes: Uint8Array }) {
   const text = useMemo(() => new TextDecoder().decode(bytes), [bytes]);
   const resource = useMemo(() => parseFhir(text), [text]);

@@ -1,7 +1,7 @@
 import { Icon } from './Icon.js';
 import { ThemeToggle } from './ThemeToggle.js';
 
-/** The page's head; `onLock` is null while the vault is locked. */
+/** The header of the page. `onLock` is null while the vault is locked. */
 export function Header({ onLock }: { onLock: (() => void) | null }) {
   return (
     <header className="header">

@@ -4,7 +4,7 @@ import { type Row, rowsOf, textRun } from '../package/rows.js';
 import { sizeText } from '../wording.js';
 import { useNarrow } from './useNarrow.js';
 
-/** A package as bytes, each field of its header in a colour of its own, with a list that says what they mean. */
+/** The bytes of a package, with a colour for each field of the header and a list that explains the fields. */
 export function HexView({ bytes, label }: { bytes: Uint8Array; label: string }) {
   const fields = useMemo(() => fieldsOf(bytes), [bytes]);
   const width = useNarrow() ? 8 : 16;
@@ -44,7 +44,7 @@ export function HexView({ bytes, label }: { bytes: Uint8Array; label: string }) 
   );
 }
 
-/** One line: where, the bytes, and the bytes as text. `gap` says how many bytes are left out before it. */
+/** One line: the offset, the bytes, and the bytes as text. `gap` is the number of omitted bytes before it. */
 function HexRow({ row, marked, gap }: { row: Row; marked: Field | null; gap: number }) {
   const classOf = (field: Field) => `tone-${field.tone}${field === marked ? ' marked' : ''}`;
   return (

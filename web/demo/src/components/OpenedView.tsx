@@ -6,7 +6,7 @@ import { FhirView } from './FhirView.js';
 import type { Opened } from './RecordPane.js';
 import { useObjectUrl } from './useObjectUrl.js';
 
-/** The file as its kind is best seen, and a way to take it home. */
+/** The opened file, rendered by its kind, with a button that saves a copy. */
 export function OpenedView({ opened, kind }: { opened: Opened; kind: Kind }) {
   const { file, bytes } = opened;
   const url = useObjectUrl(file);

@@ -4,7 +4,7 @@ import { fieldAt, findText } from '../package/search.js';
 import type { Item } from '../vault/records.js';
 import type { Opened } from './RecordPane.js';
 
-/** Looks for a text in the file and in its package: found in the one, nowhere in the other. */
+/** Searches a text in the file and in its package. Only the file contains it. */
 export function PlaintextSearch({
   sealed,
   opened,
@@ -48,7 +48,7 @@ export function PlaintextSearch({
   );
 }
 
-/** A text that is in the file and tells something: of the patient's name, or the mark of its kind. */
+/** A text that the file contains: the patient's name, or the magic number of the format. */
 function tellingText(bytes: Uint8Array, { about }: Item): string {
   const words = (about?.title ?? '').split(' ').sort((a, b) => b.length - a.length);
   return (

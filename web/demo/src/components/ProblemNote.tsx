@@ -1,7 +1,7 @@
 import type { Problem } from '../problem.js';
 import { Icon } from './Icon.js';
 
-/** An error: its sentence, what to do, and its stable code. `calm` is for what is no failure of the visitor's doing. */
+/** An error: its sentence, its advice and its stable code. `calm` is for problems that the visitor did not cause. */
 export function ProblemNote({ problem, calm = false }: { problem: Problem; calm?: boolean }) {
   return (
     <div className={calm ? 'problem calm' : 'problem'} role={calm ? 'status' : 'alert'}>

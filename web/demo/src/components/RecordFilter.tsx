@@ -10,7 +10,7 @@ interface Props {
   onChange: (filter: Filter) => void;
 }
 
-/** Searches the list by text and by class. A class that nothing has is not offered. */
+/** Filters the list by text and by class. Classes without records are not offered. */
 export function RecordFilter({ filter, counts, shown, onChange }: Props) {
   const id = useId();
   return (

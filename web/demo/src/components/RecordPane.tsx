@@ -12,7 +12,7 @@ import { ServerView } from './ServerView.js';
 import { Tabs } from './Tabs.js';
 import { useLoaded } from './useLoaded.js';
 
-/** A record's file, opened. */
+/** The opened file of a record. */
 export interface Opened {
   file: File;
   bytes: Uint8Array<ArrayBuffer>;
@@ -25,7 +25,7 @@ interface Props {
   onRemove: (id: string) => Promise<void>;
 }
 
-/** One record from three sides: opened, on the disk, on the server. */
+/** One record in three views: opened, on the disk, on the server. */
 export function RecordPane({ vault, server, item, onRemove }: Props) {
   const { id } = item;
   const opened = useLoaded<Opened>(
@@ -34,7 +34,7 @@ export function RecordPane({ vault, server, item, onRemove }: Props) {
       return { file, bytes: new Uint8Array(await file.arrayBuffer()) };
     }, [vault, id]),
   );
-  /** What needs the opened file waits for it, or says why there is none. */
+  /** Renders a view of the opened file, or the progress or problem of opening it. */
   const withFile = (view: (opened: Opened) => ReactNode) =>
     opened.value ? (
       view(opened.value)
@@ -53,7 +53,12 @@ export function RecordPane({ vault, server, item, onRemove }: Props) {
             <ClassBadge classification={item.classification} /> sealed {dateText(item.sealedAt)}
           </p>
         </div>
-        <ConfirmButton label="Delete" ask="Delete for good" danger onConfirm={() => onRemove(id)} />
+        <ConfirmButton
+          label="Delete"
+          ask="Delete permanently"
+          danger
+          onConfirm={() => onRemove(id)}
+        />
       </header>
       <Tabs
         label="Views of the record"

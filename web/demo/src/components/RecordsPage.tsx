@@ -14,18 +14,18 @@ import { StraightLine } from './StraightLine.js';
 interface Props {
   vault: Vault;
   server: Server;
-  /** The record that is shown. */
+  /** The id of the shown record. */
   chosen: string | null;
   onChoose: (id: string | null) => void;
 }
 
-/** What brings the record into view; a new object at every choice, also of the same one. */
+/** Scrolls the record into view. A new object for each choice, also of the same record. */
 interface Move {
-  /** Whether what was pressed is gone, so that the keyboard goes on from the record. */
+  /** Whether the pressed button was removed, so that the record must get the focus. */
   takeFocus: boolean;
 }
 
-/** The records: add on the left, the list below, and the chosen one beside them. */
+/** The records: a form and the list on the left, the chosen record on the right. */
 export function RecordsPage({ vault, server, chosen, onChoose }: Props) {
   const records = useRecords(vault.records);
   const [move, setMove] = useState<Move | null>(null);
@@ -86,14 +86,14 @@ function NothingChosen({ empty }: { empty: boolean }) {
       <p className="nothing-title">See what a disk gets to see.</p>
       <ol className="nothing-steps">
         <li>Take a sample, or drop a file of your own.</li>
-        <li>Say how sensitive it is, and store it.</li>
-        <li>Look at it opened, and at what lies on the disk instead.</li>
+        <li>Choose how sensitive it is, and store it.</li>
+        <li>Compare the opened record with the bytes on the disk.</li>
       </ol>
     </div>
   ) : (
     <div className="nothing">
       <p className="nothing-title">Choose a record.</p>
-      <p>You see it opened, as it lies on the disk, and as it lies in the server’s cache.</p>
+      <p>You see it opened, its bytes on the disk, and its bytes in the server’s cache.</p>
     </div>
   );
 }

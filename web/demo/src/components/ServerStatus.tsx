@@ -9,7 +9,7 @@ const words: Record<ServerState, string> = {
   offline: 'Server: not reachable',
 };
 
-/** Whether the server's cache can be used, in a word and a colour. */
+/** Whether the server's cache can be used, as a word and a colour. */
 export function ServerStatus({ state }: Pick<Server, 'state'>) {
   return (
     <p className={`server-status ${state}`} role="status">

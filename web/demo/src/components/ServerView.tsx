@@ -17,15 +17,15 @@ interface Props {
   opened: Opened;
 }
 
-/** What the server's cache is seen to hold of a record. */
+/** The state of a record in the server's cache. */
 export interface CacheState {
-  /** What was done last, as a sentence. */
+  /** The result of the last action, as a sentence. */
   said: string;
   back?: Entry & { equal: boolean };
   sealed?: Entry;
 }
 
-/** The same record through the server's cache: the server seals it under its own keys. */
+/** The record in the server's cache, sealed under the server's keys. */
 export function ServerView({ server, item, opened }: Props) {
   const [state, setState] = useState<CacheState | null>(null);
   const [busy, setBusy] = useState(false);
@@ -36,7 +36,7 @@ export function ServerView({ server, item, opened }: Props) {
   async function act(work: () => Promise<CacheState>) {
     setBusy(true);
     setProblem(null);
-    setState(null); // what was said of the call before is not said of this one
+    setState(null); // clear the result of the former call
     try {
       setState(await work());
     } catch (error) {
@@ -69,8 +69,8 @@ export function ServerView({ server, item, opened }: Props) {
   return (
     <>
       <p>
-        A back end caches what it fetched, and a cache is a disk too. Send this file to the server’s
-        cache and see what lies there.
+        A backend caches its data, and caches are stored on disks, too. Send this file to the
+        server’s cache and see what lies there.
       </p>
       <ServerGate server={server}>
         <div className="actions">

@@ -4,7 +4,7 @@ import type { Server } from '../server/useServer.js';
 import { ClassBadge } from './ClassBadge.js';
 import { ProblemNote } from './ProblemNote.js';
 
-/** Takes the server's token once; it is kept in the vault like everything else, and tried. */
+/** Asks for the server's token, stores it in the vault and tries it. */
 export function SignIn({ server }: { server: Server }) {
   const [problem, setProblem] = useState<Problem | null>(null);
   const field = useRef<HTMLInputElement>(null);
@@ -46,7 +46,7 @@ export function SignIn({ server }: { server: Server }) {
   );
 }
 
-/** Says that the server is signed in to, or why it cannot be used; shows the form where a token is needed. */
+/** Shows whether the server can be used, and the form if it needs a token. */
 export function ServerGate({ server, children }: { server: Server; children: React.ReactNode }) {
   if (server.state === 'opening') return <p className="hint">Opening…</p>;
   if (server.state === 'signed-out' || server.state === 'refused')
@@ -58,7 +58,7 @@ export function ServerGate({ server, children }: { server: Server; children: Rea
         <ProblemNote
           problem={{
             ...server.problem,
-            advice: 'Coffer looks for the server every few seconds, and goes on when it is there.',
+            advice: 'This page tries again every few seconds.',
           }}
           calm
         />

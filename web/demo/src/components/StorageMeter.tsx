@@ -3,10 +3,10 @@ import { totals } from '../vault/filter.js';
 import type { Item } from '../vault/records.js';
 import { classifications, sizeText } from '../wording.js';
 
-/** How much the vault holds of each class, and how much room the browser gives. */
+/** The size of each class in the vault, and the quota of the browser. */
 export function StorageMeter({ items }: { items: readonly Item[] }) {
   const [estimate, setEstimate] = useState<StorageEstimate>({});
-  // Not every engine tells, and none is asked for more than it says.
+  // Not every engine reports the usage and the quota.
   useEffect(() => void navigator.storage?.estimate?.().then(setEstimate, () => undefined), [items]);
   const found = totals(items);
   const bytes = [...found.values()].reduce((sum, total) => sum + total.bytes, 0);
@@ -39,7 +39,7 @@ export function StorageMeter({ items }: { items: readonly Item[] }) {
       </dl>
       {quota && (
         <p className="hint">
-          This site uses {sizeText(usage)} of the {sizeText(quota)} that the browser gives it.
+          This site uses {sizeText(usage)} of the {sizeText(quota)} that the browser allows.
         </p>
       )}
     </section>

@@ -4,7 +4,7 @@ import { Icon, type IconName } from './Icon.js';
 
 type Step = readonly [icon: IconName, title: string, caption: string];
 
-/** What happens to a value, from left to right; with a record chosen, what happened to it. */
+/** The steps from value to store, or those of the chosen record. */
 export function StraightLine({ item }: { item: Item | null }) {
   const steps = item ? stepsOf(item) : general;
   return (
@@ -29,8 +29,8 @@ export function StraightLine({ item }: { item: Item | null }) {
 
 const general: readonly Step[] = [
   ['value', 'Value', 'a scan, a record, a token'],
-  ['classify', 'Classify', 'public … PHI: the class sets key and rules'],
-  ['seal', 'Seal', 'AES-256-GCM, with class, place and time proven'],
+  ['classify', 'Classify', 'public … PHI: the class selects key and rules'],
+  ['seal', 'Seal', 'AES-256-GCM; class, place and time are authenticated'],
   ['package', 'Package', 'one format in browser and server'],
   ['store', 'Store', 'IndexedDB here, Redis or SQLite there'],
 ];
@@ -40,7 +40,7 @@ function stepsOf({ about, classification, sealedAt }: Item): readonly Step[] {
   return [
     ['value', 'Value', about ? `${about.name}, ${sizeText(about.size)}` : 'cannot be opened'],
     ['classify', 'Classify', labelOf(classification)],
-    ['seal', 'Seal', open ? 'readable, but proven' : 'AES-256-GCM, a key per class'],
+    ['seal', 'Seal', open ? 'readable, and authenticated' : 'AES-256-GCM, a key per class'],
     ['package', 'Package', `sealed ${shortDateText(sealedAt)}`],
     ['store', 'Store', 'IndexedDB on this device'],
   ];

@@ -7,7 +7,7 @@ interface Tab {
 
 const steps: Record<string, number> = { ArrowRight: 1, ArrowLeft: -1 };
 
-/** Tabs as the ARIA practices have them: arrow keys move, Tab goes on to the panel. */
+/** Tabs after the ARIA Authoring Practices: arrow keys move between tabs, Tab moves to the panel. */
 export function Tabs({ label, tabs }: { label: string; tabs: readonly Tab[] }) {
   const [chosen, setChosen] = useState(0);
   const id = useId();

@@ -11,17 +11,17 @@ interface Props {
   onChange: () => void;
 }
 
-/** Plays somebody who changes the disk: one bit, and Coffer gives nothing of the record. */
+/** Flips one bit on the disk, and shows that Coffer refuses the record. */
 export function TamperPanel({ storage, id, onChange }: Props) {
   const [problem, setProblem] = useState<Problem | null>(null);
   const panel = useRef<HTMLDivElement>(null);
   const restore = useRef<(() => Promise<void>) | null>(null);
 
-  // Whoever leaves the view leaves the record as it was.
+  // Restore the record when the view is left.
   useEffect(() => () => void restore.current?.(), []);
 
   useEffect(() => {
-    if (problem) panel.current?.scrollIntoView({ block: 'nearest' }); // the refusal is what it was pressed for
+    if (problem) panel.current?.scrollIntoView({ block: 'nearest' }); // the visitor pressed the button to see the refusal
   }, [problem]);
 
   async function flip() {
@@ -46,8 +46,8 @@ export function TamperPanel({ storage, id, onChange }: Props) {
       <div>
         <h3>What if somebody changes the disk?</h3>
         <p className="hint">
-          Change one bit in the middle of the sealed value, past Coffer, as somebody with the disk
-          in hand could.
+          Change one bit in the middle of the sealed value, directly in IndexedDB, as an attacker
+          with access to the disk could.
         </p>
       </div>
       {problem ? (

@@ -6,7 +6,7 @@ type Theme = (typeof themes)[number];
 
 const icons: Record<Theme, IconName> = { system: 'system', light: 'light', dark: 'dark' };
 
-/** Light, dark, or as the system has it. The choice says nothing of anybody, so it is kept as it is. */
+/** Chooses a light or dark theme, or that of the system. The choice is not sensitive, so it is stored in localStorage as plaintext. */
 export function ThemeToggle() {
   const [theme, setTheme] = useState<Theme>(kept);
   useLayoutEffect(() => {
@@ -14,7 +14,7 @@ export function ThemeToggle() {
     try {
       localStorage.setItem('theme', theme);
     } catch {
-      // A browser that keeps nothing still shows it.
+      // Without localStorage the theme applies until the page is closed.
     }
   }, [theme]);
   const next = themes[(themes.indexOf(theme) + 1) % themes.length] ?? 'system';

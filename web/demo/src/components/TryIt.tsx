@@ -6,10 +6,10 @@ import { ProblemNote } from './ProblemNote.js';
 import { useLoaded } from './useLoaded.js';
 import { useNarrow } from './useNarrow.js';
 
-/** A key of this page view alone: what is typed here is kept nowhere. */
+/** Uses a random key of this page view. The typed text is not stored. */
 const service = new EncryptionService({ masterKey: crypto.getRandomValues(new Uint8Array(32)) });
 
-/** Type, and see what a disk would hold: the bytes are sealed anew at every letter. */
+/** Shows the sealed bytes of a text while it is typed. */
 export function TryIt() {
   const id = useId();
   const [text, setText] = useState('Marta Lindqvist, nodule in the right lung');
@@ -20,7 +20,7 @@ export function TryIt() {
     <section className="card try-it" aria-labelledby={`${id}-title`}>
       <h2 id={`${id}-title`}>Try it: type something</h2>
       <div>
-        <label htmlFor={id}>What your app stores</label>
+        <label htmlFor={id}>Your app stores</label>
         <input
           id={id}
           type="text"
@@ -31,7 +31,7 @@ export function TryIt() {
         />
       </div>
       <div>
-        <p className="try-it-label">What the disk holds</p>
+        <p className="try-it-label">The disk contains</p>
         {sealed.problem ? <ProblemNote problem={sealed.problem} /> : <Bytes bytes={sealed.value} />}
       </div>
     </section>
@@ -40,7 +40,7 @@ export function TryIt() {
 
 const TAIL = 48;
 
-/** The end of a package, where the value and its tag are. */
+/** The end of a package, which contains the value and the tag. */
 function Bytes({ bytes }: { bytes: Uint8Array | null }) {
   const width = useNarrow() ? 8 : 16;
   const shown = bytes?.subarray(-TAIL) ?? new Uint8Array(TAIL);

@@ -5,7 +5,7 @@ import { ProblemNote } from './ProblemNote.js';
 
 const MIN_LENGTH = 8;
 
-/** Asks for the password: a first visit makes the vault, later ones open it. */
+/** Asks for the password. The first visit creates the vault; later visits open it. */
 export function Unlock({ onOpen }: { onOpen: (vault: Vault) => void }) {
   const [exists, setExists] = useState<boolean | null>(null);
   const [busy, setBusy] = useState(false);
@@ -41,7 +41,7 @@ export function Unlock({ onOpen }: { onOpen: (vault: Vault) => void }) {
     <section className="card unlock" aria-labelledby="unlock-title">
       <h2 id="unlock-title">{exists ? 'Unlock your vault' : 'Create your vault'}</h2>
       <form onSubmit={submit}>
-        {/* Password managers file a password under a name. */}
+        {/* Password managers store a password with a user name. */}
         <input
           type="text"
           name="username"
@@ -63,8 +63,8 @@ export function Unlock({ onOpen }: { onOpen: (vault: Vault) => void }) {
         />
         <p id="password-hint" className="hint">
           {exists
-            ? 'What you stored is still here, sealed. The password never left this browser, and is kept nowhere.'
-            : `At least ${MIN_LENGTH} characters. It never leaves this browser and is kept nowhere, so nobody can recover it for you.`}
+            ? 'Your records are still here, encrypted. The password never left this browser and is not stored.'
+            : `At least ${MIN_LENGTH} characters. It never leaves this browser and is not stored, so it cannot be recovered.`}
         </p>
         {problem && <ProblemNote problem={problem} />}
         <button type="submit" className="button primary wide" disabled={busy || exists === null}>
@@ -76,14 +76,14 @@ export function Unlock({ onOpen }: { onOpen: (vault: Vault) => void }) {
   );
 }
 
-/** The way out for a forgotten password. */
+/** Deletes the vault if the password is forgotten. */
 function StartOver({ onConfirm }: { onConfirm: () => void }) {
   return (
     <details className="start-over">
       <summary>Forgot the password?</summary>
       <p>
-        Nobody can open this vault without it. You can delete it, with everything in it, and start
-        with a new one.
+        Without it, this vault cannot be opened. You can delete the vault with all records, and
+        create a new one.
       </p>
       <button type="button" className="button danger" onClick={onConfirm}>
         Delete the vault

@@ -15,7 +15,7 @@ const views: readonly { name: View; label: string; icon: IconName }[] = [
   { name: 'operator', label: 'Operations', icon: 'seal' },
 ];
 
-/** The unlocked vault: what is in this browser, and what is in the server's cache. */
+/** The unlocked vault: the records of this browser, the server's cache, and operations. */
 export function Workspace({ vault }: { vault: Vault }) {
   const [view, setView] = useState<View>('records');
   const [chosen, setChosen] = useState<string | null>(null); // kept while another view is shown

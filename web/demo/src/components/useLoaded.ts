@@ -1,13 +1,13 @@
 import { useEffect, useState } from 'react';
 import { type Problem, problemOf } from '../problem.js';
 
-/** What a load brought; both `null` while it is under way. */
+/** The result of a load. Both are `null` while it is in progress. */
 export interface Loaded<T> {
   value: T | null;
   problem: Problem | null;
 }
 
-/** Runs `load` when the function changes (keep it stable by useCallback); what an earlier one brings is not shown any more. */
+/** Runs `load` when the function changes (wrap it in useCallback). Results of earlier functions are dropped. */
 export function useLoaded<T>(load: () => Promise<T>): Loaded<T> {
   const [loaded, setLoaded] = useState<Loaded<T>>({ value: null, problem: null });
   useEffect(() => {

@@ -7,7 +7,7 @@ function subscribe(changed: () => void) {
   return () => query.removeEventListener('change', changed);
 }
 
-/** Whether the screen is as narrow as a phone's. */
+/** Whether the screen is at most 639 pixels wide, as on a phone. */
 export function useNarrow(): boolean {
   return useSyncExternalStore(subscribe, () => query.matches);
 }

@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'react';
 
-/** A URL under which the page itself can read a file, given back when it is not shown any more. */
+/** Returns an object URL of the file. It is revoked when the component unmounts or the file changes. */
 export function useObjectUrl(file: Blob): string | undefined {
   const [url, setUrl] = useState<string>();
   useEffect(() => {

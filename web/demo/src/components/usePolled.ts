@@ -3,13 +3,13 @@ import type { Problem } from '../problem.js';
 import type { Loaded } from './useLoaded.js';
 
 export interface Polled<T> extends Loaded<T> {
-  /** Loads at once. */
+  /** Loads again at once. */
   reload(): void;
 }
 
 /**
- * What was loaded last, loaded again every so often while the page is seen, and what kept the last load from it. What the token may not have is not
- * asked for again. Keep both functions stable by useCallback.
+ * Loads every `every` milliseconds while the page is visible. Returns the last value, and the problem of the last load if it failed. Stops after
+ * `forbidden`. Wrap both functions in useCallback.
  */
 export function usePolled<T>(
   load: () => Promise<T>,

@@ -1,4 +1,4 @@
-/** Reads a FHIR resource (HL7 FHIR R4, JSON) far enough to say what it is about. Nothing is validated. */
+/** Summarises a FHIR resource (HL7 FHIR R4, JSON), without validating it. */
 
 export type Node = Record<string, unknown>;
 
@@ -9,7 +9,7 @@ export interface Resource extends Node {
 /** One line of a summary. */
 export type Row = readonly [label: string, text: string];
 
-/** `null` for what is not JSON with a resourceType. */
+/** Parses a resource; `null` if the text is not JSON with a resourceType. */
 export function parseFhir(text: string): Resource | null {
   try {
     const value: unknown = JSON.parse(text.replace(/^\ufeff/, ''));
@@ -19,7 +19,7 @@ export function parseFhir(text: string): Resource | null {
   }
 }
 
-/** JSON set out for reading; text that is none, or nested too deeply, stays as it is. */
+/** Indents JSON. Other text, and JSON that is nested too deeply, is returned as it is. */
 export function formatJson(text: string): string {
   try {
     return JSON.stringify(JSON.parse(text), null, 2);
@@ -28,7 +28,7 @@ export function formatJson(text: string): string {
   }
 }
 
-/** What a resource calls itself: a patient's name, a code, a title. Empty where it says nothing. */
+/** The title of a resource: a patient's name, a code or a title; otherwise empty. */
 export function titleOf(resource: Resource): string {
   if (resource.resourceType === 'Bundle') {
     const patient = entriesOf(resource).find(({ resourceType }) => resourceType === 'Patient');
@@ -49,7 +49,7 @@ export function titleOf(resource: Resource): string {
   return '';
 }
 
-/** The id of the patient that a resource is or points to; empty where there is none. */
+/** The id of the patient that a resource is or refers to; otherwise empty. */
 export function patientIdOf(resource: Resource): string {
   if (resource.resourceType === 'Patient') return textOf(resource.id);
   if (resource.resourceType === 'Bundle') {
@@ -90,7 +90,7 @@ const skipped = new Set([
   'link',
 ]);
 
-/** The fields of a resource that can be said in a line. */
+/** The fields of a resource that fit in a line. */
 export function summarize(resource: Resource): Row[] {
   const rows = Object.entries(resource).filter(
     ([field]) => !skipped.has(field) && !field.startsWith('_'),
@@ -104,7 +104,7 @@ function shortened(text: string): string {
   return text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH).trimEnd()}…` : text;
 }
 
-/** `effectiveDateTime` as `Effective date time`. */
+/** Formats `effectiveDateTime` as `Effective date time`. */
 function labelOf(field: string): string {
   const words = field.replace(/([a-z])([A-Z])/g, '$1 $2').toLowerCase();
   return words.charAt(0).toUpperCase() + words.slice(1);
@@ -114,7 +114,7 @@ const MAX_LISTED = 6;
 const MAX_LENGTH = 240;
 const MAX_DEPTH = 5;
 
-/** Any FHIR data type as a line of text, by its shape. */
+/** Formats any FHIR data type as a line of text, by its shape. */
 export function textOf(value: unknown, depth = 0): string {
   if (typeof value === 'string') return value;
   if (typeof value === 'number') return String(value);

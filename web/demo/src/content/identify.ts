@@ -1,4 +1,4 @@
-/** Says what a file is, by its content and not by its name, and whom or what it is about. */
+/** Identifies the kind and the subject of a file by its content. */
 import type { DataClassification } from '@coffer-storage/coffer';
 import { readDicom } from '../dicom/file.js';
 import { DemoError } from '../demo-error.js';
@@ -10,9 +10,9 @@ export type Kind = 'dicom' | 'image' | 'fhir' | 'file';
 export interface Content {
   file: File;
   kind: Kind;
-  /** The patient's name or what else the file calls itself; empty where unknown. Sealed with the file. */
+  /** The patient's name or another title from the file; empty if unknown. It is sealed with the file. */
   title: string;
-  /** What the header says in the clear, authenticated. */
+  /** The context of the package: readable and authenticated. */
   context: Record<string, string>;
   suggested: DataClassification;
 }
@@ -28,7 +28,7 @@ const MAX_ID = 64; // of DICOM's VR LO and of FHIR's id
 
 const MAX_FILE = 64 << 20;
 
-/** Files over this are not searched for JSON. */
+/** Larger files are not parsed as JSON. In bytes. */
 const MAX_JSON = 16 << 20;
 
 /** Rejects with `too_large`, `not_readable`, or `malformed` for damaged DICOM. */
@@ -73,7 +73,7 @@ function content(
   return { file, kind, suggested, title, context };
 }
 
-/** Text with half a surrogate pair, which JSON can hold, is refused in a context. */
+/** Replaces lone surrogates, which JSON allows and a context does not. */
 function isWellFormed(text: string): boolean {
   return !/\p{Surrogate}/u.test(text);
 }
@@ -82,7 +82,7 @@ function isDicom(head: Uint8Array): boolean {
   return String.fromCharCode(...head.subarray(128, 132)) === 'DICM';
 }
 
-/** The beginnings of the image formats that every browser draws. */
+/** The magic numbers of the image formats that every browser can draw. */
 function isImage(head: Uint8Array): boolean {
   const text = String.fromCharCode(...head.subarray(0, 16));
   return /^(\x89PNG\r\n|\xff\xd8\xff|GIF8|BM.{4}\0\0\0\0|RIFF.{4}WEBP|.{4}ftypavif)/s.test(text);

@@ -1,17 +1,17 @@
-/** A small picture of a file for the list. It is sealed with the record's description, like everything else. */
+/** A small image of a file for the list. It is sealed with the description of the record. */
 import { drawDicom } from '../dicom/draw.js';
 import { readDicom } from '../dicom/file.js';
 import type { Content } from './identify.js';
 
 const SIDE = 72;
 
-/** A data URL of a JPEG of a few KB; undefined where there is nothing to draw. */
+/** Returns a data URL of a JPEG of a few KB; undefined if the file cannot be drawn. */
 export async function previewOf({ file, kind }: Content): Promise<string | undefined> {
   if (kind !== 'image' && kind !== 'dicom') return undefined;
   try {
     return await scaled(kind === 'image' ? await createImageBitmap(file) : await bitmapOf(file));
   } catch {
-    return undefined; // not drawn is not lost: the record's own view says why
+    return undefined; // the view of the record reports the reason
   }
 }
 
@@ -22,7 +22,7 @@ async function bitmapOf(file: File): Promise<ImageBitmap> {
   return createImageBitmap(new ImageData(rgba, width, height));
 }
 
-/** The middle of the picture, as a square. */
+/** Crops the image to the square in its middle. */
 async function scaled(bitmap: ImageBitmap): Promise<string | undefined> {
   const canvas = document.createElement('canvas');
   canvas.width = canvas.height = SIDE;

@@ -1,4 +1,4 @@
-/** Reading and drawing DICOM, against files that the sample writer makes. */
+/** Reads and draws DICOM files that the sample writer makes. */
 import { describe, expect, test } from 'vitest';
 import { SIZE, WINDOW, ctSample, hounsfield } from '../samples/ct.js';
 import { drawDicom } from './draw.js';
@@ -24,7 +24,7 @@ interface Picture {
   more?: readonly Entry[];
 }
 
-/** A DICOM file of 2 x 2 pixels, or as asked for. */
+/** A DICOM file of 2 x 2 pixels by default. */
 function file(pixels: Uint8Array | null, p: Picture = {}): Uint8Array {
   const {
     rows = 2,
@@ -54,7 +54,7 @@ function file(pixels: Uint8Array | null, p: Picture = {}): Uint8Array {
 const draw = async (pixels: Uint8Array | null, picture?: Picture) =>
   drawDicom(readDicom(file(pixels, picture)));
 
-/** The red part of each pixel. */
+/** The red component of each pixel. */
 const greys = async (...args: Parameters<typeof draw>) =>
   (await draw(...args)).rgba.filter((_, i) => i % 4 === 0);
 

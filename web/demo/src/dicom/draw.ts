@@ -1,4 +1,4 @@
-/** Draws the first frame of a DICOM file, or says in one sentence why the demo does not. */
+/** Draws the first frame of a DICOM file. Errors explain in one sentence why it cannot be drawn. */
 import dicomParser, { type Element } from 'dicom-parser';
 import { DemoError } from '../demo-error.js';
 import type { DicomFile } from './file.js';

@@ -1,4 +1,4 @@
-/** Reads a DICOM file (PS3.10) with dicom-parser: who and what it is about, and how its pixels are stored. */
+/** Reads a DICOM file (PS3.10) with dicom-parser: the patient, the study, and the encoding of its pixels. */
 import dicomParser, { type DataSet } from 'dicom-parser';
 import { DemoError } from '../demo-error.js';
 import type { PixelFormat, Window } from './pixels.js';
@@ -15,11 +15,11 @@ export interface DicomFile {
   studyDate: string;
   transferSyntax: string;
   frames: number;
-  /** `null` where the file holds no image: a report, a plan, a curve. */
+  /** `null` if the file has no image, such as a report, a plan or a curve. */
   format: PixelFormat | null;
 }
 
-/** Rejects with `malformed` what is not DICOM. Holds no picture yet: drawing is draw.ts. */
+/** Rejects with `malformed` if the file is not DICOM. It does not draw: see draw.ts. */
 export function readDicom(bytes: Uint8Array): DicomFile {
   const dataSet = parse(bytes);
   const encoding = encodingOf(dataSet.string('x00080005') ?? '');
@@ -49,7 +49,7 @@ export function readDicom(bytes: Uint8Array): DicomFile {
   };
 }
 
-/** dicom-parser throws texts and objects; all of them mean the same here. */
+/** dicom-parser throws strings and objects; all of them mean malformed. */
 function parse(bytes: Uint8Array): DataSet {
   try {
     return dicomParser.parseDicom(bytes);

@@ -1,6 +1,6 @@
-/** Stored pixel values to colours on a screen (DICOM PS3.3 C.7.6.3 and C.11). Pure: no canvas, no parser. */
+/** Converts stored pixel values to colours (DICOM PS3.3 C.7.6.3 and C.11), without a canvas or a parser. */
 
-/** How an image's pixels are stored and meant to be shown. */
+/** The encoding and the presentation of the pixels of an image. */
 export interface PixelFormat {
   rows: number;
   columns: number;
@@ -12,24 +12,24 @@ export interface PixelFormat {
   highBit: number;
   signed: boolean;
   bigEndian: boolean;
-  /** Single bytes were written as words of big endian, each two the other way round (PS3.5 annex A.3). */
+  /** Bytes were written as big-endian words, so each pair is swapped (PS3.5 annex A.3). */
   swapped: boolean;
-  /** Colours one plane after another instead of pixel by pixel. */
+  /** Colours are stored plane by plane instead of pixel by pixel. */
   planar: boolean;
   slope: number;
   intercept: number;
   window: Window | null;
-  /** A stored value that fills the space around the image: no part of the range that is shown. */
+  /** The stored value of padding around the image. It is excluded from the range of values. */
   padding: number | null;
 }
 
-/** What part of the values is shown: the centre is middle grey, the width goes from black to white. */
+/** The displayed range of values: the centre is middle grey, the width spans black to white. */
 export interface Window {
   center: number;
   width: number;
 }
 
-/** A picture as a canvas takes it, 4 bytes a pixel. */
+/** An image with 4 bytes per pixel, as ImageData has it. */
 export interface Raster {
   width: number;
   height: number;
@@ -42,7 +42,7 @@ export function frameLength(f: PixelFormat): number {
   return f.swapped ? bytes + (bytes % 2) : bytes;
 }
 
-/** Reads stored values: the bits stored, shifted down from the high bit, with their sign. */
+/** Reads stored values: extracts the stored bits below the high bit, and extends their sign. */
 export function readSamples(bytes: Uint8Array, f: PixelFormat): Int32Array | Uint32Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const size = f.bitsAllocated / 8;
@@ -81,7 +81,7 @@ export function windowOf(samples: ArrayLike<number>, f: PixelFormat): Window {
   return { center: (dark + bright + 1) / 2, width: bright - dark + 1 };
 }
 
-/** The linear function of PS3.3 C.11.2.1.2.1: a value to a brightness from 0 to 255. */
+/** Maps a value to a brightness from 0 to 255, by the linear function of PS3.3 C.11.2.1.2.1. */
 export function brightness(value: number, { center, width }: Window): number {
   if (width <= 1) return value <= center - 0.5 ? 0 : 255;
   return Math.min(255, Math.max(0, ((value - (center - 0.5)) / (width - 1) + 0.5) * 255));

@@ -1,6 +1,6 @@
-/** Transfer syntaxes (DICOM PS3.6 annex A.4): how the pixels of a file are written. */
+/** Transfer syntaxes (DICOM PS3.6 annex A.4), which define the encoding of pixels. */
 
-/** `jpeg` is what every browser decodes; `compressed` is what this demo does not draw. */
+/** Every browser decodes `jpeg`. This demo does not draw `compressed`. */
 export type Encoding = 'little' | 'big' | 'jpeg' | 'compressed';
 
 interface Syntax {
@@ -25,7 +25,7 @@ const syntaxes: Record<string, Syntax> = {
   '1.2.840.10008.1.2.5': { name: 'RLE Lossless', encoding: 'compressed' },
 };
 
-/** A transfer syntax by its UID. An unknown one counts as compressed: its bytes must not be taken for pixels. */
+/** Returns a transfer syntax by its UID. An unknown one counts as compressed, so that its bytes are not mistaken for pixels. */
 export function syntaxOf(uid: string): Syntax {
   return syntaxes[uid] ?? { name: `transfer syntax ${uid || 'not given'}`, encoding: 'compressed' };
 }

@@ -1,4 +1,4 @@
-/** Text of a DICOM file in its Specific Character Set (PS3.3 C.12.1.1.2), by the decoders that every browser has. */
+/** Decodes text of a DICOM file in its Specific Character Set (PS3.3 C.12.1.1.2) with TextDecoder. */
 
 const labels: Record<string, string> = {
   'ISO_IR 100': 'iso-8859-1',
@@ -21,10 +21,10 @@ const labels: Record<string, string> = {
   GBK: 'gbk',
 };
 
-/** Escape sequences that announce a character set; only ISO-2022-JP's own decoder reads them itself. */
+/** Escape sequences that announce a character set. Only the decoder of ISO-2022-JP understands them. */
 const escapes = /\x1b[$(),-][)]?[@-~]/g;
 
-/** The decoder's name for a file's character sets, as in the element (0008,0005). */
+/** Returns the name of the decoder for the character sets in element (0008,0005). */
 export function encodingOf(characterSets: string): string {
   const sets = characterSets
     .split('\\')
@@ -41,7 +41,7 @@ export function decodeText(bytes: Uint8Array, encoding: string): string {
     .trim();
 }
 
-/** A person's name as people write it: the first component group, `Family^Given^Middle^Prefix^Suffix` (PS3.5 6.2.1). */
+/** Formats a person's name: the first component group, `Family^Given^Middle^Prefix^Suffix` (PS3.5 6.2.1). */
 export function personName(value: string): string {
   const [family = '', given = '', middle = '', prefix = '', suffix = ''] = (
     value.split('=')[0] ?? ''
@@ -52,7 +52,7 @@ export function personName(value: string): string {
     .join(' ');
 }
 
-/** A date `YYYYMMDD` as `YYYY-MM-DD`; anything else stays as it is. */
+/** Formats a date `YYYYMMDD` as `YYYY-MM-DD`; any other text is returned as it is. */
 export function dateValue(value: string): string {
   return value.replace(/^(\d{4})(\d{2})(\d{2})$/, '$1-$2-$3');
 }

@@ -1,4 +1,4 @@
-/** Writes a DICOM file (PS3.10) in Explicit VR Little Endian or Big Endian: enough for samples made in code. */
+/** Writes a DICOM file (PS3.10) in Explicit VR Little Endian or Big Endian. It covers what the samples need. */
 
 /** One element: group and number, value representation, value. */
 export type Entry = readonly [tag: number, vr: string, value: string | number | Uint8Array];
@@ -8,7 +8,7 @@ export const BIG_ENDIAN = '1.2.840.10008.1.2.2';
 
 const encoder = new TextEncoder();
 
-/** A file of the elements given, in the order of their tags, with preamble and meta header. Text is written as UTF-8. */
+/** Writes a file with preamble, meta header and the elements in the order of their tags. Text is UTF-8. */
 export function writeDicom(
   sopClass: string,
   sopInstance: string,

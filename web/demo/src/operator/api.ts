@@ -1,4 +1,4 @@
-/** What the operator's page shows, in the client's words with times as dates. */
+/** The data of the operator's page, in the types of the client with times as dates. */
 import type { DataClassification } from '@coffer-storage/coffer';
 import type {
   Event,
@@ -21,7 +21,7 @@ export interface Rotation extends Omit<Going, 'begunAt' | 'nextAt'> {
 
 export type AuditEvent = Event;
 
-/** Which events are shown; empty is all. */
+/** The filter of events; empty means all. */
 export type AuditFilter = EventFilter;
 
 export function keysetOf({ rotatedAt, nextRotationAt, ...rest }: Told): Keyset {

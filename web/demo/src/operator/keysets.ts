@@ -1,8 +1,8 @@
-/** Keysets as the operator sees them. */
+/** Keysets for the operator's page. */
 
 const DAY = 86_400_000;
 
-/** How far a key is through its time, from 0 to 1; `null` where it has no end. */
+/** The share of the time to the next rotation that has passed, from 0 to 1; `null` if none is due. */
 export function lived(rotatedAt: Date, nextRotationAt: Date | null, now: number): number | null {
   if (!nextRotationAt) return null;
   const whole = nextRotationAt.getTime() - rotatedAt.getTime();
@@ -17,15 +17,15 @@ export function span(milliseconds: number): string {
   return hours === 1 ? '1 hour' : `${hours} hours`;
 }
 
-/** What a rotation's state means, as a sentence. */
+/** Describes the state of a rotation in a sentence. */
 export function sentenceOf(state: string, compromised: boolean): string {
   const known: Record<string, string> = {
     rotating: 'New keys are being made.',
     reencrypting: compromised
-      ? 'Everything is being sealed under new keys, as fast as it goes.'
-      : 'The cache is being sealed under the new keys.',
+      ? 'The cache is being re-encrypted under the new keys at full speed.'
+      : 'The cache is being re-encrypted under the new keys.',
     grace:
-      'Everything is under the new keys. The former ones still open, and a rollback is possible.',
+      'The cache is under the new keys. The former keys still open, and a rollback is possible.',
     retiring:
       'Two sweeps of the cache must find nothing under the former keys. Then they are destroyed.',
     done: 'Done: the former keys of the cache are destroyed.',
@@ -35,7 +35,7 @@ export function sentenceOf(state: string, compromised: boolean): string {
   return known[state] ?? state;
 }
 
-/** Whether a rotation in this state advances automatically now, and is worth watching. */
+/** Whether a rotation in this state is advancing. */
 export function goesOn(state: string): boolean {
   return ['rotating', 'reencrypting', 'retiring'].includes(state);
 }

@@ -1,6 +1,6 @@
-/** What the operator's charts show, out of the server's Prometheus metrics. */
+/** Reads the figures of the operator's charts from the server's Prometheus metrics. */
 
-/** What the metrics said at one moment; counters since the server began. */
+/** The metrics at one moment. Counters start at 0 when the server starts. */
 export interface Snapshot {
   /** Milliseconds since 1970. */
   at: number;
@@ -9,19 +9,19 @@ export interface Snapshot {
   hits: number;
   misses: number;
   kmsCalls: number;
-  /** Seconds that the calls of the KMS took together. */
+  /** The total duration of all KMS calls in seconds. */
   kmsSeconds: number;
-  /** Seconds since when the KMS fails; 0 where it does not. */
+  /** How long the KMS has been failing, in seconds; 0 if it does not fail. */
   kmsFailing: number;
-  /** Packages that did not pass their authentication. */
+  /** Packages whose authentication failed. */
   alteredPackages: number;
-  /** Lines of the audit log that are missing or are not as they were written. */
+  /** Missing or altered lines of the audit log. */
   alteredLines: number;
-  /** Seconds of age of the oldest primary key; `null` where the server has not looked yet, or there is none. */
+  /** The age of the oldest primary key in seconds; `null` if it is not known yet, or keys have no age. */
   oldestPrimary: number | null;
-  /** Keysets that were to get a new primary and did not; `null` where the server has not looked yet. */
+  /** Tenants with overdue keysets; `null` if not known yet. */
   overdue: number | null;
-  /** Entries that rotations went through, and have yet to go through. */
+  /** Entries that the sweep has visited, and has not visited yet. */
   entries: number;
   entriesLeft: number;
 }
@@ -29,7 +29,7 @@ export interface Snapshot {
 /** A line of the text format: `name{label="value"} number`. */
 const line = /^(\w+)(?:\{([^}]*)\})? (\S+)$/;
 
-/** Reads the metrics that the charts need. Lines that it does not know are passed over. */
+/** Parses the metrics that the charts need and ignores all others. */
 export function readMetrics(text: string, at: number): Snapshot {
   const sums = new Map<string, number>();
   let [failed, lines] = [0, 0];
@@ -63,7 +63,7 @@ export function readMetrics(text: string, at: number): Snapshot {
   };
 }
 
-/** What happened between two moments, for each pair of neighbours; a server that began anew counts from nothing. */
+/** The difference between each snapshot and the one before; after a restart of the server, the value itself. */
 export function rates(
   snapshots: readonly Snapshot[],
   of: (snapshot: Snapshot) => number,
@@ -75,14 +75,14 @@ export function rates(
   });
 }
 
-/** The share of reads of the cache that found something, over all snapshots; `null` where nothing was read. */
+/** The share of cache hits over all snapshots; `null` without reads. */
 export function hitRatio(snapshots: readonly Snapshot[]): number | null {
   const last = snapshots.at(-1);
   const reads = (last?.hits ?? 0) + (last?.misses ?? 0);
   return last && reads > 0 ? last.hits / reads : null;
 }
 
-/** Milliseconds that a call of the KMS took on average, since the server began; `null` where there was none. */
+/** The average duration of a KMS call since the server started, in milliseconds; `null` without calls. */
 export function kmsLatency(snapshots: readonly Snapshot[]): number | null {
   const last = snapshots.at(-1);
   return last && last.kmsCalls > 0 ? (last.kmsSeconds / last.kmsCalls) * 1000 : null;

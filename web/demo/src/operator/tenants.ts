@@ -1,4 +1,4 @@
-/** Tenants with their keysets, as many as are asked for. */
+/** Loads tenants with their keysets. */
 import type { CofferClient } from '@coffer-storage/coffer/client';
 import { type Keyset, keysetOf } from './api.js';
 
@@ -7,13 +7,13 @@ export interface Tenant {
   keysets: Keyset[];
 }
 
-/** How many tenants a page shows at first, and adds. */
+/** The number of tenants on a page. */
 export const TENANTS = 25;
 
-/** What one request may ask for. */
+/** The largest page size of the API. */
 const LARGEST = 1000;
 
-/** Up to `most` tenants of those that the token administers, by name, and whether there are more; the server has an order of its own. */
+/** Returns up to `most` tenants that the token may administer, sorted by name, and whether there are more. The server does not sort by name. */
 export async function loadTenants(
   client: CofferClient,
   most: number,
@@ -33,7 +33,7 @@ export async function loadTenants(
   };
 }
 
-/** The tenant of exactly this name. Rejects with `not_found` where it has no keys. */
+/** Returns the tenant with this id. Rejects with `not_found` if it has no keys. */
 export async function findTenant(
   client: CofferClient,
   name: string,

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { AuditEvent } from './api.js';
 import { PAGE, Trail } from './trail.js';
 
-/** A log of events, a second apart, that answers as a client does. */
+/** A log of events, one each second, with the interface of the client. */
 function logOf(count: number) {
   const log = Array.from({ length: count }, (_, i) => eventOf(i + 1));
   let down = false;

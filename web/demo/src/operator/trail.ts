@@ -1,24 +1,24 @@
-/** The audit trail as a page shows it: the newest events first, older ones as far as they are asked for, and what is added meanwhile. */
+/** The audit trail of the page: newest events first, older events on request, and new events as they are added. */
 import type { CofferClient } from '@coffer-storage/coffer/client';
 import type { AuditEvent, AuditFilter } from './api.js';
 
-/** How many events a page shows at first, and adds. */
+/** The number of events on a page. */
 export const PAGE = 25;
 
-/** So many events that came at once are not put before the others: the trail begins anew. */
+/** If more events than this are new at once, the trail is loaded again from the start. */
 const FLOOD = 200;
 
-/** Where nothing fits yet, what is newer is looked for from a little before the page's own time: the server's clock may be behind. */
+/** While the trail is empty, it searches from this many milliseconds before the time of the page, because the server's clock can be behind. */
 const BEHIND_MS = 60_000;
 
-/** Each process writes a chain of its own: one's event can appear a moment after a later one of another's. */
+/** Each process writes its own chain, so an event can appear shortly after a later event of another process. In milliseconds. */
 const LATE_MS = 2_000;
 
 const idOf = (event: AuditEvent) => `${event.chain}:${event.seq}`;
 
 export interface Shown {
   events: readonly AuditEvent[];
-  /** Whether there may be older ones. */
+  /** Whether older events may exist. */
   more: boolean;
 }
 
@@ -37,12 +37,12 @@ export class Trail {
     this.#filter = filter;
   }
 
-  /** Has the next refresh bring older events too. */
+  /** Requests older events at the next refresh. */
   older(): void {
     this.#wanted = this.#events.length + PAGE;
   }
 
-  /** Brings what is newer and what is wanted of the older ones, one call after another. */
+  /** Loads newer events, and older ones if requested, one call after another. */
   refresh(): Promise<Shown> {
     const done = this.#turn.then(async () => {
       if (this.#source) await this.#newer();
@@ -62,7 +62,7 @@ export class Trail {
         else this.#events.push(value);
       }
     } catch (error) {
-      this.#source = undefined; // a generator that failed has ended: the next refresh begins anew
+      this.#source = undefined; // a generator that failed has ended: the next refresh begins again
       throw error;
     }
   }

@@ -1,6 +1,6 @@
-/** Where the fields of a binary package lie (shared/format/SPEC.md section 3), for showing them: nothing here is trusted or opened. */
+/** The positions of the fields of a binary package (shared/format/SPEC.md section 3), for display only: nothing is verified or opened. */
 
-/** The group decides the colour. */
+/** Selects the colour. */
 export type Tone =
   | 'format'
   | 'class'
@@ -17,7 +17,7 @@ export interface Field {
   tone: Tone;
   start: number;
   end: number;
-  /** What the bytes say. */
+  /** The value of the field as text. */
   meaning: string;
 }
 
@@ -32,7 +32,7 @@ const FIXED = 80;
 const NONCE = 12;
 const TAG = 16;
 
-/** The fields of a package, in order and without gaps. */
+/** Returns the fields of a package, in order and without gaps. */
 export function fieldsOf(bytes: Uint8Array): Field[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const [algorithm = 0, use = 0, flags = 0, source = 0, cls = 0, type = 0] = bytes.subarray(4, 10);
@@ -95,7 +95,7 @@ class Layout {
   }
 }
 
-/** Key and value in turn, each with a length of 16 bits. */
+/** Keys and values alternate, each with a length of 16 bits. */
 function contextText(bytes: Uint8Array): string {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const texts: string[] = [];

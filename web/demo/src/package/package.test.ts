@@ -1,4 +1,4 @@
-/** The hex view's reading of packages, against the format's own vectors. */
+/** Tests the layout of packages in the hex view with the vectors of the format. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { fieldsOf } from './layout.js';

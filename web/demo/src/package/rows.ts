@@ -9,15 +9,15 @@ export interface Run {
 export interface Row {
   at: number;
   runs: Run[];
-  /** Whether bytes are left out before this row. */
+  /** Whether bytes are omitted before this row. */
   afterGap: boolean;
 }
 
-/** How much is shown of a long value: its beginning and its end, where the tag is. */
+/** The number of bytes shown of the beginning, and of the end with the tag, of a long value. */
 const SHOWN = 160;
 const TAIL = 32;
 
-/** Cuts a package into rows for a hex view; the middle of a long one is left out. */
+/** Splits a package into rows for a hex view, without the middle of a long value. */
 export function rowsOf(
   bytes: Uint8Array,
   fields: readonly Field[],
@@ -49,7 +49,7 @@ function runsOf(bytes: Uint8Array, fields: readonly Field[], from: number, to: n
     }));
 }
 
-/** Bytes as ASCII, a dot for each that is not a printable character. */
+/** Formats bytes as ASCII, with a dot for each byte that is not printable. */
 export function textRun(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) =>
     byte > 0x1f && byte < 0x7f ? String.fromCharCode(byte) : '·',

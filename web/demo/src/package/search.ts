@@ -1,6 +1,6 @@
 import type { Field } from './layout.js';
 
-/** Where a text's UTF-8 bytes first occur; -1 where they do not. */
+/** Returns the offset of the first occurrence of a text in UTF-8, or -1. */
 export function findText(bytes: Uint8Array, text: string): number {
   const wanted = new TextEncoder().encode(text);
   const [first] = wanted;
@@ -11,7 +11,7 @@ export function findText(bytes: Uint8Array, text: string): number {
   return -1;
 }
 
-/** The field that a byte belongs to. */
+/** Returns the field that contains a byte. */
 export function fieldAt(fields: readonly Field[], at: number): Field | undefined {
   return fields.find(({ start, end }) => at >= start && at < end);
 }

@@ -1,4 +1,4 @@
-/** The calls that a developer makes, in lines of the README, whose examples are run as they stand there. */
+/** Code from the documentation. The examples of the documentation run as tests. */
 export const calls = [
   {
     title: 'Browser',
@@ -18,7 +18,7 @@ return <button onClick={() => updateValue({ theme: 'dark' })}>Theme: {value?.the
     title: 'Go',
     code: `client := redis.NewClient(&redis.Options{Addr: "localhost:6379", ContextTimeoutEnabled: true})
 encrypted := cache.Wrap(client, seal.NewSealer(clinic))
-err = encrypted.SetEncrypted(ctx, "patient:P1", []byte("Ada"), classify.PHI, time.Hour, map[string]string{"purpose": "billing"})
+err = encrypted.SetEncrypted(ctx, "patient:P1", []byte("Ada"), classify.PHI, cache.TTL(time.Hour), cache.Context(purpose))
 value, err := encrypted.GetDecrypted(ctx, "patient:P1")`,
   },
   {

@@ -1,4 +1,4 @@
-/** A synthetic CT slice: ellipses with the densities of tissue, and noise from a fixed seed. Nobody's body. */
+/** A synthetic CT slice: ellipses with the densities of tissue, and noise from a fixed seed. */
 import { type Entry, writeDicom } from '../dicom/write.js';
 
 export const SIZE = 256;
@@ -16,7 +16,7 @@ interface Shape {
 
 const AIR = -1000;
 
-/** Later shapes lie over earlier ones. */
+/** Later shapes cover earlier ones. */
 const shapes: readonly Shape[] = [
   { x: 0, y: 0, rx: 0.88, ry: 0.66, hu: -95 }, // fat
   { x: 0, y: 0.01, rx: 0.8, ry: 0.58, hu: 55 }, // muscle
@@ -47,7 +47,7 @@ const shapes: readonly Shape[] = [
   ]),
 ];
 
-/** The slice's densities in Hounsfield units, row by row. */
+/** Computes the densities of the slice in Hounsfield units, row by row. */
 export function hounsfield(): Int16Array {
   const values = new Int16Array(SIZE * SIZE);
   const noise = generator(20261122);
@@ -71,7 +71,7 @@ function contains({ x, y, rx, ry, angle = 0 }: Shape, px: number, py: number): b
   return ((dx * cos + dy * sin) / rx) ** 2 + ((dy * cos - dx * sin) / ry) ** 2 <= 1;
 }
 
-/** Numbers from 0 to 1 that look random and are the same each time (a linear congruential generator, modulus 2^32). */
+/** Deterministic pseudo-random numbers from 0 to 1 (a linear congruential generator, modulus 2^32). */
 function generator(seed: number): () => number {
   let state = seed >>> 0;
   return () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;

@@ -1,8 +1,8 @@
-/** A made-up ECG strip, drawn on a canvas and saved as PNG. */
+/** A synthetic ECG strip, drawn on a canvas and saved as PNG. */
 
 const [WIDTH, HEIGHT, GRID] = [960, 320, 16];
 
-/** Waves of one beat as bells: where in the beat, how high in millivolts, how wide. */
+/** The waves of a beat as Gaussians: position in the beat, height in millivolts, width. */
 const waves = [
   [0.18, 0.14, 0.025],
   [0.29, -0.12, 0.008],
@@ -11,7 +11,7 @@ const waves = [
   [0.55, 0.28, 0.045],
 ] as const;
 
-/** The voltage at a time, both in beats and millivolts. */
+/** Returns the voltage in millivolts at a time in beats. */
 export function voltage(beats: number): number {
   const phase = beats - Math.floor(beats);
   return waves.reduce(

@@ -2,7 +2,7 @@ import { ctSample } from './ct.js';
 import { ecgSample } from './ecg.js';
 import { patientSample } from './patient.js';
 
-/** Files made in code, so that the demo works with none at hand. */
+/** Generated files, so that visitors can try the demo without a file of their own. */
 export const samples: readonly { label: string; what: string; make: () => File | Promise<File> }[] =
   [
     { label: 'CT slice', what: 'DICOM', make: ctSample },

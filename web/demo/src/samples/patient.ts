@@ -1,4 +1,4 @@
-/** A FHIR Patient (HL7 FHIR R4) that nobody is. */
+/** A fictitious FHIR Patient (HL7 FHIR R4). */
 const patient = {
   resourceType: 'Patient',
   id: 'demo-0417',

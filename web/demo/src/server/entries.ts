@@ -1,4 +1,4 @@
-/** What the list of the server's cache shows. */
+/** The entries of the server's cache for the list. */
 import type { DataClassification } from '@coffer-storage/coffer';
 import type { CofferClient } from '@coffer-storage/coffer/client';
 
@@ -9,16 +9,16 @@ export interface CacheItem {
   etag: string;
   encryptedAt: Date;
   context: Record<string, string>;
-  /** When it ends, in milliseconds since 1970; `null` is never. */
+  /** When it expires, in milliseconds since 1970; `null` if never. */
   endsAt: number | null;
-  /** How long it had when it was read, in milliseconds. */
+  /** The remaining time when it was read, in milliseconds. */
   had: number | null;
 }
 
-const MOST = 100; // a page of a demo, not an administration of millions
+const MOST = 100; // enough for a demo
 const AT_ONCE = 8;
 
-/** The first entries of the cache with their times. One that ends while it is read is left out. */
+/** Returns the first entries of the cache with their times, without entries that expire in the meantime. */
 export async function listEntries(client: CofferClient): Promise<CacheItem[]> {
   const keys: string[] = [];
   for await (const key of client.list({ pageSize: MOST })) {
@@ -37,7 +37,7 @@ export async function listEntries(client: CofferClient): Promise<CacheItem[]> {
   return items.sort((a, b) => b.encryptedAt.getTime() - a.encryptedAt.getTime());
 }
 
-/** One entry, `null` where there is none. */
+/** Returns an entry; `null` if it does not exist. */
 export async function readEntry(client: CofferClient, key: string): Promise<CacheItem | null> {
   const head = await client.head(key);
   if (!head) return null;
@@ -54,7 +54,7 @@ export async function readEntry(client: CofferClient, key: string): Promise<Cach
   };
 }
 
-/** How much of an entry's whole life `left` milliseconds are, from 0 to 1. Its life began when it was sealed. */
+/** Returns `left` as a share of the entry's time to live, from 0 to 1. The time to live began when it was sealed. */
 export function shareLeft(
   { encryptedAt, endsAt }: Pick<CacheItem, 'encryptedAt' | 'endsAt'>,
   left: number,
@@ -63,7 +63,7 @@ export function shareLeft(
   return whole > 0 ? left / whole : 0;
 }
 
-/** A time that is left, as people count it down: `6 d 4 h`, `1:04:09`, `4:09`, `0:00`. */
+/** Formats a remaining time: `6 d 4 h`, `1:04:09`, `4:09`, `0:00`. */
 export function countdown(milliseconds: number): string {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
   const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];

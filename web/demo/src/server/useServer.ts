@@ -1,4 +1,4 @@
-/** The server's cache as the page knows it: whether a token opens it, and whether it is there at all. */
+/** The connection to the server: whether it answers, and whether it accepts the token. */
 import { CofferError, DataClassification, type EncryptedStorage } from '@coffer-storage/coffer';
 import { CofferClient } from '@coffer-storage/coffer/client';
 import { useEncryptedStorage } from '@coffer-storage/coffer/react';
@@ -9,19 +9,19 @@ export type ServerState = 'opening' | 'signed-out' | 'checking' | 'ready' | 'ref
 
 export interface Server {
   state: ServerState;
-  /** Why it is refused or offline, or why the token could not be kept. */
+  /** Why the server refuses or does not answer, or why the token could not be stored. */
   problem: Problem | null;
   client: CofferClient;
-  /** What the token may see of the server's keys and of its work; nothing until that is known. */
+  /** The views that the scopes of the token allow; none until they are known. */
   may: { keys: boolean; audit: boolean };
-  /** Keeps the token in the vault, and tries it. */
+  /** Stores the token in the vault, and tries it. */
   signIn(token: string): Promise<void>;
   signOut(): Promise<void>;
-  /** Tells of a call that failed: the token's refusal, or nobody there, changes the state; a scope that it lacks is the caller's to say. */
+  /** Reports a failed call. A refused token or an unreachable server changes the state; a missing scope does not. */
   note(error: unknown): Problem;
 }
 
-/** How often a server that was not there is looked for. */
+/** Milliseconds between two attempts to reach a server that does not answer. */
 const RETRY_MS = 3000;
 
 const nothing: Server['may'] = { keys: false, audit: false };
@@ -55,8 +55,8 @@ export function useServer(settings: EncryptedStorage): Server {
     [client],
   );
   const check = useCallback(async () => {
-    // An operator's token opens no data, and a tenant's need not see keys or the audit log: whichever answers shows that the token is good.
-    // A wrong one is tried once: the server counts refusals, and makes who has too many wait.
+    // A token is valid if one of three calls succeeds: an operator's token opens no data, and a tenant's token may lack keys and audit scopes.
+    // A refused token is tried once, because the server counts refusals and delays clients that have too many.
     const data = await settled(client.list({ pageSize: 1 }).next());
     const more =
       data.state === 'refused'
@@ -101,7 +101,7 @@ export function useServer(settings: EncryptedStorage): Server {
   };
 }
 
-/** How a call ended, and what that says of the server. */
+/** The outcome of a call, and the state of the server that follows from it. */
 async function settled(
   call: Promise<unknown>,
 ): Promise<{ done: boolean; error?: unknown; state?: ServerState | undefined }> {
@@ -113,7 +113,7 @@ async function settled(
   }
 }
 
-/** What a failed call says of the server; undefined where it says nothing. */
+/** The state of the server that follows from a failed call; undefined if none follows. */
 function stateOf(error: unknown): ServerState | undefined {
   if (!(error instanceof CofferError)) return undefined;
   if (

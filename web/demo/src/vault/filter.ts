@@ -1,16 +1,16 @@
-/** Which records a visitor wants to see. */
+/** Filters the list of records. */
 import type { DataClassification } from '@coffer-storage/coffer';
 import type { Item } from './records.js';
 
 export interface Filter {
   text: string;
-  /** `null` is every class. */
+  /** `null` means every class. */
   classification: DataClassification | null;
 }
 
 export const everything: Filter = { text: '', classification: null };
 
-/** The records that match, in their order. Each word of the text must be in the name, the kind or the title. */
+/** Returns the matching records in their order. The name, kind or title must contain each word of the text. */
 export function filterItems(items: readonly Item[], { text, classification }: Filter): Item[] {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   return items.filter(
@@ -24,7 +24,7 @@ function textOf({ about }: Item): string {
   return about ? `${about.name} ${about.kind} ${about.title}`.toLowerCase() : '';
 }
 
-/** What is stored of each class: how many records, and how many bytes of files. */
+/** Counts the records and the bytes of their files by class. */
 export function totals(
   items: readonly Item[],
 ): Map<DataClassification, { count: number; bytes: number }> {

@@ -1,6 +1,6 @@
 /**
- * Records of the vault. Each is two sealed values, stored together or not at all: `<id>/about`, what the list shows, and
- * `<id>/value`, the file. The id is random, since names lie on the disk in the clear and a file's name often is a patient's.
+ * Records of the vault. Each is two sealed values in one transaction: `<id>/about`, the description for the list, and
+ * `<id>/value`, the file. The id is random: names are plaintext on the disk, and the name of a file is often that of a patient.
  */
 import {
   CofferError,
@@ -12,21 +12,21 @@ import type { Content, Kind } from '../content/identify.js';
 import { previewOf } from '../content/preview.js';
 import { DemoError } from '../demo-error.js';
 
-/** What the list shows of a record; sealed like the file itself. */
+/** The description of a record for the list; sealed like the file. */
 export interface About {
   name: string;
   kind: Kind;
-  /** The file's length in bytes. */
+  /** The length of the file in bytes. */
   size: number;
   title: string;
-  /** A small picture, as a data URL; absent where there is none. */
+  /** A small image as a data URL, if the file can be drawn. */
   preview?: string;
 }
 
-/** One line of the list. */
+/** A row of the list. */
 export interface Item {
   id: string;
-  /** `null` where the sealed description could not be opened; `failure` then says why. */
+  /** `null` if the sealed description does not open; `failure` is the reason then. */
   about: About | null;
   failure: unknown;
   classification: DataClassification;
@@ -37,10 +37,10 @@ export interface Item {
 const ABOUT = '/about';
 const VALUE = '/value';
 
-/** The name under which a record's file is stored. */
+/** The name of the value that contains the file of a record. */
 export const valueName = (id: string) => id + VALUE;
 
-/** Seals and stores a file with its description, in one transaction. Returns the record's id. */
+/** Seals and stores a file with its description in one transaction. Returns the id of the record. */
 export async function addRecord(
   storage: EncryptedStorage,
   content: Content,
@@ -67,7 +67,7 @@ export async function addRecord(
   return id;
 }
 
-/** All records, the newest first. One that cannot be opened is listed too: a damaged record must not hide the others. */
+/** Lists all records, newest first, including those that do not open, so that damage is visible. */
 export async function listRecords(storage: EncryptedStorage): Promise<Item[]> {
   const names = (await storage.keys()).filter((name) => name.endsWith(ABOUT));
   const items = await Promise.all(names.map((name) => readItem(storage, name)));
@@ -88,12 +88,12 @@ async function readItem(storage: EncryptedStorage, name: string): Promise<Item |
   return { ...item, about: opened.value, failure: null };
 }
 
-/** Opens a record's file. */
+/** Opens the file of a record. */
 export async function openRecord(storage: EncryptedStorage, id: string): Promise<File> {
   return present(await storage.getDecrypted<File>(id + VALUE));
 }
 
-/** What lies on the disk of a record's file: the sealed package and its header, read without a key. */
+/** Returns the sealed package of a record's file with its header, which is readable without a key. */
 export async function sealedRecord(
   storage: EncryptedStorage,
   id: string,
@@ -105,7 +105,7 @@ export async function sealedRecord(
   return { bytes: present(bytes), header: present(header) };
 }
 
-/** Deletes a record: the file first, so that nothing is left without a line in the list. */
+/** Deletes a record: the file first, because a file without a description would not be listed. */
 export async function removeRecord(storage: EncryptedStorage, id: string): Promise<void> {
   await storage.delete(id + VALUE);
   await storage.delete(id + ABOUT);
@@ -117,7 +117,7 @@ function present<T>(value: T | null): T {
   return value;
 }
 
-/** Whether the error says that the vault was locked meanwhile. */
+/** Whether the vault was locked in the meantime. */
 export function isClosed(error: unknown): boolean {
   return error instanceof CofferError && error.code === 'closed';
 }

@@ -1,6 +1,6 @@
 /**
- * What somebody with access to the disk could do to a record. It goes past Coffer, straight to IndexedDB, as they would; a record is two
- * byte arrays there, the header and the body of its package.
+ * An attack by somebody with access to the disk: it changes a record directly in IndexedDB. A record is two byte arrays there, the header and
+ * the body of its package.
  */
 import { DATABASE } from './vault.js';
 
@@ -9,7 +9,7 @@ interface Stored {
   body: Uint8Array<ArrayBuffer> | ArrayBuffer;
 }
 
-/** Changes one bit in the middle of the sealed value, and returns how to put it back. */
+/** Flips one bit in the middle of the sealed value, and returns a function that restores it. */
 export async function flipOneBit(store: string, name: string): Promise<() => Promise<void>> {
   const key = [store, name];
   const before = await swap(key, (stored) => {
@@ -23,7 +23,7 @@ export async function flipOneBit(store: string, name: string): Promise<() => Pro
   return async () => void (await swap(key, () => before));
 }
 
-/** Replaces a record, and returns what was there once the change is committed: a reload keeps it then. */
+/** Replaces a record, and returns the former one when the change is committed. */
 async function swap(key: string[], change: (stored: Stored) => Stored): Promise<Stored> {
   const database = await opened(indexedDB.open(DATABASE));
   try {

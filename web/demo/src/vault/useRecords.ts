@@ -9,7 +9,7 @@ export interface Records {
   /** `null` while the first list loads. */
   items: Item[] | null;
   problem: Problem | null;
-  /** Resolves to the new record's id; rejects where it was not stored. */
+  /** Resolves to the id of the new record; rejects if it was not stored. */
   add(content: Content, classification: DataClassification): Promise<string>;
   remove(id: string): Promise<void>;
 }

@@ -9,7 +9,7 @@ export interface Vault {
   settings: EncryptedStorage;
 }
 
-/** Opens the vault, or creates it at the first visit. Rejects with `wrong_secret` where the password does not open it. */
+/** Opens the vault, or creates it at the first visit. Rejects with `wrong_secret` if the password is wrong. */
 export async function openVault(password: string): Promise<Vault> {
   const unlock = { password };
   const [records, settings] = await Promise.all([
@@ -19,13 +19,13 @@ export async function openVault(password: string): Promise<Vault> {
   return { records, settings };
 }
 
-/** Drops the keys from memory. What lies on the disk stays, sealed. */
+/** Drops the keys from memory. The sealed records stay on the disk. */
 export function lockVault(vault: Vault): void {
   vault.records.close();
   vault.settings.close();
 }
 
-/** Whether an earlier visit made a vault; false where the browser does not tell. */
+/** Whether an earlier visit created a vault; false if the browser cannot list databases. */
 export async function vaultExists(): Promise<boolean> {
   try {
     return (await indexedDB.databases()).some(({ name }) => name === DATABASE);
@@ -34,7 +34,7 @@ export async function vaultExists(): Promise<boolean> {
   }
 }
 
-/** Deletes the vault and all that is in it. Rejects with `database_blocked` while another tab has it open. */
+/** Deletes the vault with all records. Rejects with `database_blocked` while another tab has it open. */
 export function deleteVault(): Promise<void> {
   return new Promise((resolve, reject) => {
     const request = indexedDB.deleteDatabase(DATABASE);

@@ -5,7 +5,7 @@ import { classifications } from '../../wording.js';
 
 const severities: readonly AuditEvent['severity'][] = ['info', 'notice', 'warning', 'critical'];
 
-/** Says which events are wanted. What is chosen counts at once, what is typed when it is sent. */
+/** The filter of the audit trail. Choices apply at once, typed text when it is submitted. */
 export function AuditFilterForm({ onFilter }: { onFilter: (filter: AuditFilter) => void }) {
   function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();

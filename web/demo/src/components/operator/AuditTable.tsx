@@ -2,7 +2,7 @@ import type { AuditEvent } from '../../operator/api.js';
 import { momentText } from '../../wording.js';
 import { ClassBadge } from '../ClassBadge.js';
 
-/** Events of the audit log, the newest first. */
+/** Events of the audit log, newest first. */
 export function AuditTable({ events }: { events: readonly AuditEvent[] }) {
   return (
     <div className="table event-table" role="region" aria-label="Events" tabIndex={0}>

@@ -15,7 +15,7 @@ interface Props {
   note: (error: unknown) => Problem;
 }
 
-/** The audit trail with its filter, page by page into the past; what is added comes to the top by itself. */
+/** The audit trail with its filter, newest events first. New events appear at the top automatically. */
 export function AuditTrail({ client, note }: Props) {
   const [filter, setFilter] = useState<AuditFilter>({});
   const trail = useMemo(() => new Trail(client, filter), [client, filter]);
@@ -29,9 +29,7 @@ export function AuditTrail({ client, note }: Props) {
       <h2 id="audit-title">Audit trail</h2>
       <AuditFilterForm onFilter={setFilter} />
       <PanelNote problem={problem} scope="audit:read" />
-      {value?.events.length === 0 && !problem && (
-        <p className="hint">Nothing was recorded that fits.</p>
-      )}
+      {value?.events.length === 0 && !problem && <p className="hint">No event matches.</p>}
       {value && value.events.length > 0 && problem?.code !== 'forbidden' && (
         <AuditTable events={value.events} />
       )}

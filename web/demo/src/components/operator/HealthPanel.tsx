@@ -6,7 +6,7 @@ import { PanelNote } from './PanelNote.js';
 import { Spark } from './Spark.js';
 import { Status } from './Status.js';
 
-/** How many snapshots a chart shows. */
+/** The number of snapshots in a chart. */
 export const MOST = 60;
 
 const two = (n: number) =>
@@ -14,13 +14,13 @@ const two = (n: number) =>
 
 interface Props {
   snapshots: readonly Snapshot[];
-  /** Why there is no newer one. */
+  /** The reason if the last load failed. */
   problem: Problem | null;
-  /** What the server says of its own readiness. */
+  /** The server's readiness. */
   ready: Loaded<Health>;
 }
 
-/** What the server does now, and whether it and the KMS are well. */
+/** The current load of the server, and the health of the server and the KMS. */
 export function HealthPanel({ snapshots, problem, ready }: Props) {
   const last = snapshots.at(-1);
   const operations = rates(snapshots, (s) => s.operations);

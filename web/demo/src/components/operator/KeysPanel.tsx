@@ -12,18 +12,18 @@ import { Status } from './Status.js';
 import { SweepView } from './SweepView.js';
 import { TenantRow } from './TenantRow.js';
 
-/** Keysets change seldom, and so do rotations that are not going on. */
+/** Keysets and finished rotations change rarely. */
 const SLOW_MS = 30_000;
 const LIVE_MS = 2000;
 
 interface Props {
   client: CofferClient;
   note: (error: unknown) => Problem;
-  /** The last one. */
+  /** The id of the last tenant. */
   snapshot: Snapshot | undefined;
 }
 
-/** The tenants with their keysets and rotations: some, more, or the one that is looked for. */
+/** The tenants with their keysets and rotations: a page of them, more pages, or one that is searched. */
 export function KeysPanel({ client, note, snapshot }: Props) {
   const now = useNow();
   const [most, setMost] = useState(TENANTS);
@@ -49,7 +49,7 @@ export function KeysPanel({ client, note, snapshot }: Props) {
   useEffect(() => setLive(going.length > 0), [going.length]);
   const made = rotations.value?.rotations.map(({ id, state }) => id + state).join();
   const { reload } = keys;
-  useEffect(() => reload(), [made, reload]); // a rotation that came further changed keysets
+  useEffect(() => reload(), [made, reload]); // the progress of a rotation changes keysets
 
   const change = (work: Promise<unknown>) => {
     setRefusal(null);
@@ -118,14 +118,13 @@ export function KeysPanel({ client, note, snapshot }: Props) {
         scope="keys:admin"
       />
       {rotations.value && <SweepView rotations={rotations.value} />}
-      {missing && <p className="hint">No tenant of exactly this name has keys.</p>}
+      {missing && <p className="hint">No tenant with exactly this name has keys.</p>}
       {keys.value && !missing && tenants.length === 0 && (
         <p className="hint">No key was needed yet. Keys are made when something is first sealed.</p>
       )}
       {tenants.length > 0 && shown.length === 0 && (
         <p className="hint">
-          None of those that are loaded has this in its name. “Find” asks the server for the tenant
-          of exactly this name.
+          No loaded tenant matches. “Find” asks the server for the tenant with exactly this name.
         </p>
       )}
       <ul className="tenants">
@@ -143,7 +142,7 @@ export function KeysPanel({ client, note, snapshot }: Props) {
       </ul>
       {elsewhere.length > 0 && (
         <p className="hint">
-          Being rotated beyond these: {elsewhere.slice(0, 10).join(', ')}
+          Also being rotated: {elsewhere.slice(0, 10).join(', ')}
           {elsewhere.length > 10 && ` and ${elsewhere.length - 10} more`}.
         </p>
       )}

@@ -3,7 +3,7 @@ import { lived, span } from '../../operator/keysets.js';
 import type { Tenant } from '../../operator/tenants.js';
 import { ClassBadge } from '../ClassBadge.js';
 
-/** A tenant's keysets with their keys' states, their age and what is left of their time. */
+/** A tenant's keysets with the states of their keys, their age and the time to the next rotation. */
 export function KeysetTable({ tenant, now }: { tenant: Tenant; now: number }) {
   return (
     <div
@@ -63,7 +63,7 @@ function Age({ keyset: { rotatedAt, nextRotationAt }, now }: { keyset: Keyset; n
   );
 }
 
-/** How many keys are in which state: `1 enabled, 2 destroyed`. */
+/** The number of keys in each state: `1 enabled, 2 destroyed`. */
 function statesOf({ keys }: Keyset): string {
   const counts = new Map<string, number>();
   for (const { state } of keys) counts.set(state, (counts.get(state) ?? 0) + 1);

@@ -11,7 +11,7 @@ import { KeysPanel } from './KeysPanel.js';
 
 const POLL_MS = 2000;
 
-/** What an operator watches: the server's work, tenants' keys, rotations as they go on, and the audit trail, as far as the token may see them. */
+/** The page of an operator: server health, keys of tenants, rotations and the audit trail, as far as the scopes of the token allow. */
 export function OperatorPage({ server }: { server: Server }) {
   return (
     <ServerGate server={server}>
@@ -42,7 +42,7 @@ function Panels({ server: { client, may, note } }: { server: Server }) {
   return (
     <div className="operator">
       <HealthPanel snapshots={snapshots} problem={health.problem} ready={ready} />
-      <Tabs label="What is watched" tabs={may.keys ? tabs : tabs.reverse()} />
+      <Tabs label="Operations" tabs={may.keys ? tabs : tabs.reverse()} />
     </div>
   );
 }

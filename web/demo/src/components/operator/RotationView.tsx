@@ -11,7 +11,7 @@ interface Props {
   onRollback: () => void;
 }
 
-/** A tenant's rotation, and the buttons that begin one or roll it back. */
+/** A tenant's rotation, with buttons that begin one or roll it back. */
 export function RotationView({ tenant, rotation, onRotate, onRollback }: Props) {
   return (
     <div className="rotation">

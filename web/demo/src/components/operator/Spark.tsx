@@ -1,15 +1,15 @@
 interface Props {
   label: string;
-  /** What is shown of the last value. */
+  /** The last value as text. */
   value: string;
   points: readonly number[];
 }
 
 const WIDTH = 240;
 const HEIGHT = 56;
-const FEWEST = 16; // that the width has room for: a chart that begins fills it slowly, and then goes by
+const FEWEST = 16; // the width fits this many values, so a new chart grows before it scrolls
 
-/** One figure and how it came about: a line over the last minutes. */
+/** A figure with a line chart of the last minutes. */
 export function Spark({ label, value, points }: Props) {
   const top = Math.max(...points, 1e-9);
   const x = (i: number) =>

@@ -1,6 +1,6 @@
 import type { ReactNode } from 'react';
 
-/** Whether something is well, as a colour and a sentence. */
+/** A status as a colour and a sentence. */
 export function Status({ well, children }: { well: boolean; children: ReactNode }) {
   return (
     <p className={well ? 'server-status ready' : 'server-status offline'} role="status">

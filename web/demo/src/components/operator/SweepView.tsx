@@ -1,6 +1,6 @@
 import type { Rotations } from '../../operator/api.js';
 
-/** The sweep of the cache that serves all rotations, and why no key is destroyed. */
+/** The progress of the sweep that serves all rotations, and the reason if no key can be destroyed. */
 export function SweepView({ rotations: { sweep, warnings } }: { rotations: Rotations }) {
   return (
     <>
@@ -11,7 +11,7 @@ export function SweepView({ rotations: { sweep, warnings } }: { rotations: Rotat
           <progress
             value={sweep.expected ? Math.min(sweep.scanned, sweep.expected) : undefined}
             max={sweep.expected || undefined}
-            aria-label="Entries that are done"
+            aria-label="Visited entries"
           />
         </p>
       )}

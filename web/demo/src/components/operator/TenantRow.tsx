@@ -8,13 +8,13 @@ interface Props {
   tenant: Tenant;
   rotation: Rotation | undefined;
   now: number;
-  /** Whether it is open at first. */
+  /** Whether the row is expanded at first. */
   open: boolean;
   onRotate: () => void;
   onRollback: () => void;
 }
 
-/** A tenant in a line; opened, its keysets and its rotation. */
+/** A row for a tenant. Expanded, it shows the keysets and the rotation. */
 export function TenantRow({ tenant, rotation, now, open, onRotate, onRollback }: Props) {
   const { name, keysets } = tenant;
   const overdue = keysets.filter(
