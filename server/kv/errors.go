@@ -50,7 +50,7 @@ var (
 // nil. errors.Is and errors.As look at all of them.
 type BatchError []error
 
-// Error describes the first entry that failed.
+// Error implements error. It describes the first entry that failed.
 func (e BatchError) Error() string {
 	for i, err := range e {
 		if err != nil {

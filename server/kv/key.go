@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Root begins every key of tenant data: coffer/OWNER/COLLECTION/NAME. The owner is escaped as a path segment, so no
-// owner's prefix begins with another's; the name is kept as it is. No part is a hash tag, because the entries of
-// one owner must be able to fill a whole Redis Cluster (docs/choices.md).
+// TenantPrefix begins every key of tenant data, which is coffer/OWNER/COLLECTION/NAME. The owner is escaped as a path
+// segment, so that no owner's prefix begins with another owner's. The name is not escaped. No part is a hash tag,
+// because the entries of one owner must be able to spread over all nodes of a Redis Cluster (docs/choices.md).
 const TenantPrefix = "coffer/"
 
 // OwnerPrefix returns the prefix of all keys of an owner.
@@ -16,8 +16,8 @@ func OwnerPrefix(owner string) string { return TenantPrefix + url.PathEscape(own
 // Prefix returns the prefix of the keys of an owner's collection. The collection must not contain a slash.
 func Prefix(owner, collection string) string { return OwnerPrefix(owner) + collection + "/" }
 
-// OwnerOf returns the prefix of the owner of a key, as OwnerPrefix does. It is empty for a key without an
-// owner: its bytes count for no tenant.
+// OwnerPrefixOf returns the OwnerPrefix of the owner of a key. It is empty if the key has no owner; such keys count for
+// no quota.
 func OwnerPrefixOf(key string) string {
 	rest, ok := strings.CutPrefix(key, TenantPrefix)
 	if n := strings.IndexByte(rest, '/'); ok && n > 0 {
@@ -26,7 +26,8 @@ func OwnerPrefixOf(key string) string {
 	return ""
 }
 
-// SplitKey returns the parts of a key that begins with a Prefix. It reports false for every other key.
+// SplitKey splits a key that begins with a Prefix into its owner, collection and name. It returns false for any other
+// key.
 func SplitKey(key string) (owner, collection, name string, ok bool) {
 	rest, ok := strings.CutPrefix(key, TenantPrefix)
 	if !ok {
@@ -41,7 +42,7 @@ func SplitKey(key string) (owner, collection, name string, ok bool) {
 		return "", "", "", false
 	}
 	owner, err := url.PathUnescape(escaped)
-	if err != nil || url.PathEscape(owner) != escaped { // another spelling is another key
+	if err != nil || url.PathEscape(owner) != escaped { // a different escaping of the same owner is a different key
 		return "", "", "", false
 	}
 	return owner, collection, name, true

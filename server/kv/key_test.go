@@ -11,7 +11,7 @@ import (
 
 var owners = []string{"a", "a/b", "a/", "/a", "", "a%2Fb", "{a}", "a}{b", "a*", "a?", "[a]", "é", "e\u0301", "a b", "..", ".", "a\x00"}
 
-func TestKeysAreSplitAsTheyWereMade(t *testing.T) {
+func TestSplitKeyReversesPrefix(t *testing.T) {
 	t.Parallel()
 	names := []string{"k", "", "/", "a/b", "{slot}", "}{", "*", "?[a]", "%2F", "\xff\x00", "coffer/a/cache/k"}
 	seen := map[string]bool{}
@@ -29,8 +29,8 @@ func TestKeysAreSplitAsTheyWereMade(t *testing.T) {
 	}
 }
 
-// No owner's entries are listed or deleted together with another's.
-func TestNoOwnersPrefixBeginsWithAnothers(t *testing.T) {
+// A listing or deletion of one owner's entries must not touch the entries of another owner.
+func TestOwnerPrefixesAreDisjoint(t *testing.T) {
 	t.Parallel()
 	for _, a := range owners {
 		require.NotContains(t, strings.TrimSuffix(strings.TrimPrefix(kv.OwnerPrefix(a), kv.TenantPrefix), "/"), "{", "an owner is no hash tag")
@@ -40,7 +40,7 @@ func TestNoOwnersPrefixBeginsWithAnothers(t *testing.T) {
 	}
 }
 
-func TestOtherKeysAreNotSplit(t *testing.T) {
+func TestSplitKeyRefusesOtherKeys(t *testing.T) {
 	t.Parallel()
 	for _, key := range []string{"", "coffer", "coffer/", "coffer/a", "coffer/a/", "coffer/a/cache", "other/a/cache/k", "coffer/%zz/cache/k", "coffer/%61/cache/k", "{coffer-keys}/a/b/c"} {
 		_, _, _, ok := kv.SplitKey(key)

@@ -1,13 +1,15 @@
-// Package kv is the key-value store beneath Coffer's encrypted cache: a small interface that package rediskv
-// implements over Redis and package sqlitekv over an embedded database in a directory.
+// Package kv is the interface between Coffer's encrypted cache and the store beneath it. Package rediskv implements it
+// over Redis, and package sqlitekv over an embedded database.
 //
-// It guarantees that a value comes back byte for byte or not at all, that a time to live is kept to the millisecond,
-// that a conditional write whose reply was lost is not reported as refused, and that an error never holds a value
-// or a password. It knows nothing of encryption: its values should already be sealed packages. Every driver passes
-// the suite of package kvtest.
+// Programs open a store with one of these packages and call the functions of this package, such as [Get], [Set],
+// [SetIf] and [CompareAndSwap]. These resolve lost replies: if the reply to a conditional write is lost, they read the
+// key back, and write again if the write was not applied. That needs values that are unique to one write, as sealed
+// packages with random nonces are. A driver implements [Store], and proves with package kvtest that it does so
+// correctly.
 //
-// Drivers implement Store. Callers use the functions of this package (Get, Set, SetIf and so on), which read back
-// the outcome of a write if its reply was lost.
+// The package guarantees that a value is returned byte for byte or not at all, that a time to live is exact to the
+// millisecond, that a conditional write that was applied is not reported as refused, and that no error contains a value
+// or a password. It does not encrypt: store only sealed packages.
 package kv
 
 import (
@@ -17,63 +19,63 @@ import (
 	"time"
 )
 
-// Limits that every driver enforces, so that one store accepts what another does.
+// Limits that every driver enforces, so that all stores accept the same entries.
 const (
-	// MaxKeySize is the longest key in bytes.
+	// MaxKeySize is the maximum length of a key in bytes.
 	MaxKeySize = 32 << 10
-	// MaxValueSize is the longest value in bytes: a one-piece value of 64 MiB, with room for the header
-	// and the context of its package.
+	// MaxValueSize is the maximum length of a value in bytes: a one-piece value of 64 MiB plus 64 KiB for the header
+	// and context of its package.
 	MaxValueSize = 64<<20 + 64<<10
 )
 
-// DefaultScanLimit is the page size of Scan if its limit is not positive.
+// DefaultScanLimit is the number of keys in a page of Scan if its limit is not positive.
 const DefaultScanLimit = 1000
 
-// NoLimit makes Read return values of every size.
+// NoLimit is a limit for Read that no value exceeds.
 const NoLimit = math.MaxInt
 
-// Sized is an answer of Read.
+// ReadResult is the result of Read for one key.
 type ReadResult struct {
-	Value  []byte // nil if the key is missing or the value exceeds the limit, and only then
-	Prefix []byte // the first bytes, up to the limit, of a value that exceeds it
-	Size   int    // of the value in bytes
+	Value  []byte // nil if and only if the key is missing or the value exceeds the limit
+	Prefix []byte // the first bytes of a value that exceeds the limit, as many as the limit allows
+	Size   int    // length of the value in bytes
 }
 
-// Exists reports whether there is a value, read or not.
+// Exists reports whether the key exists, whether or not its value was read.
 func (s *ReadResult) Exists() bool { return s.Value != nil || s.Size > 0 }
 
-// Op is what a Write does.
+// Op is the operation of a Write.
 type Op uint8
 
 // The operations.
 const (
-	Put    Op = iota // write Value
+	Put    Op = iota // write the value
 	Remove           // delete the key
-	Expire           // set the time to live, and keep the value
+	Expire           // change the time to live and keep the value
 )
 
-// Condition is what must hold for a Write to take effect.
+// Condition decides whether a Write takes effect.
 type Condition uint8
 
 // The conditions.
 const (
 	Always Condition = iota
-	Absent           // the key is missing; for Put only
-	Equals           // the value of the key equals Old
+	Absent           // if the key is missing; only for Put
+	Equals           // if the value of the key equals Old
 )
 
-// Write is one change of one key.
+// Write is one operation on one key.
 type Write struct {
 	Key     string
 	Op      Op
 	If      Condition
-	Old     []byte        // of Equals; nil is the empty value
-	Value   []byte        // of Put
-	TTL     time.Duration // of Put and Expire: 0 keeps the entry until it is deleted
-	KeepTTL bool          // of Put: keep the time that the key has left, in place of TTL
+	Old     []byte        // for Equals; nil equals the empty value
+	Value   []byte        // for Put
+	TTL     time.Duration // for Put and Expire; 0 means that the entry does not expire
+	KeepTTL bool          // for Put under Equals: keep the remaining time of the entry and ignore TTL
 }
 
-// Check returns ErrTooLarge, ErrInvalidTTL or ErrInvalidWrite for a write that no driver accepts.
+// check returns ErrTooLarge, ErrInvalidTTL or ErrInvalidWrite for a write that drivers must refuse.
 func (w *Write) check() error {
 	switch {
 	case len(w.Key) > MaxKeySize:
@@ -90,7 +92,8 @@ func (w *Write) check() error {
 	return fmt.Errorf("kv: operation %d under condition %d: %w", w.Op, w.If, ErrInvalidWrite)
 }
 
-// CheckWrites checks all writes of a batch. Drivers call it before they write anything.
+// CheckWrites returns ErrTooLarge, ErrInvalidTTL or ErrInvalidWrite if a write of the batch is not valid. Drivers call
+// it before they write anything.
 func CheckWrites(writes []Write) error {
 	for i := range writes {
 		if err := writes[i].check(); err != nil {
@@ -103,46 +106,50 @@ func CheckWrites(writes []Write) error {
 	return nil
 }
 
-// Store is a driver: a key-value store whose entries may expire. It is safe for concurrent use.
+// Store is the interface of a driver: a key-value store whose entries can expire. Its methods are safe for concurrent
+// use.
 //
-// Keys are strings of any bytes up to MaxKeySize, the empty one included. Values are any bytes up to
-// MaxValueSize, none included. A store keeps no reference to a value after the call that wrote it. The caller may keep
-// a value that was read, but must not change it: the driver's client may share it.
+// A key is any string of at most MaxKeySize bytes, the empty string included. A value is any sequence of at most
+// MaxValueSize bytes, the empty one included. A store does not keep a reference to a value after the call that wrote
+// it. A caller may keep a value that it read, but must not change it, because the driver's client may share it.
 //
-// A missing or expired key is an answer and not an error. A TTL is rounded up to the millisecond. Every method
-// can fail with ErrUnavailable, with ErrClosed after Close, or with the context's error. After a failed write the
-// entry may have been written or not.
+// A missing or expired key is a result, not an error. A TTL is rounded up to a whole millisecond. Every method can
+// return an error that wraps ErrUnavailable, ErrClosed after Close, or the error of its context. After a failed write,
+// the entry may or may not have been written.
 type Store interface {
-	// Read returns one answer for each key, in the order of keys. A value that is longer than limit bytes is not read
-	// whole; see NoLimit. The answers are not of one point in time.
+	// Read returns one result for each key, in the order of the keys. It returns no more than limit bytes of each
+	// value; see NoLimit. The results may stem from different points in time.
 	Read(ctx context.Context, keys []string, limit int) ([]ReadResult, error)
 
-	// TTL returns the time that key has left, 0 if it has no limit. It reports false if the key is missing.
+	// TTL returns the remaining time of a key, 0 if the entry does not expire. It returns false if the key is missing.
 	TTL(ctx context.Context, key string) (left time.Duration, ok bool, err error)
 
-	// Write makes the writes in order and reports for each whether it was done: a Put, and an Expire, if its
-	// condition held; a Remove, if there was a key that it removed. Each write is one step with the check of its
-	// condition. A write that breaks a limit fails the batch before anything is written; otherwise the batch is not
-	// atomic, and a BatchError has the error of each write. A driver must not silently repeat a write that is not a
-	// Put under Always: if its reply is lost, the write fails with ErrLostReply.
+	// Write makes the writes in order. done reports for each whether it took effect: for Put and Expire, whether the
+	// condition was met; for Remove, whether a key was removed. Each write is atomic together with its condition. If a
+	// write is invalid, Write returns an error and writes nothing. Otherwise the batch is not atomic, and a BatchError
+	// has the error of each write.
+	//
+	// A driver must not repeat a write on its own, except for a Put under Always. If the reply to another write is
+	// lost, the write fails with ErrLostReply.
 	Write(ctx context.Context, writes []Write) (done []bool, err error)
 
-	// Scan lists keys that begin with prefix, about limit keys at a time (DefaultScanLimit if limit is not
-	// positive). It begins with the empty cursor, continues with next, and ends if next is empty. A key
-	// that exists from the first page to the last is listed at least once. A page may repeat keys or be empty. The
-	// cursor holds any bytes and means nothing to another store. Scan returns ErrCursor if it cannot continue.
+	// Scan returns keys that begin with prefix, about limit at a time (DefaultScanLimit if limit is not positive).
+	// Begin with an empty cursor, continue with next, and stop when next is empty. A key that exists during the whole
+	// scan is returned at least once. A page may repeat keys or be empty. A cursor may contain any bytes and is only
+	// valid for this store. Scan returns ErrCursor if it cannot continue.
 	Scan(ctx context.Context, prefix, cursor string, limit int) (keys []string, next string, err error)
 
-	// Ping asks whether the store can be reached now.
+	// Ping checks that the store can be reached now.
 	Ping(ctx context.Context) error
 
-	// Close releases what the store owns. Calling it again does nothing.
+	// Close releases the resources of the store. Calling it again does nothing.
 	Close() error
 }
 
-// Sizer is an optional capability of a Store that does not count bytes by owner. The store of Redis implements it.
+// SizedWriter is an optional interface of a Store that does not count bytes by owner itself. Package rediskv implements
+// it.
 type SizedWriter interface {
-	// WriteSized is Write, and returns the size of the value that each write found, 0 if the key was missing. It takes no
-	// other round trip, so that the size is not of one step with the write.
+	// WriteSized is Write. It also returns the size in bytes of the value that each write found, 0 if the key was
+	// missing. It needs no additional round trip, so the size is not read atomically with the write.
 	WriteSized(ctx context.Context, writes []Write) (done []bool, former []int, err error)
 }

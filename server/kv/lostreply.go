@@ -7,17 +7,17 @@ import (
 	"slices"
 )
 
-// attempts bounds how often Apply makes a write whose reply is lost.
-const attempts = 3
+// maxAttempts is how often applyWrites makes a write whose reply is lost.
+const maxAttempts = 3
 
-// Apply makes the writes and finds out what became of those whose reply was lost: it reads the key back, compares,
-// and makes the write again if it did not take effect. It relies on values that are unique to one write, as
-// packages with a random nonce are: the value of this write in the store proves that this write was applied.
+// applyWrites makes the writes, and determines the outcome of those whose reply was lost. It reads the key back,
+// compares the values, and makes the write again if it did not take effect. This relies on values that are unique to
+// one write, as packages with a random nonce are: if the store has the value, this write was applied.
 //
-// Three things cannot be known after a lost reply. If the key of a Remove is missing, this call or another one
-// removed it, or it expired: Apply reports that it was removed. If another value is there instead of the one that
-// was to be written or removed, it was written before or after this write: Apply returns the error of the lost
-// reply, and never claims that nothing was changed. If the store cannot be read either, the same error is returned.
+// Three outcomes cannot be determined. If the key of a Remove is missing, it was removed by this call or by another
+// one, or it expired; applyWrites reports that it was removed. If the key has a third value, that value was written
+// before or after this write; applyWrites returns the error of the lost reply, and never reports that nothing was
+// changed. If the store cannot be read, it returns the same error.
 func applyWrites(ctx context.Context, s Store, writes []Write) (done []bool, err error) {
 	done, err = s.Write(ctx, writes)
 	if err == nil || !errors.Is(err, ErrLostReply) || ctx.Err() != nil {
@@ -27,7 +27,7 @@ func applyWrites(ctx context.Context, s Store, writes []Write) (done []bool, err
 		done = make([]bool, len(writes))
 	}
 	errs := slices.Clone(ErrorsOf(err, len(writes)))
-	settle(ctx, s, writes, done, errs)
+	resolveLostReplies(ctx, s, writes, done, errs)
 	for _, e := range errs {
 		if e == nil {
 			continue
@@ -40,27 +40,29 @@ func applyWrites(ctx context.Context, s Store, writes []Write) (done []bool, err
 	return done, nil
 }
 
-// settle resolves the writes that have an error as far as it can.
-func settle(ctx context.Context, s Store, writes []Write, done []bool, errs []error) {
-	var open []int
+// resolveLostReplies determines, as far as possible, the outcomes of the writes whose reply was lost, and updates done
+// and errs.
+func resolveLostReplies(ctx context.Context, s Store, writes []Write, done []bool, errs []error) {
+	var unresolved []int
 	for i := range writes {
 		if errors.Is(errs[i], ErrLostReply) && (writes[i].Op != Put || writes[i].If != Always) {
-			open = append(open, i)
+			unresolved = append(unresolved, i)
 		}
 	}
-	for try := 1; len(open) > 0; try++ {
-		again, err := compare(ctx, s, writes, open, done, errs)
-		if err != nil || len(again) == 0 || try == attempts {
+	for attempt := 1; len(unresolved) > 0; attempt++ {
+		pendingWrites, err := readBack(ctx, s, writes, unresolved, done, errs)
+		if err != nil || len(pendingWrites) == 0 || attempt == maxAttempts {
 			return
 		}
-		open = repeat(ctx, s, writes, again, done, errs)
+		unresolved = retryPending(ctx, s, writes, pendingWrites, done, errs)
 	}
 }
 
-// compare reads back what the open writes left, and returns those that have not taken effect and still could.
-func compare(ctx context.Context, s Store, writes []Write, open []int, done []bool, errs []error) (again []int, err error) {
-	keys, limit := make([]string, len(open)), 0
-	for j, i := range open {
+// readBack reads the keys of unresolved writes. It returns the writes that were not applied and whose condition still
+// holds.
+func readBack(ctx context.Context, s Store, writes []Write, unresolved []int, done []bool, errs []error) (pendingWrites []int, err error) {
+	keys, limit := make([]string, len(unresolved)), 0
+	for j, i := range unresolved {
 		keys[j] = writes[i].Key
 		limit = max(limit, len(writes[i].Old), len(writes[i].Value))
 	}
@@ -68,52 +70,52 @@ func compare(ctx context.Context, s Store, writes []Write, open []int, done []bo
 	if err != nil {
 		return nil, err
 	}
-	for j, i := range open {
-		switch writes[i].trace(&found[j]) {
+	for j, i := range unresolved {
+		switch writes[i].outcomeFrom(&found[j]) {
 		case applied:
 			done[i], errs[i] = true, nil
 		case refused:
 			done[i], errs[i] = false, nil
 		case pending:
-			again = append(again, i)
+			pendingWrites = append(pendingWrites, i)
 		}
 	}
-	return again, nil
+	return pendingWrites, nil
 }
 
-// repeat makes writes again, and returns those of which the outcome is still in doubt. A write that now reports
-// false is one of them: the first attempt may have arrived late.
-func repeat(ctx context.Context, s Store, writes []Write, again []int, done []bool, errs []error) (open []int) {
-	batch := make([]Write, len(again))
-	for j, i := range again {
+// retryPending makes writes again. It returns those whose outcome is still unknown. They include writes that now report
+// false, because the first attempt may have arrived late.
+func retryPending(ctx context.Context, s Store, writes []Write, pendingWrites []int, done []bool, errs []error) (unresolved []int) {
+	batch := make([]Write, len(pendingWrites))
+	for j, i := range pendingWrites {
 		batch[j] = writes[i]
 	}
 	made, err := s.Write(ctx, batch)
 	for j, e := range ErrorsOf(err, len(batch)) {
-		i := again[j]
+		i := pendingWrites[j]
 		switch {
 		case e != nil:
-			open = append(open, i)
+			unresolved = append(unresolved, i)
 		case made[j]:
 			done[i], errs[i] = true, nil
 		default:
-			open = append(open, i)
+			unresolved = append(unresolved, i)
 		}
 	}
-	return open
+	return unresolved
 }
 
-type verdict uint8
+type outcome uint8
 
 const (
-	unknown verdict = iota
+	unknown outcome = iota
 	applied
-	refused // whether or not it was applied, it has no effect now
-	pending // not applied, and its condition still holds
+	refused // it has no effect now, whether or not it was applied
+	pending // it was not applied, and its condition still holds
 )
 
-// trace compares the value that is there now with a write whose reply was lost.
-func (w *Write) trace(found *ReadResult) verdict {
+// outcomeFrom returns the outcome of a write whose reply was lost, given the present value of its key.
+func (w *Write) outcomeFrom(found *ReadResult) outcome {
 	equals := func(value []byte) bool { return found.Value != nil && bytes.Equal(found.Value, value) }
 	switch {
 	case w.Op == Put && equals(w.Value):
@@ -123,7 +125,7 @@ func (w *Write) trace(found *ReadResult) verdict {
 	case w.Op == Put:
 		return unknown
 	case w.Op == Expire && equals(w.Old):
-		return pending // made again, it has the same effect
+		return pending // making it again has the same effect
 	case w.Op == Expire:
 		return refused
 	case !found.Exists():

@@ -32,14 +32,20 @@ func batchOrder(t *testing.T, s kv.Store) {
 	require.Equal(t, [][]byte{nil, nil, {}}, got)
 }
 
-// appearing: who reads while a value comes and goes sees the value or none, and never an empty one.
-func appearing(t *testing.T, s kv.Store) {
+// A reader of a value that is written and deleted concurrently sees the value or a missing key, never an empty value.
+func appearingValue(t *testing.T, s kv.Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for ctx.Err() == nil {
-			_ = kv.Set(ctx, s, "hot", []byte("v"), 0)
-			_, _ = kv.Delete(ctx, s, "hot")
+			err := kv.Set(ctx, s, "hot", []byte("v"), 0)
+			if err == nil {
+				_, err = kv.Delete(ctx, s, "hot")
+			}
+			if err != nil && ctx.Err() == nil {
+				t.Errorf("the concurrent writer failed: %v", err)
+				return
+			}
 		}
 	})
 	defer wg.Wait()
@@ -81,7 +87,7 @@ func batchTTL(t *testing.T, s kv.Store) {
 	require.Equal(t, [][]byte{{}, nil, {}}, got)
 }
 
-// largeBatches: more entries, and more bytes, than one transaction of a driver may hold.
+// largeBatches writes more entries, and more bytes, than a driver puts into one transaction.
 func largeBatches(t *testing.T, s kv.Store) {
 	ctx := t.Context()
 	keys := numbered("n", 5000)
@@ -99,7 +105,7 @@ func largeBatches(t *testing.T, s kv.Store) {
 	require.NoError(t, err)
 	require.Equal(t, len(keys), kv.CountTrue(existed))
 
-	blob := noise(4 << 20)
+	blob := randomBytes(4 << 20)
 	large := make([]kv.Entry, 12)
 	for i := range large {
 		large[i] = kv.Entry{Key: keys[i], Value: blob[i:]}
@@ -110,14 +116,17 @@ func largeBatches(t *testing.T, s kv.Store) {
 	}
 }
 
-// contendedBatches: a batch does all of its work although another writer meets it at one key.
+// A batch is done completely although another client writes one of its keys concurrently.
 func contendedBatches(t *testing.T, s kv.Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				_ = kv.Set(ctx, s, "hot", nil, 0)
+				if err := kv.Set(ctx, s, "hot", nil, 0); err != nil && ctx.Err() == nil {
+					t.Errorf("the concurrent writer failed: %v", err)
+					return
+				}
 			}
 		})
 	}

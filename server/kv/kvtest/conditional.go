@@ -23,7 +23,7 @@ func setsIf(t *testing.T, s kv.Store) {
 	requireMissing(t, s, "k")
 	require.True(t, set("k", nil, "", time.Hour))
 	requireTTL(t, s, "k", time.Hour)
-	require.False(t, set("k", nil, "other", 0), "an empty value is there")
+	require.False(t, set("k", nil, "other", 0), "the key exists with an empty value")
 	requireTTL(t, s, "k", time.Hour)
 	require.True(t, set("k", []byte{}, "one", 0))
 	requireTTL(t, s, "k", 0)
@@ -44,7 +44,7 @@ func setsIf(t *testing.T, s kv.Store) {
 	require.ErrorIs(t, err, kv.ErrInvalidTTL)
 }
 
-// setIfContention: of many who would be the first, one is.
+// If several clients create a key at once, exactly one succeeds.
 func setIfContention(t *testing.T, s kv.Store) {
 	const workers = 16
 	for round := range 10 {
@@ -84,7 +84,7 @@ func deletesIf(t *testing.T, s kv.Store) {
 	require.False(t, remove("k", "v"))
 	ok, err := kv.DeleteIf(t.Context(), s, "k", nil)
 	require.NoError(t, err)
-	require.False(t, ok, "nil is the empty value here")
+	require.False(t, ok, "nil equals the empty value, not a missing key")
 }
 
 func expiresIf(t *testing.T, s kv.Store) {

@@ -7,29 +7,29 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// Fault is what happens to one write on its way to a store or back.
+// Fault is a failure of one write on its way to a store or back.
 type Fault uint8
 
 // The faults.
 const (
 	None        Fault = iota
-	Fail              // the store refuses the write: kv.ErrUnavailable
-	LoseRequest       // the write is not made: kv.ErrLostReply
-	LoseReply         // the write is made: kv.ErrLostReply
-	Delay             // kv.ErrLostReply; the write is made later, just before the next call of Write or Flush
-	Duplicate         // the write is made twice, and the first outcome is reported
-	Reorder           // the batch is made in reverse order
+	Fail              // the store refuses the write; the error is kv.ErrUnavailable
+	LoseRequest       // the write is not made; the error is kv.ErrLostReply
+	LoseReply         // the write is made; the error is kv.ErrLostReply
+	Delay             // the write is made later, before the next call of Write or Flush; the error is kv.ErrLostReply
+	Duplicate         // the write is made twice, and the first result is returned
+	Reorder           // the writes of the batch are made in reverse order
 )
 
-// Faults lists all faults by name, for tests of each.
+// Faults lists all faults by name, for tests that try each of them.
 var Faults = map[string]Fault{
 	"none": None, "refused": Fail, "request lost": LoseRequest, "reply lost": LoseReply, "delayed": Delay, "duplicated": Duplicate, "reordered": Reorder,
 }
 
-// Plan chooses the fault of a write. Calls counts the calls of Faulty.Write from 1.
+// FaultFunc chooses the fault of a write. call is the number of the call of Faulty.Write, from 1.
 type FaultFunc func(call int, w *kv.Write) Fault
 
-// Once is a plan with one fault, of the first write that is not a plain Put.
+// Once returns a FaultFunc that gives one fault to the first write that is not an unconditional Put.
 func Once(fault Fault) FaultFunc {
 	done := false
 	return func(_ int, w *kv.Write) Fault {
@@ -41,7 +41,8 @@ func Once(fault Fault) FaultFunc {
 	}
 }
 
-// Faulty is a store whose writes meet faults. Reads do not. It is a kv.Sweeper if its store is one.
+// Faulty is a store whose writes fail as a FaultFunc decides. Its reads do not fail. It is safe for concurrent use. It
+// is a kv.Sweeper if its inner store is one. Close closes the inner store.
 type Faulty struct {
 	kv.Store
 	kv.Sweeper
@@ -49,26 +50,26 @@ type Faulty struct {
 	mu          sync.Mutex
 	chooseFault FaultFunc
 	calls       int
-	late        []kv.Write
+	delayed     []kv.Write
 }
 
 var _ kv.Store = (*Faulty)(nil)
 
-// NewFaulty returns a store that makes the writes of an inner one according to plan; nil plans no fault.
+// NewFaulty returns a store over an inner one. If choose is nil, no write fails.
 func NewFaulty(inner kv.Store, plan FaultFunc) *Faulty {
 	f := &Faulty{Store: inner, chooseFault: plan}
 	f.Sweeper, _ = inner.(kv.Sweeper)
 	return f
 }
 
-// Plan replaces the plan.
+// SetFaults replaces the FaultFunc. nil means no faults.
 func (f *Faulty) SetFaults(plan FaultFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.chooseFault = plan
 }
 
-// Flush makes the delayed writes.
+// Flush makes the delayed writes now.
 func (f *Faulty) Flush(ctx context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -76,10 +77,10 @@ func (f *Faulty) Flush(ctx context.Context) {
 }
 
 func (f *Faulty) flush(ctx context.Context) {
-	for _, w := range f.late {
-		_, _ = f.Store.Write(ctx, []kv.Write{w}) // no caller hears about it
+	for _, w := range f.delayed {
+		_, _ = f.Store.Write(ctx, []kv.Write{w}) // the caller already received an error
 	}
-	f.late = nil
+	f.delayed = nil
 }
 
 // Write implements kv.Store.
@@ -108,7 +109,7 @@ func (f *Faulty) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 		if reverse {
 			i = len(writes) - 1 - n
 		}
-		done[i], errs[i] = f.one(ctx, writes[i], faults[i])
+		done[i], errs[i] = f.writeOne(ctx, writes[i], faults[i])
 		failed = failed || errs[i] != nil
 	}
 	switch {
@@ -120,15 +121,15 @@ func (f *Faulty) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	return done, errs
 }
 
-func (f *Faulty) one(ctx context.Context, w kv.Write, fault Fault) (bool, error) {
+func (f *Faulty) writeOne(ctx context.Context, w kv.Write, fault Fault) (bool, error) {
 	switch fault {
 	case Fail:
 		return false, kv.ErrUnavailable
 	case LoseRequest:
 		return false, kv.ErrLostReply
 	case Delay:
-		w.Old, w.Value = append([]byte{}, w.Old...), append([]byte{}, w.Value...) // the caller may use them again
-		f.late = append(f.late, w)
+		w.Old, w.Value = append([]byte{}, w.Old...), append([]byte{}, w.Value...) // the caller may reuse them
+		f.delayed = append(f.delayed, w)
 		return false, kv.ErrLostReply
 	}
 	made, err := f.Store.Write(ctx, []kv.Write{w})

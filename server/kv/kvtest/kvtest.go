@@ -1,6 +1,10 @@
-// Package kvtest is the conformance suite of kv.Store. Every driver runs it, against the real thing:
+// Package kvtest is the conformance suite for drivers of package kv. Run it against a real store, not against a mock:
 //
-//	kvtest.Run(t, func(t *testing.T) kv.Store { ... })
+//	func TestConformance(t *testing.T) {
+//		kvtest.Run(t, func(t *testing.T) kv.Store { return openEmptyStore(t) })
+//	}
+//
+// RunSweeper checks the optional interface kv.Sweeper. A Faulty store is for tests of programs that use a store.
 package kvtest
 
 import (
@@ -14,8 +18,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// Run holds the stores that open gives to the contract of kv.Store. Each is to be empty, and to close
-// itself at the end of the test that it is opened for.
+// Run checks that stores fulfill the contract of kv.Store. open returns an empty store, and registers its closing with
+// t.Cleanup. Run calls it once for each subtest.
 func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 	for _, tc := range []struct {
 		name string
@@ -23,11 +27,11 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 	}{
 		{"missing keys", missingKeys},
 		{"set, get, overwrite, delete", roundTrip},
-		{"a value within a limit", within},
-		{"values within a limit", manyWithin},
+		{"read a value with a limit", readsWithinLimit},
+		{"read values with a limit", readsManyWithinLimit},
 		{"values", values},
 		{"binary keys", binaryKeys},
-		{"buffers stay apart", buffers},
+		{"buffers are copied", copiesBuffers},
 		{"limits", limits},
 		{"large value", largeValue},
 		{"largest value", largestValue},
@@ -37,29 +41,29 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 		{"expired keys are gone for every method", expired},
 		{"overwrite resets ttl", overwriteTTL},
 		{"batch order and duplicates", batchOrder},
-		{"a value that comes and goes", appearing},
+		{"a value that is written and deleted", appearingValue},
 		{"empty batches", emptyBatches},
 		{"batch ttl", batchTTL},
 		{"large batches", largeBatches},
-		{"batches amid other writes", contendedBatches},
+		{"batches with concurrent writes", contendedBatches},
 		{"bad entry fails the whole batch", badEntry},
-		{"scan finds every key once it pages", scanPages},
+		{"scan in pages finds every key", scanPages},
 		{"scan takes prefixes literally", scanGlob},
-		{"scan of everything and of nothing", scanEdges},
+		{"scan of all keys and of none", scanEdges},
 		{"scan with forged cursors", scanForged},
 		{"scan while keys change", scanChanging},
 		{"compare and swap", swaps},
 		{"compare and swap keeps ttl", swapKeepsTTL},
 		{"compare and swap under contention", swapContention},
 		{"compare and swap many", swapsMany},
-		{"compare and swap many amid other writes", contendedSwaps},
+		{"compare and swap many with concurrent writes", contendedSwaps},
 		{"set if", setsIf},
 		{"set if under contention", setIfContention},
 		{"delete if", deletesIf},
 		{"expire if", expiresIf},
 		{"lost replies", lostReplies},
 		{"lost replies of a batch", lostBatches},
-		{"lost replies amid other writes", lostAmidOthers},
+		{"lost replies with concurrent writes", lostWithOtherWrites},
 		{"counting under faults", countsUnderFaults},
 		{"concurrent use", concurrent},
 		{"cancelled context", cancelled},
@@ -69,7 +73,7 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 	}
 }
 
-// methods calls each method of s once and gives its error.
+// methods returns a call of each method and function of package kv on s.
 func methods(s kv.Store) map[string]func(ctx context.Context) error {
 	return map[string]func(ctx context.Context) error{
 		"Get":           func(ctx context.Context) error { _, _, err := kv.Get(ctx, s, "k"); return err },
@@ -109,8 +113,8 @@ func requireValue(t *testing.T, s kv.Store, key string, want []byte) {
 	got, ok, err := kv.Get(t.Context(), s, key)
 	require.NoError(t, err)
 	require.True(t, ok, "the key is missing")
-	// Not require.Equal: it would print megabytes.
-	require.True(t, string(want) == string(got), "another value of %d bytes came back", len(got))
+	// require.Equal would print megabytes.
+	require.True(t, string(want) == string(got), "the store returned another value of %d bytes", len(got))
 }
 
 func requireMissing(t *testing.T, s kv.Store, key string) {
@@ -121,8 +125,8 @@ func requireMissing(t *testing.T, s kv.Store, key string) {
 	require.Nil(t, got)
 }
 
-// noise gives n bytes that do not compress.
-func noise(n int) []byte {
+// randomBytes returns n bytes that cannot be compressed.
+func randomBytes(n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(b)
 	return b

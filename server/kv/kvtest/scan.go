@@ -11,12 +11,12 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// scanAll pages to the end, and gives each key once, sorted.
+// scanAll scans to the end and returns the keys sorted and without repetitions.
 func scanAll(t *testing.T, s kv.Store, prefix string, limit int) []string {
 	t.Helper()
 	var all []string
 	for cursor, pages := "", 0; ; pages++ {
-		require.Less(t, pages, 100_000, "the scan does not end")
+		require.Less(t, pages, 100_000, "the scan did not end")
 		keys, next, err := s.Scan(t.Context(), prefix, cursor, limit)
 		require.NoError(t, err)
 		all = append(all, keys...)
@@ -47,11 +47,11 @@ func scanPages(t *testing.T, s kv.Store) {
 	}
 	first, next, err := s.Scan(t.Context(), "want/", "", 100)
 	require.NoError(t, err)
-	require.NotEmpty(t, next, "a page of 100 holds thousands")
+	require.NotEmpty(t, next, "one page of 100 keys contains all of them")
 	require.Less(t, len(first), 2000)
 }
 
-// scanGlob: what a pattern would match beside the prefix is not listed.
+// A prefix with characters of a glob pattern matches only keys that begin with exactly these characters.
 func scanGlob(t *testing.T, s kv.Store) {
 	prefixes := []string{"*", "?", "a*b", "a?b", "a[bc]", "a[^b]", "a[a-z]", `a\`, `a\*`, `a\\`, "a]", "[", `\`, "^a", "a\x00*", "\xff?"}
 	for _, prefix := range prefixes {
@@ -87,7 +87,7 @@ func scanEdges(t *testing.T, s kv.Store) {
 	require.Error(t, err)
 }
 
-// scanForged: no cursor leads to keys that do not begin with the prefix, whether the caller made it or it is another scan's.
+// No cursor, forged or from another scan, leads to keys that do not begin with the prefix.
 func scanForged(t *testing.T, s kv.Store) {
 	fill(t, s, append(append(numbered("a/", 20), numbered("b/", 20)...), numbered("c/", 20)...)...)
 	cursors := []string{"k", "ka", "ka/", "kb", "kc/", "0", "0@@@0", "1@@@0"}
@@ -111,29 +111,30 @@ func scanForged(t *testing.T, s kv.Store) {
 	}
 }
 
-// scanChanging: keys that stay are listed, whatever else comes and goes meanwhile.
+// Keys that stay are listed although other keys are added and removed during the scan.
 func scanChanging(t *testing.T, s kv.Store) {
-	stay, go1 := numbered("s", 2000), numbered("t", 2000)
+	stay, gone := numbered("s", 2000), numbered("t", 2000)
 	fill(t, s, stay...)
-	fill(t, s, go1...)
+	fill(t, s, gone...)
 	var all []string
 	for cursor, page := "", 0; ; page++ {
+		require.Less(t, page, 100_000, "the scan did not end")
 		keys, next, err := s.Scan(t.Context(), "", cursor, 50)
 		require.NoError(t, err)
 		all = append(all, keys...)
 		if cursor = next; cursor == "" {
 			break
 		}
-		if page < len(go1)/100 {
-			_, err = kv.DeleteMany(t.Context(), s, go1[page*100:page*100+100])
+		if page < len(gone)/100 {
+			_, err = kv.DeleteMany(t.Context(), s, gone[page*100:page*100+100])
 			require.NoError(t, err)
-			fill(t, s, numbered("u"+keys0(keys), 20)...)
+			fill(t, s, numbered("u"+firstKey(keys), 20)...)
 		}
 	}
 	require.Subset(t, all, stay)
 }
 
-func keys0(keys []string) string {
+func firstKey(keys []string) string {
 	if len(keys) == 0 {
 		return ""
 	}

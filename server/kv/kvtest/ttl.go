@@ -22,7 +22,7 @@ func ttl(t *testing.T, s kv.Store) {
 	mustSet(t, s, "k", []byte("v"))
 	requireTTL(t, s, "k", 0)
 
-	// The shortest is rounded up, not taken for "none"; the longest does not overflow.
+	// The shortest TTL is rounded up and does not become "no limit". The longest TTL does not overflow.
 	require.NoError(t, kv.Set(ctx, s, "short", nil, 1))
 	require.Eventually(t, func() bool {
 		_, ok, err := kv.Get(ctx, s, "short")
@@ -32,11 +32,12 @@ func ttl(t *testing.T, s kv.Store) {
 	requireValue(t, s, "long", nil)
 }
 
-// countdown: 0 would say that there is no limit, even in the last millisecond.
+// The remaining time is never 0, which would mean that the entry does not expire, even in its last millisecond.
 func countdown(t *testing.T, s kv.Store) {
 	for range 5 {
 		require.NoError(t, kv.Set(t.Context(), s, "k", nil, 15*time.Millisecond))
-		for {
+		for begun := time.Now(); ; {
+			require.Less(t, time.Since(begun), time.Minute, "the entry did not expire")
 			left, ok, err := s.TTL(t.Context(), "k")
 			require.NoError(t, err)
 			if !ok {
@@ -47,7 +48,7 @@ func countdown(t *testing.T, s kv.Store) {
 	}
 }
 
-// requireTTL: at most want is left, and not much less.
+// requireTTL checks that at most want remains, and not much less.
 func requireTTL(t *testing.T, s kv.Store, key string, want time.Duration) {
 	t.Helper()
 	left, ok, err := s.TTL(t.Context(), key)
@@ -58,14 +59,14 @@ func requireTTL(t *testing.T, s kv.Store, key string, want time.Duration) {
 		return
 	}
 	require.LessOrEqual(t, left, want+time.Millisecond)
-	require.Greater(t, left, want-min(want/2, 10*time.Minute)) // a slow machine takes its time
+	require.Greater(t, left, want-min(want/2, 10*time.Minute)) // allows for a slow machine
 }
 
-// tolerance is how far from its time a key may go, beside what the calls themselves take.
+// tolerance is how much earlier or later than its TTL a key may expire, besides the duration of the calls.
 const tolerance = 50 * time.Millisecond
 
 func expiry(t *testing.T, s kv.Store) {
-	// Parts of a second and whole ones: stores treat them differently.
+	// Whole and partial seconds, because stores treat them differently.
 	for _, d := range []time.Duration{120 * time.Millisecond, 730 * time.Millisecond, time.Second, 1300 * time.Millisecond} {
 		for name, there := range readers(t, s) {
 			t.Run(name+" "+d.String(), func(t *testing.T) {
@@ -76,7 +77,7 @@ func expiry(t *testing.T, s kv.Store) {
 	}
 }
 
-// readers are the ways to ask whether a key is there.
+// readers returns the functions that report whether a key exists.
 func readers(t *testing.T, s kv.Store) map[string]func(key string) (bool, error) {
 	ctx := t.Context()
 	return map[string]func(key string) (bool, error){
@@ -86,7 +87,8 @@ func readers(t *testing.T, s kv.Store) map[string]func(key string) (bool, error)
 	}
 }
 
-// requireExpiry polls, and judges by when a call began and ended, so that a slow machine fails nothing.
+// requireExpiry polls a key, and takes the begin and end of each call into account, so that a slow machine fails no
+// test.
 func requireExpiry(t *testing.T, s kv.Store, key string, d time.Duration, there func(string) (bool, error)) {
 	t.Helper()
 	beforeSet := time.Now()
@@ -97,10 +99,10 @@ func requireExpiry(t *testing.T, s kv.Store, key string, d time.Duration, there 
 		ok, err := there(key)
 		require.NoError(t, err)
 		if !ok {
-			require.GreaterOrEqual(t, time.Since(beforeSet), d-tolerance, "gone too early")
+			require.GreaterOrEqual(t, time.Since(beforeSet), d-tolerance, "the key expired too early")
 			return
 		}
-		require.LessOrEqual(t, began.Sub(afterSet), d+tolerance, "still there")
+		require.LessOrEqual(t, began.Sub(afterSet), d+tolerance, "the key expired too late")
 		time.Sleep(2 * time.Millisecond)
 	}
 }
@@ -144,7 +146,7 @@ func overwriteTTL(t *testing.T, s kv.Store) {
 	requireValue(t, s, "k", []byte("v"))
 	requireValue(t, s, "l", []byte("v"))
 
-	// Delete takes the TTL with it.
+	// Delete also removes the TTL.
 	_, err := kv.Delete(ctx, s, "k")
 	require.NoError(t, err)
 	mustSet(t, s, "k", []byte("v"))

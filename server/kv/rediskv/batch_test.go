@@ -11,8 +11,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
-// What fails of a batch is told apart from what was done.
-func TestBatchesFailInPart(t *testing.T) {
+// If some writes of a batch fail, each write has its own result.
+func TestBatchReportsEachResult(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	admin := server.Client(t)

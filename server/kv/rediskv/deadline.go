@@ -13,22 +13,22 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// bounded runs call and returns its result, or an error as soon as ctx has ended. go-redis reads a reply without
-// regard for the context unless ContextTimeoutEnabled is set, and then heeds only its deadline. Calls of such clients are
-// not bounded a second time.
+// callWithContext runs call and returns its result, or an error as soon as ctx ends. It is needed because go-redis
+// ignores a context while it reads a reply, unless ContextTimeoutEnabled is set; then it observes the deadline itself,
+// and callWithContext calls it directly.
 //
-// An abandoned call goes on until the client's own time-out. It must not use memory of the caller.
-func bounded[T any](ctx context.Context, s *Store, op string, call func() (T, error)) (T, error) {
+// A call that was abandoned continues until the client's own time-out. So it must not use memory of the caller.
+func callWithContext[T any](ctx context.Context, s *Store, op string, call func() (T, error)) (T, error) {
 	if !s.mayAbandon(ctx) {
 		value, err := call()
-		return value, expired(ctx, err)
+		return value, addDeadlineExceeded(ctx, err)
 	}
 	type result struct {
 		value T
 		err   error
 	}
 	if err := ctx.Err(); err != nil {
-		return *new(T), mapError(op, err)
+		return *new(T), MapError(op, err)
 	}
 	done := make(chan result, 1)
 	go func() {
@@ -39,13 +39,13 @@ func bounded[T any](ctx context.Context, s *Store, op string, call func() (T, er
 	case r := <-done:
 		return r.value, r.err
 	case <-ctx.Done():
-		return *new(T), mapError(op, ctx.Err())
+		return *new(T), MapError(op, ctx.Err())
 	}
 }
 
-// expired adds context.DeadlineExceeded to the error of a reply that did not arrive before ctx's deadline. The connection has
-// the same deadline, and may notice it first.
-func expired(ctx context.Context, err error) error {
+// addDeadlineExceeded adds context.DeadlineExceeded to the error of a reply that did not arrive before the deadline of
+// ctx. The connection has the same deadline and may notice it before the context does.
+func addDeadlineExceeded(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -57,11 +57,13 @@ func expired(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", err, context.DeadlineExceeded)
 }
 
-// mayAbandon reports whether bounded may return before the call has ended.
-func (s *Store) mayAbandon(ctx context.Context) bool { return !s.timed && ctx.Done() != nil }
+// mayAbandon reports whether callWithContext may return before the call has ended.
+func (s *Store) mayAbandon(ctx context.Context) bool {
+	return !s.observesDeadlines && ctx.Done() != nil
+}
 
-// heedsDeadlines reports whether a client is known to end calls with their context's deadline.
-func heedsDeadlines(client redis.UniversalClient) bool {
+// observesDeadlines reports whether a client ends calls at the deadline of their context.
+func observesDeadlines(client redis.UniversalClient) bool {
 	switch client := client.(type) {
 	case *redis.Client:
 		return client.Options().ContextTimeoutEnabled
@@ -71,8 +73,8 @@ func heedsDeadlines(client redis.UniversalClient) bool {
 	return false
 }
 
-// cloned returns the writes with values of their own: the caller may reuse the memory of an abandoned write.
-func cloned(writes []kv.Write) []kv.Write {
+// cloneWrites copies writes together with their values, because the caller may reuse the memory of an abandoned write.
+func cloneWrites(writes []kv.Write) []kv.Write {
 	writes = slices.Clone(writes)
 	for i := range writes {
 		writes[i].Old, writes[i].Value = slices.Clone(writes[i].Old), slices.Clone(writes[i].Value)

@@ -13,8 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
-// calls is every call of a store that waits for Redis.
-var calls = map[string]func(context.Context, *rediskv.Store) error{
+// blockingCalls are the calls of a store that wait for Redis.
+var blockingCalls = map[string]func(context.Context, *rediskv.Store) error{
 	"Read": func(ctx context.Context, s *rediskv.Store) error {
 		_, err := s.Read(ctx, []string{"k"}, 100)
 		return err
@@ -37,8 +37,8 @@ var calls = map[string]func(context.Context, *rediskv.Store) error{
 	},
 }
 
-// A call over the caller's own client, with the client's default options, ends with its context while Redis is frozen.
-// The client would wait for a reply for much longer than the test.
+// A call on the caller's client with default options ends with its context while Redis is frozen. The client itself
+// would wait for a reply for much longer.
 func TestContextEndsCallsOfAnyClient(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -47,7 +47,7 @@ func TestContextEndsCallsOfAnyClient(t *testing.T) {
 	s := rediskv.New(client)
 	require.NoError(t, s.Ping(t.Context()))
 	server.Freeze()
-	for name, call := range calls {
+	for name, call := range blockingCalls {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
@@ -60,8 +60,8 @@ func TestContextEndsCallsOfAnyClient(t *testing.T) {
 	}
 }
 
-// A client with ContextTimeoutEnabled ends calls at the deadline itself.
-func TestDeadlineOfATimedClient(t *testing.T) {
+// A client with ContextTimeoutEnabled ends calls at their deadline itself.
+func TestDeadlineEndsCallsOfTimedClient(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr, ReadTimeout: time.Hour, WriteTimeout: time.Hour, ContextTimeoutEnabled: true})
@@ -69,14 +69,14 @@ func TestDeadlineOfATimedClient(t *testing.T) {
 	s := rediskv.New(client)
 	require.NoError(t, s.Ping(t.Context()))
 	server.Freeze()
-	for name, call := range calls {
+	for name, call := range blockingCalls {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		require.ErrorIs(t, call(ctx, s), context.DeadlineExceeded, name)
 		cancel()
 	}
 }
 
-// heldHook holds a SET until release is closed, and then sends it whatever became of its context.
+// heldHook holds a SET until release is closed, and then sends it even if its context has ended.
 type heldHook struct {
 	redis.Hook
 	begun, release, done chan struct{}
@@ -100,7 +100,7 @@ func (heldHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	return next
 }
 
-// The caller may reuse the memory of a write that was abandoned: what Redis gets later is what was written.
+// The caller may reuse the memory of an abandoned write: Redis still receives the original value.
 func TestAbandonedWriteKeepsItsValue(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -11,37 +11,37 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Eviction is what the masters of a Redis report about entries that they remove because their memory is full.
+// Eviction describes whether, and how often, the masters of a Redis removed entries because their memory was full.
 type Eviction struct {
-	// Policy is the maxmemory-policy of a master that has a memory limit and removes entries when it is reached. It is empty if there is
-	// no such master.
+	// Policy is the maxmemory-policy of a master that has a memory limit and evicts entries when it reaches the limit.
+	// It is empty if no master does.
 	Policy string
-	// Known reports whether every master stated its policy.
+	// Known reports whether every master reported its policy.
 	Known bool
-	// Processes are those of the masters, by their addresses.
+	// Processes has the statistics of the masters, by their addresses.
 	Processes map[string]ProcessStats
 }
 
-// Process is a running Redis.
+// ProcessStats are statistics of a Redis process since it started.
 type ProcessStats struct {
-	ID      string // drawn when it started
-	Evicted int64  // entries that it removed since then
-	Flushes int64  // how often FLUSHALL or FLUSHDB emptied a database of it since then; -1 if it does not tell
+	ID      string // the run_id, which is random for each start
+	Evicted int64  // number of evicted entries
+	Flushes int64  // number of calls of FLUSHALL and FLUSHDB; -1 if Redis does not report it
 }
 
-// Eviction asks every master for its eviction policy and for the entries that it evicted. It uses INFO, which Redis services permit
-// although they refuse CONFIG.
+// Eviction asks every master for its eviction policy and statistics. It uses INFO, which Redis services permit even if
+// they refuse CONFIG.
 func (s *Store) Eviction(ctx context.Context) (Eviction, error) {
 	if s.closed.Load() {
 		return Eviction{}, errClosed
 	}
 	var mu sync.Mutex
 	found := Eviction{Known: true, Processes: map[string]ProcessStats{}}
-	err := s.askMasters(ctx, func(ctx context.Context, c *redis.Client) error {
+	err := s.callMasters(ctx, func(ctx context.Context, c *redis.Client) error {
 		pipe := c.Pipeline()
 		info, commands := pipe.Info(ctx), pipe.Info(ctx, "commandstats")
 		_, err := pipe.Exec(ctx)
-		var refused redis.Error // some services have no statistics of commands
+		var refused redis.Error // some services do not support INFO commandstats
 		switch {
 		case info.Err() != nil:
 			return info.Err()
@@ -52,7 +52,7 @@ func (s *Store) Eviction(ctx context.Context) (Eviction, error) {
 		}
 		flushes := int64(-1)
 		if err == nil {
-			flushes = calls(commands.Val(), "flushall") + calls(commands.Val(), "flushdb")
+			flushes = callCount(commands.Val(), "flushall") + callCount(commands.Val(), "flushdb")
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -65,14 +65,15 @@ func (s *Store) Eviction(ctx context.Context) (Eviction, error) {
 	return found, nil
 }
 
-// Free returns how many bytes of memory the master with the least has left before it refuses writes. It returns math.MaxInt64 if none refuses.
+// FreeMemory returns the bytes of memory that the fullest master has left before it refuses writes. It returns
+// math.MaxInt64 if no master has a limit at which it refuses writes.
 func (s *Store) FreeMemory(ctx context.Context) (int64, error) {
 	if s.closed.Load() {
 		return 0, errClosed
 	}
 	var mu sync.Mutex
 	least := int64(math.MaxInt64)
-	err := s.askMasters(ctx, func(ctx context.Context, c *redis.Client) error {
+	err := s.callMasters(ctx, func(ctx context.Context, c *redis.Client) error {
 		pipe := c.Pipeline()
 		role, info := pipe.Info(ctx, "replication"), pipe.Info(ctx, "memory")
 		if _, err := pipe.Exec(ctx); err != nil {
@@ -89,50 +90,50 @@ func (s *Store) FreeMemory(ctx context.Context) (int64, error) {
 	return least, err
 }
 
-// askMasters calls ask for each master, possibly at the same time.
-func (s *Store) askMasters(ctx context.Context, ask func(ctx context.Context, c *redis.Client) error) error {
-	_, err := bounded(ctx, s, "info", func() (struct{}, error) { return struct{}{}, s.eachMaster(ctx, ask) })
+// callMasters calls ask for each master, concurrently if there are several.
+func (s *Store) callMasters(ctx context.Context, ask func(ctx context.Context, c *redis.Client) error) error {
+	_, err := callWithContext(ctx, s, "info", func() (struct{}, error) { return struct{}{}, s.eachMaster(ctx, ask) })
 	if err != nil && !IsReplica(err) {
-		return mapError("info", err)
+		return MapError("info", err)
 	}
 	return err
 }
 
-// isReplica reports whether a server is a replica by its answer to INFO. The masters of a cluster are those that it names.
+// isReplica reports whether a reply to INFO comes from a replica. A cluster client only asks masters.
 func (s *Store) isReplica(info string) bool {
 	_, cluster := s.client.(*redis.ClusterClient)
-	return !cluster && field(info, "role") == "slave"
+	return !cluster && infoField(info, "role") == "slave"
 }
 
-// add adds what a master answered to INFO, and how often it was emptied.
+// add adds the reply of a master to INFO and its number of flushes.
 func (e *Eviction) add(addr, info string, flushes int64) {
-	policy := field(info, "maxmemory_policy")
+	policy := infoField(info, "maxmemory_policy")
 	if policy == "" {
 		e.Known = false
-	} else if policy != "noeviction" && field(info, "maxmemory") != "0" {
+	} else if policy != "noeviction" && infoField(info, "maxmemory") != "0" {
 		e.Policy = policy
 	}
-	if n, err := strconv.ParseInt(field(info, "evicted_keys"), 10, 64); err == nil {
-		e.Processes[addr] = ProcessStats{field(info, "run_id"), n, flushes}
+	if n, err := strconv.ParseInt(infoField(info, "evicted_keys"), 10, 64); err == nil {
+		e.Processes[addr] = ProcessStats{infoField(info, "run_id"), n, flushes}
 	}
 }
 
-// free returns how much memory a Redis has left before it refuses writes.
+// freeMemory returns the bytes of memory that Redis has left before it refuses writes.
 func freeMemory(info string) int64 {
 	number := func(name string) int64 {
-		n, _ := strconv.ParseInt(field(info, name), 10, 64)
+		n, _ := strconv.ParseInt(infoField(info, name), 10, 64)
 		return n
 	}
 	limit := number("maxmemory")
-	if limit == 0 || field(info, "maxmemory_policy") != "noeviction" {
+	if limit == 0 || infoField(info, "maxmemory_policy") != "noeviction" {
 		return math.MaxInt64
 	}
 	return max(limit-(number("used_memory")-number("mem_not_counted_for_evict")), 0)
 }
 
-// calls returns how often a command was called: cmdstat_flushall:calls=1,usec=2,…
-func calls(commands, name string) int64 {
-	text, _ := strings.CutPrefix(field(commands, "cmdstat_"+name), "calls=")
+// callCount returns how often a command was called, from a field such as cmdstat_flushall:calls=1,usec=2.
+func callCount(commands, name string) int64 {
+	text, _ := strings.CutPrefix(infoField(commands, "cmdstat_"+name), "calls=")
 	text, _, _ = strings.Cut(text, ",")
 	n, _ := strconv.ParseInt(text, 10, 64)
 	return n

@@ -10,8 +10,9 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
-// A Redis evicts if it has both a limit of memory and a policy. A user who may not use CONFIG learns it.
-func TestEviction(t *testing.T) {
+// A Redis evicts entries if it has both a memory limit and an evicting policy. Eviction reports that even if the user
+// must not use CONFIG.
+func TestEvictionReportsPolicyAndCounts(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
@@ -38,8 +39,8 @@ func TestEviction(t *testing.T) {
 	require.ErrorIs(t, err, kv.ErrClosed)
 }
 
-// Every master of a cluster is asked.
-func TestEvictionOfACluster(t *testing.T) {
+// Eviction asks every master of a cluster.
+func TestEvictionAsksEveryMasterOfCluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.NewCluster(t, 3)
 	s := rediskv.New(cluster.Client)
@@ -52,8 +53,9 @@ func TestEvictionOfACluster(t *testing.T) {
 	require.Len(t, found.Processes, 3)
 }
 
-// A server that became a replica is not asked if the new master has its address: its process would be taken for the one that answered.
-func TestEvictionAfterASwitch(t *testing.T) {
+// Eviction does not ask a server that became a replica if the new master has its address, because the replica's
+// statistics would be attributed to the master.
+func TestEvictionDoesNotAskReplica(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)
 	replica := redistest.StartReplica(t, master)

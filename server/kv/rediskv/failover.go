@@ -11,33 +11,35 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// errReplica reports a server whose keys may be long past.
-var errReplica = fmt.Errorf("%w: %s", kv.ErrUnavailable, unavailable["READONLY"])
+// errReplica reports that a server is a replica, whose keys may be out of date.
+var errReplica = fmt.Errorf("%w: %s", kv.ErrUnavailable, unavailableReplies["READONLY"])
 
-// IsReplica reports whether a call failed because a server is a replica, and no master has its address.
+// IsReplica reports whether a call failed because the server is a replica and no master answers at its address.
 func IsReplica(err error) bool { return errors.Is(err, errReplica) }
 
-// absent is a key that no process writes. No tenant owns it.
-var absent = kv.Prefix("", "failover") + "absent"
+// probeKey is a key that no process writes and no tenant owns.
+var probeKey = kv.Prefix("", "failover") + "absent"
 
-// onMaster calls f. If the server that answered became a replica, and the new master has the same address, it calls f again.
-func onMaster[T any](ctx context.Context, client redis.Cmdable, f func() (T, error)) (T, error) {
+// retryOnMaster calls f. If f reached a server that has become a replica, and the new master has the same address, it
+// calls f again.
+func retryOnMaster[T any](ctx context.Context, client redis.Cmdable, f func() (T, error)) (T, error) {
 	result, err := f()
-	if IsReplica(err) && leaveReplica(ctx, client) {
+	if IsReplica(err) && dropReplicaConnections(ctx, client) {
 		return f()
 	}
 	return result, err
 }
 
-// leaveReplica closes the pipelines' connections to a replica, and reports whether a master answers now. go-redis closes a
-// connection on which a write fails with READONLY; pipelines have a pool of their own.
-func leaveReplica(ctx context.Context, client redis.Cmdable) bool {
+// dropReplicaConnections makes go-redis close the pipelines' connections to a replica, and reports whether a master
+// answers now. go-redis closes a connection when a write on it fails with READONLY, and pipelines have a pool of their
+// own.
+func dropReplicaConnections(ctx context.Context, client redis.Cmdable) bool {
 	c, ok := client.(*redis.Client)
 	if !ok {
-		return false // a cluster reports its masters
+		return false // a cluster client follows its masters on its own
 	}
 	for range redis.DefaultPipelinePoolSize {
-		err := deleteAbsent(ctx, c)
+		err := writeProbe(ctx, c)
 		if err == nil || !strings.HasPrefix(err.Error(), "READONLY") {
 			return err == nil
 		}
@@ -45,10 +47,10 @@ func leaveReplica(ctx context.Context, client redis.Cmdable) bool {
 	return false
 }
 
-// deleteAbsent sends a pipeline that a replica refuses, so that go-redis closes its connection.
-func deleteAbsent(ctx context.Context, c *redis.Client) error {
+// writeProbe sends a pipeline with a write, which a replica refuses, so that go-redis closes the connection.
+func writeProbe(ctx context.Context, c *redis.Client) error {
 	pipe := c.Pipeline()
-	pipe.Del(ctx, absent)
+	pipe.Del(ctx, probeKey)
 	_, err := pipe.Exec(ctx)
 	return err
 }

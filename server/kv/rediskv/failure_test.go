@@ -15,7 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-func TestStoppedServerIsUnavailableAndComesBack(t *testing.T) {
+func TestStoppedServerIsUnavailableUntilRestart(t *testing.T) {
 	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t)
 	s := open(t, "redis://"+server.Addr)
@@ -37,17 +37,17 @@ func TestStoppedServerIsUnavailableAndComesBack(t *testing.T) {
 		require.ErrorIs(t, err, kv.ErrUnavailable, name)
 		require.ErrorContains(t, err, "connection refused", name)
 	}
-	require.Less(t, time.Since(began), time.Minute, "nothing is waited for")
+	require.Less(t, time.Since(began), time.Minute, "the call must not wait")
 
 	server.Restart()
-	require.Eventually(t, func() bool { return s.Ping(ctx) == nil }, time.Minute, 10*time.Millisecond) // the client's pool gives a failure again for a while
+	require.Eventually(t, func() bool { return s.Ping(ctx) == nil }, time.Minute, 10*time.Millisecond) // the client's pool returns the same failure for a while
 	_, ok, err := kv.Get(ctx, s, "k")
 	require.NoError(t, err)
 	require.False(t, ok, "an empty server")
 	require.NoError(t, kv.Set(ctx, s, "k", []byte("v"), 0))
 }
 
-func TestSilentServerIsUnavailableAtTheDeadline(t *testing.T) {
+func TestFrozenServerIsUnavailableAtDeadline(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	s := open(t, "redis://"+server.Addr+"?read_timeout=10m")
@@ -59,12 +59,12 @@ func TestSilentServerIsUnavailableAtTheDeadline(t *testing.T) {
 	_, _, err := kv.Get(ctx, s, "k")
 	require.ErrorIs(t, err, kv.ErrUnavailable)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.Less(t, time.Since(began), time.Minute, "the client alone would try for longer")
+	require.Less(t, time.Since(began), time.Minute, "the client alone would retry for longer")
 	server.Thaw()
 	require.NoError(t, s.Ping(t.Context()))
 }
 
-func TestSilentServerIsUnavailableAtTheReadTimeout(t *testing.T) {
+func TestFrozenServerIsUnavailableAtReadTimeout(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	s := open(t, "redis://"+server.Addr+"?read_timeout=200ms")
@@ -75,7 +75,7 @@ func TestSilentServerIsUnavailableAtTheReadTimeout(t *testing.T) {
 	require.NoError(t, s.Ping(t.Context()))
 }
 
-func TestLoginErrorsHideThePassword(t *testing.T) {
+func TestLoginErrorsHidePassword(t *testing.T) {
 	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t)
 	server.SetPassword("right-secret")
@@ -94,16 +94,16 @@ func TestLoginErrorsHideThePassword(t *testing.T) {
 	require.NoError(t, open(t, "redis://:right-secret@"+server.Addr).Ping(ctx))
 }
 
-func TestPasswordWhereNoneIsSet(t *testing.T) {
+func TestPasswordForServerWithoutOne(t *testing.T) {
 	t.Parallel()
 	s := open(t, "redis://:needless@"+redistest.Start(t).Addr)
-	if err := s.Ping(t.Context()); err != nil { // Redis answers with an error, go-redis may go on without
+	if err := s.Ping(t.Context()); err != nil { // go-redis may connect although Redis refused the login
 		require.NotContains(t, err.Error(), "needless")
 	}
 }
 
-// Redis at its memory limit is full: a retry does not help, and reads go on.
-func TestOutOfMemoryIsFull(t *testing.T) {
+// A Redis at its memory limit is full, not unavailable: a retry does not help, and reads still work.
+func TestServerAtMemoryLimitIsFull(t *testing.T) {
 	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t, "--maxmemory", "4mb", "--maxmemory-policy", "noeviction")
 	s := open(t, "redis://"+server.Addr)
@@ -113,7 +113,7 @@ func TestOutOfMemoryIsFull(t *testing.T) {
 	for i := 0; err == nil && i < 100; i++ {
 		err = kv.Set(ctx, s, fmt.Sprint(i), value, 0)
 	}
-	require.NoError(t, server.Client(t).ConfigSet(ctx, "maxmemory", "1mb").Err()) // what else the server frees makes no room then
+	require.NoError(t, server.Client(t).ConfigSet(ctx, "maxmemory", "1mb").Err()) // so low that memory which the server frees otherwise does not suffice
 	_, swapErr := kv.CompareAndSwap(ctx, s, "first", []byte("old"), []byte("secret"))
 	for _, err := range []error{err, kv.SetMany(ctx, s, []kv.Entry{{Key: "k", Value: value}}), swapErr} {
 		require.ErrorIs(t, err, kv.ErrFull)
@@ -137,7 +137,7 @@ func TestReadOnlyReplicaIsUnavailable(t *testing.T) {
 	require.ErrorContains(t, err, "read-only replica")
 }
 
-func TestKeyOfAnotherTypeIsAnError(t *testing.T) {
+func TestKeyOfAnotherTypeIsError(t *testing.T) {
 	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t)
 	s := open(t, "redis://"+server.Addr)
@@ -154,7 +154,7 @@ func TestKeyOfAnotherTypeIsAnError(t *testing.T) {
 }
 
 // Redis quotes the arguments of a command that it does not know, values included.
-func TestRefusedCommandDoesNotShowTheValue(t *testing.T) {
+func TestErrorOfRefusedCommandHidesValue(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--rename-command", "SET", "")
 	err := kv.Set(t.Context(), open(t, "redis://"+server.Addr), "k", []byte("secret"), 0)
@@ -162,8 +162,8 @@ func TestRefusedCommandDoesNotShowTheValue(t *testing.T) {
 	require.NotContains(t, err.Error(), "secret")
 }
 
-// A reply that go-redis cannot parse is quoted in its error.
-func TestStrayReplyDoesNotShowTheValue(t *testing.T) {
+// go-redis quotes a reply that it cannot parse in its error.
+func TestErrorOfMalformedReplyHidesValue(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -190,8 +190,8 @@ func TestStrayReplyDoesNotShowTheValue(t *testing.T) {
 	require.NotContains(t, err.Error(), "secret")
 }
 
-// A plain client that talks to one node of a cluster is told so.
-func TestPlainClientOfAClusterIsToldSo(t *testing.T) {
+// The error explains that a plain client reached a node of a cluster.
+func TestErrorNamesClusterForPlainClient(t *testing.T) {
 	t.Parallel()
 	ctx, cluster := t.Context(), redistest.StartCluster(t, 3)
 

@@ -13,37 +13,38 @@ import (
 )
 
 const (
-	maxGroup      = 16        // commands of a group
-	maxGroupBytes = 128 << 10 // of the values that a group writes
-	maxShared     = 128 << 10 // bytes of a value that is read in a group
-	// leastTime is what a command of a group has left at least. A group ends at the earliest of its deadlines, so one that is about to
-	// pass would make others fail.
-	leastTime = time.Second
+	maxGroup      = 16        // largest number of commands in a group
+	maxGroupBytes = 128 << 10 // most bytes of values that the commands of a group write
+	maxSharedRead = 128 << 10 // most bytes of a value that is read in a group
+	// minTimeLeft is the least time until its deadline that a command of a group must have. A group ends at the
+	// earliest deadline of its commands, so a command that is about to expire would make the others fail.
+	minTimeLeft = time.Second
 )
 
-// groups puts small commands of several callers together that come at the same moment. Under load, a round trip takes more of the
-// processor than a command. A group has the time that its first caller gives way to others that are ready to run, and
-// waits for nothing else. A caller without others does not give way.
-type groups struct {
-	calls atomic.Int64 // that run
-	mu    sync.Mutex
-	open  *group // takes more commands; nil if there is none
+// commandGroups combines small commands of concurrent callers into pipelines. Under load, a round trip costs more
+// processor time than a command. A group is open while its first caller yields the processor to callers that are ready
+// to run; it waits for nothing else. A caller without concurrent callers does not yield.
+type commandGroups struct {
+	running atomic.Int64 // number of running calls
+	mu      sync.Mutex
+	open    *commandGroup // the group that commands can join; nil if there is none
 }
 
-// group is commands that are sent in one pipeline. Each may be sent twice, as the client may repeat the pipeline.
-type group struct {
+// commandGroup is a set of commands that are sent in one pipeline. Each may be sent twice, because the client may
+// repeat the pipeline.
+type commandGroup struct {
 	commands []redis.Cmder
 	bytes    int
-	deadline time.Time     // the earliest; zero if no command has one
-	done     chan struct{} // closed when each command has its reply; nil while there is one command
+	deadline time.Time     // the earliest deadline; zero if no command has one
+	done     chan struct{} // closed when all commands have replies; nil while the group has one command
 }
 
-// join puts a command into the open group, or opens one, which the caller must close and send.
-func (g *groups) join(cmd redis.Cmder, bytes int, deadline time.Time) (joined *group, opened bool) {
+// join adds a command to the open group, or opens a group. A caller that opened a group must close and send it.
+func (g *commandGroups) join(cmd redis.Cmder, bytes int, deadline time.Time) (joined *commandGroup, opened bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if opened = g.open == nil || g.open.bytes+bytes > maxGroupBytes; opened {
-		g.open = &group{}
+		g.open = &commandGroup{}
 	}
 	joined = g.open
 	if !opened && joined.done == nil {
@@ -60,8 +61,8 @@ func (g *groups) join(cmd redis.Cmder, bytes int, deadline time.Time) (joined *g
 	return joined, opened
 }
 
-// close lets nothing more into a group.
-func (g *groups) close(one *group) {
+// close prevents further commands from joining a group.
+func (g *commandGroups) close(one *commandGroup) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.open == one {
@@ -69,13 +70,13 @@ func (g *groups) close(one *group) {
 	}
 }
 
-// share sends a command that writes so many bytes, together with those of other callers, and returns when it has its reply. It must
-// neither harm if it is sent twice, nor have a long reply.
-func (s *Store) share(ctx context.Context, cmd redis.Cmder, bytes int) {
-	alone := s.groups.calls.Add(1) == 1
-	defer s.groups.calls.Add(-1)
+// sendShared sends a command together with those of concurrent callers, and returns when it has its reply. bytes is the
+// size of the value that it writes. Sending the command twice must do no harm, and its reply must be short.
+func (s *Store) sendShared(ctx context.Context, cmd redis.Cmder, bytes int) {
+	alone := s.groups.running.Add(1) == 1
+	defer s.groups.running.Add(-1)
 	deadline, limited := ctx.Deadline()
-	if alone || !s.shares || bytes > maxGroupBytes || ctx.Err() != nil || limited && time.Until(deadline) < leastTime {
+	if alone || !s.sharesRoundTrips || bytes > maxGroupBytes || ctx.Err() != nil || limited && time.Until(deadline) < minTimeLeft {
 		_ = s.client.Process(ctx, cmd)
 		return
 	}
@@ -84,13 +85,13 @@ func (s *Store) share(ctx context.Context, cmd redis.Cmder, bytes int) {
 		<-g.done
 		return
 	}
-	runtime.Gosched() // those who are about to send a command join
+	runtime.Gosched() // callers that are about to send a command can join
 	s.groups.close(g)
-	s.send(ctx, g)
+	s.sendGroup(ctx, g)
 }
 
-// send sends a closed group. Of the context of the caller who opened it, the values count.
-func (s *Store) send(ctx context.Context, g *group) {
+// sendGroup sends a closed group. It uses only the values of ctx, the context of the caller that opened the group.
+func (s *Store) sendGroup(ctx context.Context, g *commandGroup) {
 	if len(g.commands) == 1 {
 		_ = s.client.Process(ctx, g.commands[0])
 		return
@@ -102,22 +103,22 @@ func (s *Store) send(ctx context.Context, g *group) {
 		ctx, cancel = context.WithDeadline(ctx, g.deadline)
 		defer cancel()
 	}
-	slices.SortStableFunc(g.commands, func(a, b redis.Cmder) int { return cmp.Compare(rank(a), rank(b)) })
+	slices.SortStableFunc(g.commands, func(a, b redis.Cmder) int { return cmp.Compare(sendOrder(a), sendOrder(b)) })
 	s.pipeline(ctx, g.commands)
 }
 
-// rank puts writes before reads: go-redis repeats a pipeline, and leaves a server that became a replica, only if the first command is
-// refused, and a replica answers reads.
-func rank(cmd redis.Cmder) int {
+// sendOrder puts writes before reads. go-redis repeats a pipeline, and drops its connection to a server that became a
+// replica, only if the first command is refused, and a replica accepts reads.
+func sendOrder(cmd redis.Cmder) int {
 	if cmd.Name() == "set" {
 		return 0
 	}
 	return 1
 }
 
-// mayShare reports whether commands are put together for a client: it ends calls at their deadlines, and has a single server. In a
-// cluster, a command would wait for the servers of the others.
-func mayShare(client redis.UniversalClient) bool {
+// canShare reports whether commands for a client can be grouped: the client must observe deadlines and have a single
+// server. In a cluster, a command would wait for the servers of the other commands.
+func canShare(client redis.UniversalClient) bool {
 	_, single := client.(*redis.Client)
-	return single && heedsDeadlines(client)
+	return single && observesDeadlines(client)
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// counter counts round trips that read or set values, and the commands of those that have several.
+// counter counts round trips that read or set values, and the commands in pipelines.
 type counter struct{ single, together, commands atomic.Int64 }
 
 func (*counter) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -31,7 +31,7 @@ func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if counts(cmds[0]) { // others set up a connection
+		if counts(cmds[0]) { // other commands set up a connection
 			c.together.Add(1)
 			c.commands.Add(int64(len(cmds)))
 		}
@@ -41,7 +41,7 @@ func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 
 func counts(cmd redis.Cmder) bool { return cmd.Name() == "set" || cmd.Name() == "getrange" }
 
-// newShared makes a store over a Redis whose round trips are counted.
+// newShared returns a store over a Redis whose round trips are counted.
 func newShared(t *testing.T) (*Store, *redistest.Server, *counter) {
 	t.Helper()
 	server, count := redistest.Start(t), new(counter)
@@ -52,9 +52,9 @@ func newShared(t *testing.T) (*Store, *redistest.Server, *counter) {
 	return s, server, count
 }
 
-func TestJoin(t *testing.T) {
+func TestJoinBoundsGroups(t *testing.T) {
 	t.Parallel()
-	var g groups
+	var g commandGroups
 	cmd, now := redis.NewCmd(t.Context(), "ping"), time.Now()
 	first, opened := g.join(cmd, 1, now.Add(3*time.Second))
 	require.True(t, opened)
@@ -68,23 +68,23 @@ func TestJoin(t *testing.T) {
 
 	g.close(first)
 	second, opened := g.join(cmd, maxGroupBytes-1, time.Time{})
-	require.True(t, opened, "the first one is closed")
+	require.True(t, opened, "the first group is closed")
 	_, opened = g.join(cmd, 1, time.Time{})
 	require.False(t, opened)
 	require.Zero(t, second.deadline)
 	third, opened := g.join(cmd, 1, time.Time{})
-	require.True(t, opened, "the second one has all the bytes it may have")
+	require.True(t, opened, "the second group has the most bytes that a group may have")
 	g.close(second)
 	for len(third.commands) < maxGroup {
 		_, opened = g.join(cmd, 0, time.Time{})
 		require.False(t, opened)
 	}
 	_, opened = g.join(cmd, 0, time.Time{})
-	require.True(t, opened, "the third one is full")
+	require.True(t, opened, "the third group is full")
 }
 
-// Commands of a group take one round trip, and each has its own reply or error.
-func TestGroupOfCommands(t *testing.T) {
+// The commands of a group take one round trip, and each has its own reply or error.
+func TestGroupTakesOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	s, _, count := newShared(t)
 	require.NoError(t, s.client.LPush(t.Context(), "list", "x").Err())
@@ -99,16 +99,16 @@ func TestGroupOfCommands(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	s.groups.close(g)
-	s.send(ended, g) // the caller who opened it has left
+	s.sendGroup(ended, g) // the caller that opened the group has left
 	<-g.done
 	require.NoError(t, get.Err())
 	require.Equal(t, "v", get.Val())
-	require.ErrorIs(t, mapError("read", wrong.Err()), kv.ErrWrongType)
+	require.ErrorIs(t, MapError("read", wrong.Err()), kv.ErrWrongType)
 	require.NoError(t, set.Err())
 	require.Equal(t, []int64{before, 1, 3}, []int64{count.single.Load(), count.together.Load(), count.commands.Load()})
 }
 
-// Callers who come at the same moment share round trips, and get what is theirs.
+// Concurrent callers share round trips, and each gets its own result.
 func TestCallersShareRoundTrips(t *testing.T) {
 	t.Parallel()
 	s, _, count := newShared(t)
@@ -137,14 +137,15 @@ func TestCallersShareRoundTrips(t *testing.T) {
 	require.Greater(t, count.commands.Load(), count.together.Load())
 }
 
-// A command without others at the same moment is sent alone, and so is one that is conditional, large, about to end, or of a cluster.
-func TestSentAlone(t *testing.T) {
+// A command is sent alone if there is no concurrent caller, and if it is conditional, large, close to its deadline, or
+// for a cluster.
+func TestUnsuitableCommandsAreSentAlone(t *testing.T) {
 	t.Parallel()
 	s, _, _ := newShared(t)
-	open, _ := s.groups.join(redis.NewStatusCmd(t.Context(), "set", "open", "x"), 0, time.Time{}) // a caller who joins it waits forever
+	open, _ := s.groups.join(redis.NewStatusCmd(t.Context(), "set", "open", "x"), 0, time.Time{}) // a command that joined this group would wait forever
 	require.NoError(t, kv.Set(t.Context(), s, "k", []byte("alone"), time.Hour))
-	s.groups.calls.Add(1) // another call runs
-	soon, cancel := context.WithTimeout(t.Context(), leastTime-time.Millisecond)
+	s.groups.running.Add(1) // simulates a concurrent call
+	soon, cancel := context.WithTimeout(t.Context(), minTimeLeft-time.Millisecond)
 	defer cancel()
 	require.NoError(t, kv.Set(soon, s, "k", []byte("v"), time.Hour))
 	require.NoError(t, kv.Set(t.Context(), s, "large", make([]byte, maxGroupBytes+1), time.Hour))
@@ -152,7 +153,7 @@ func TestSentAlone(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.Write(t.Context(), []kv.Write{{Key: "k", Op: kv.Remove}})
 	require.NoError(t, err)
-	_, err = s.Read(t.Context(), []string{"k"}, maxShared+1)
+	_, err = s.Read(t.Context(), []string{"k"}, maxSharedRead+1)
 	require.NoError(t, err)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -163,13 +164,13 @@ func TestSentAlone(t *testing.T) {
 		redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, ContextTimeoutEnabled: true}),
 		redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}),
 	} {
-		require.False(t, New(client).shares)
+		require.False(t, New(client).sharesRoundTrips)
 		require.NoError(t, client.Close())
 	}
 }
 
-// A group ends at the earliest deadline of its commands while Redis is frozen.
-func TestDeadlineOfAGroup(t *testing.T) {
+// While Redis is frozen, a group ends at the earliest deadline of its commands.
+func TestGroupEndsAtEarliestDeadline(t *testing.T) {
 	t.Parallel()
 	s, server, _ := newShared(t)
 	server.Freeze()
@@ -177,9 +178,9 @@ func TestDeadlineOfAGroup(t *testing.T) {
 	g, _ := s.groups.join(one, 0, time.Now().Add(time.Hour))
 	_, _ = s.groups.join(two, 0, time.Now().Add(50*time.Millisecond))
 	s.groups.close(g)
-	s.send(t.Context(), g)
+	s.sendGroup(t.Context(), g)
 	<-g.done
 	for _, cmd := range []redis.Cmder{one, two} {
-		require.ErrorIs(t, mapError("write", cmd.Err()), kv.ErrUnavailable)
+		require.ErrorIs(t, MapError("write", cmd.Err()), kv.ErrUnavailable)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-func TestWholeMillis(t *testing.T) {
+func TestRoundUpToMillis(t *testing.T) {
 	t.Parallel()
 	for ttl, want := range map[time.Duration]time.Duration{
 		0:                        0,
@@ -25,12 +25,12 @@ func TestWholeMillis(t *testing.T) {
 		100*365*24*time.Hour + 1: 100*365*24*time.Hour + time.Millisecond,
 		math.MaxInt64 - 1:        math.MaxInt64 - 1,
 	} {
-		require.Equal(t, want, wholeMillis(ttl))
+		require.Equal(t, want, roundUpToMillis(ttl))
 	}
 }
 
-// emptyReplies answers every command of a pipeline with the empty string, as a client-side cache may: its bytes
-// are nil.
+// emptyReplies answers every command of a pipeline with an empty string whose bytes are nil, as a client-side cache may
+// do.
 type emptyReplies struct{}
 
 func (emptyReplies) DialHook(next redis.DialHook) redis.DialHook          { return next }
@@ -44,7 +44,7 @@ func (emptyReplies) ProcessPipelineHook(redis.ProcessPipelineHook) redis.Process
 	}
 }
 
-func TestGetManyTellsEmptyFromMissing(t *testing.T) {
+func TestGetManyDistinguishesEmptyFromMissing(t *testing.T) {
 	t.Parallel()
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	t.Cleanup(func() { _ = client.Close() })

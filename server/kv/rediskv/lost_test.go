@@ -11,8 +11,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// Redis executes a command and the connection breaks before the reply arrives. The caller learns what happened.
-func TestLostReplies(t *testing.T) {
+// Redis executes a command, and the connection breaks before the reply arrives. The caller still learns the outcome.
+func TestLostRepliesAreResolved(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server)
@@ -53,7 +53,7 @@ func TestLostReplies(t *testing.T) {
 				put(key, op.there)
 				put(key+" before", op.there)
 			}
-			_, err := op.do(key + " before") // the script is known from then on
+			_, err := op.do(key + " before") // loads the script, so that the next call takes one round trip
 			require.NoError(t, err)
 			for _, losses := range []int{1, 2} {
 				if op.there == "" {
@@ -63,7 +63,7 @@ func TestLostReplies(t *testing.T) {
 					put(key, op.there)
 				}
 				if losses == 2 && (op.name == "set" || op.name == "expire if equal") {
-					break // they are made again each time, which ends
+					break // kv makes these again after each loss, so two losses use up its attempts
 				}
 				proxy.LoseReplies(op.command, losses)
 				done, err := op.do(key)
@@ -78,8 +78,8 @@ func TestLostReplies(t *testing.T) {
 	}
 }
 
-// A refused write is not made again, and not taken for one whose reply was lost.
-func TestRefusalsAreNoLostReplies(t *testing.T) {
+// A refused write is not made again, and is not confused with a lost reply.
+func TestRefusalIsNotLostReply(t *testing.T) {
 	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t)
 	require.NoError(t, server.Client(t).ReplicaOf(ctx, "127.0.0.1", "1").Err())
@@ -89,7 +89,7 @@ func TestRefusalsAreNoLostReplies(t *testing.T) {
 	require.NotErrorIs(t, err, kv.ErrLostReply)
 	server.Stop()
 	require.Eventually(t, func() bool {
-		_, err = kv.DeleteIf(ctx, s, "missing", nil) // a connection that broke in the meantime is a lost reply once
+		_, err = kv.DeleteIf(ctx, s, "missing", nil) // fails once if the connection broke in the meantime
 		require.ErrorIs(t, err, kv.ErrUnavailable)
 		return !errors.Is(err, kv.ErrLostReply)
 	}, time.Minute, time.Millisecond)

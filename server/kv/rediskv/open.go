@@ -9,8 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// What Open waits for: a stopped server fails a call within a second or so, a silent one within
-// (maxRetries + 1) x ioTimeout at the latest, or at the context's deadline.
+// The defaults of Open. A stopped server fails a call within about a second. A server that does not respond fails it
+// after at most (maxRetries + 1) x ioTimeout, or at the deadline of its context.
 const (
 	dialTimeout = 3 * time.Second
 	ioTimeout   = 5 * time.Second
@@ -18,15 +18,15 @@ const (
 	dialTries   = 2
 )
 
-// Errors of Open. The URL is never quoted, nor is go-redis' own error: either can hold the password.
+// Errors of Open. They never contain the URL or the error of go-redis, because both can contain the password.
 var (
 	errURL    = errors.New("rediskv: the Redis URL cannot be parsed; expected redis://user:password@host:port/database, with special characters percent-encoded")
 	errScheme = errors.New("rediskv: the Redis URL must begin with redis://, rediss:// (TLS) or unix://")
 	errOption = errors.New("rediskv: the Redis URL's path or query is wrong; expected /database and options that go-redis knows")
 )
 
-// Open makes a store over a client of its own from a URL, such as redis://:password@127.0.0.1:6379/0;
-// rediss:// means TLS, unix:// a socket. It does not connect: Ping does.
+// Open returns a store for a URL such as redis://:password@127.0.0.1:6379/0. The scheme rediss:// means TLS, and
+// unix:// a socket. Open does not connect: call Ping to do that. The store has a client of its own, which Close closes.
 func Open(rawURL string) (*Store, error) {
 	parsed, err := url.Parse(rawURL)
 	if err != nil {
@@ -41,19 +41,19 @@ func Open(rawURL string) (*Store, error) {
 	}
 	opt.ContextTimeoutEnabled = true
 	setDefaults(&opt.DialTimeout, &opt.ReadTimeout, &opt.MaxRetries, &opt.DialerRetries)
-	return own(redis.NewClient(opt)), nil
+	return newOwned(redis.NewClient(opt)), nil
 }
 
-// OpenOptions is Open for Sentinel (MasterName), Cluster (several addresses) and what else go-redis' options
-// can say. The time-outs and retries that are left at zero are Open's.
+// OpenOptions is Open with the options of go-redis, for example for Sentinel (MasterName) or Cluster (several
+// addresses). It applies Open's time-outs and retries where the options are zero.
 func OpenOptions(opt redis.UniversalOptions) *Store {
 	opt.ContextTimeoutEnabled = true
 	setDefaults(&opt.DialTimeout, &opt.ReadTimeout, &opt.MaxRetries, &opt.DialerRetries)
-	return own(redis.NewUniversalClient(&opt))
+	return newOwned(redis.NewUniversalClient(&opt))
 }
 
-// own makes a store that closes its client.
-func own(client redis.UniversalClient) *Store {
+// newOwned returns a store that closes its client.
+func newOwned(client redis.UniversalClient) *Store {
 	s := New(client)
 	s.owned = true
 	return s
@@ -64,7 +64,7 @@ func setDefaults(dial, read *time.Duration, retries, dials *int) {
 		*dial = dialTimeout
 	}
 	if *read == 0 {
-		*read = ioTimeout // go-redis takes it for writing too
+		*read = ioTimeout // go-redis uses it as the write time-out, too
 	}
 	if *retries == 0 {
 		*retries = maxRetries

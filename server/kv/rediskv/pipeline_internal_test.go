@@ -14,7 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// refuser is a hook that lets no pipeline through.
+// refuser is a hook that sends no pipeline.
 type refuser struct{ panics bool }
 
 var errRefused = errors.New("refused")
@@ -30,8 +30,8 @@ func (r refuser) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPip
 	}
 }
 
-// No command of a pipeline that was not sent counts as answered.
-func TestPipelineThatIsNotSent(t *testing.T) {
+// A command of a pipeline that was not sent has an error.
+func TestUnsentPipelineFailsEveryCommand(t *testing.T) {
 	t.Parallel()
 	for _, panics := range []bool{false, true} {
 		s, _, _ := newShared(t)
@@ -42,11 +42,11 @@ func TestPipelineThatIsNotSent(t *testing.T) {
 		s.groups.close(g)
 		func() {
 			defer func() { require.Equal(t, panics, recover() != nil) }()
-			s.send(t.Context(), g)
+			s.sendGroup(t.Context(), g)
 		}()
 		<-g.done
 		for _, cmd := range []redis.Cmder{one, two} {
-			require.ErrorIs(t, mapError("write", cmd.Err()), kv.ErrLostReply)
+			require.ErrorIs(t, MapError("write", cmd.Err()), kv.ErrLostReply)
 		}
 		if !panics {
 			_, err := s.Write(t.Context(), []kv.Write{{Key: "k", Value: []byte("v")}, {Key: "l", Value: []byte("v")}})
@@ -55,8 +55,8 @@ func TestPipelineThatIsNotSent(t *testing.T) {
 	}
 }
 
-// Refused writes close connections to a server that became a replica, whichever commands precede them in a pipeline.
-func TestPipelinesLeaveAReplica(t *testing.T) {
+// Refused writes close connections to a server that became a replica, whichever commands precede them in the pipeline.
+func TestPipelinesLeaveReplica(t *testing.T) {
 	t.Parallel()
 	for name, write := range map[string]func(s *Store, i int) error{
 		"sized": func(s *Store, i int) error {
@@ -68,7 +68,7 @@ func TestPipelinesLeaveAReplica(t *testing.T) {
 			g, _ := s.groups.join(get, 0, time.Time{})
 			_, _ = s.groups.join(set, 1, time.Time{})
 			s.groups.close(g)
-			s.send(t.Context(), g)
+			s.sendGroup(t.Context(), g)
 			return set.Err()
 		},
 	} {

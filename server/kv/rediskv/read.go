@@ -10,9 +10,9 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// Read implements kv.Store. Values within the limit take one round trip; an empty answer, or one that exceeds
-// the limit, takes another one. Batches are pipelines of single-key commands, because in a cluster the keys of an
-// MGET would have to lie in one slot.
+// Read implements kv.Store. It takes one round trip for values within the limit, and another one for empty replies and
+// longer values. It reads several keys by a pipeline of single-key commands, because all keys of an MGET would have to
+// be in the same slot of a cluster.
 func (s *Store) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	if s.closed.Load() {
 		return nil, errClosed
@@ -23,7 +23,7 @@ func (s *Store) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadRe
 	if s.mayAbandon(ctx) {
 		keys = slices.Clone(keys)
 	}
-	return bounded(ctx, s, "read", func() ([]kv.ReadResult, error) { return s.read(ctx, keys, limit) })
+	return callWithContext(ctx, s, "read", func() ([]kv.ReadResult, error) { return s.read(ctx, keys, limit) })
 }
 
 func (s *Store) read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
@@ -32,12 +32,12 @@ func (s *Store) read(ctx context.Context, keys []string, limit int) ([]kv.ReadRe
 		if limit >= kv.MaxValueSize {
 			replies[i] = redis.NewStringCmd(ctx, "get", key)
 		} else {
-			replies[i] = redis.NewStringCmd(ctx, "getrange", key, 0, limit) // one byte more than the limit
+			replies[i] = redis.NewStringCmd(ctx, "getrange", key, 0, limit) // one byte more than the limit, to detect longer values
 		}
 		commands[i] = replies[i]
 	}
-	if len(keys) == 1 && limit <= maxShared {
-		s.share(ctx, commands[0], 0)
+	if len(keys) == 1 && limit <= maxSharedRead {
+		s.sendShared(ctx, commands[0], 0)
 	} else {
 		s.process(ctx, commands)
 	}
@@ -51,7 +51,7 @@ func (s *Store) read(ctx context.Context, keys []string, limit int) ([]kv.ReadRe
 		case errors.Is(err, redis.Nil):
 			continue
 		case err != nil:
-			return nil, mapError("read", err)
+			return nil, MapError("read", err)
 		case value == nil:
 			value = []byte{}
 		}
@@ -60,7 +60,7 @@ func (s *Store) read(ctx context.Context, keys []string, limit int) ([]kv.ReadRe
 	return found, nil
 }
 
-// process sends one command as it is and several in a pipeline. The commands have their errors.
+// process sends one command directly and several in a pipeline. Their errors are in the commands.
 func (s *Store) process(ctx context.Context, commands []redis.Cmder) {
 	if len(commands) == 1 {
 		_ = s.client.Process(ctx, commands[0])
@@ -71,8 +71,8 @@ func (s *Store) process(ctx context.Context, commands []redis.Cmder) {
 
 var errPipeline = errors.New("the pipeline was not sent, or its replies were not read")
 
-// pipeline sends commands together. Each has its error afterwards: go-redis sets those of replies and connections, and not that
-// of a hook, or of a panic.
+// pipeline sends commands together. It sets the error of each command that failed. go-redis sets errors of replies and
+// connections, but not those of a hook or a panic.
 func (s *Store) pipeline(ctx context.Context, commands []redis.Cmder) {
 	err := errPipeline
 	defer func() {
@@ -92,40 +92,40 @@ func (s *Store) pipeline(ctx context.Context, commands []redis.Cmder) {
 	_, err = pipe.Exec(ctx)
 }
 
-// begin returns the first bytes of a value up to the byte after a limit, and no answer for a missing key. GETRANGE
-// alone answers an empty string both for an empty value and for a missing key, and EXISTS afterwards could be about
-// a value that was written in between.
-const begin = `
+// readPrefixScript returns the first ARGV[1]+1 bytes of a value, and nil for a missing key. GETRANGE alone replies with
+// an empty string both for an empty value and for a missing key, and a later EXISTS could see a value that was written
+// in between.
+const readPrefixScript = `
 local value = redis.call('GETRANGE', KEYS[1], 0, ARGV[1])
 if value == '' and redis.call('EXISTS', KEYS[1]) == 0 then return false end
 return value`
 
-// readRanges fills found from the answers of GETRANGE. It asks again whether an empty value exists, and how long a
-// longer one is.
+// readRanges fills found from the replies to GETRANGE. It asks again whether an empty value exists, and for the length
+// of a longer one.
 func (s *Store) readRanges(ctx context.Context, keys []string, limit int, replies []*redis.StringCmd, found []kv.ReadResult) error {
-	var which []int
-	var asked []redis.Cmder
+	var pending []int
+	var followUps []redis.Cmder
 	for i, reply := range replies {
 		value, err := reply.Bytes()
 		switch {
 		case err != nil:
-			return mapError("read", err)
+			return MapError("read", err)
 		case len(value) == 0:
-			which, asked = append(which, i), append(asked, redis.NewCmd(ctx, "eval", begin, 1, keys[i], limit))
+			pending, followUps = append(pending, i), append(followUps, redis.NewCmd(ctx, "eval", readPrefixScript, 1, keys[i], limit))
 		case len(value) > limit:
 			found[i].Prefix = value[:limit:limit]
-			which, asked = append(which, i), append(asked, redis.NewIntCmd(ctx, "strlen", keys[i]))
+			pending, followUps = append(pending, i), append(followUps, redis.NewIntCmd(ctx, "strlen", keys[i]))
 		default:
 			found[i] = kv.ReadResult{Value: value, Size: len(value)}
 		}
 	}
-	if len(asked) == 0 {
+	if len(followUps) == 0 {
 		return nil
 	}
-	s.process(ctx, asked)
-	for j, i := range which {
+	s.process(ctx, followUps)
+	for j, i := range pending {
 		var err error
-		switch reply := asked[j].(type) {
+		switch reply := followUps[j].(type) {
 		case *redis.IntCmd:
 			var size int64
 			if size, err = reply.Result(); size == 0 {
@@ -142,18 +142,18 @@ func (s *Store) readRanges(ctx context.Context, keys []string, limit int, replie
 				found[i].Value = []byte(text)
 			} else {
 				found[i].Prefix = []byte(text)[:limit]
-				found[i].Size, err = s.length(ctx, keys[i], len(text))
+				found[i].Size, err = s.valueSize(ctx, keys[i], len(text))
 			}
 		}
 		if err != nil {
-			return mapError("read", err)
+			return MapError("read", err)
 		}
 	}
 	return nil
 }
 
-// length returns the size of a value of which the first n bytes are known.
-func (s *Store) length(ctx context.Context, key string, n int) (int, error) {
+// valueSize returns the size of a value, of which the first n bytes are known.
+func (s *Store) valueSize(ctx context.Context, key string, n int) (int, error) {
 	size, err := s.client.StrLen(ctx, key).Result()
 	return max(int(size), n), err
 }

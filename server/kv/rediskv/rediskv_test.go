@@ -32,7 +32,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-func TestConformanceOverACallersClient(t *testing.T) {
+func TestConformanceWithCallersClient(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
@@ -42,7 +42,7 @@ func TestConformanceOverACallersClient(t *testing.T) {
 	})
 }
 
-func TestConformanceOverACluster(t *testing.T) {
+func TestConformanceWithCluster(t *testing.T) {
 	t.Parallel()
 	client := redistest.StartCluster(t, 3)
 	kvtest.Run(t, func(t *testing.T) kv.Store {
@@ -53,8 +53,8 @@ func TestConformanceOverACluster(t *testing.T) {
 	})
 }
 
-// Ring is the client-side sharding of go-redis.
-func TestConformanceOverARing(t *testing.T) {
+// A Ring is the client-side sharding of go-redis.
+func TestConformanceWithRing(t *testing.T) {
 	t.Parallel()
 	one, two := redistest.Start(t), redistest.Start(t)
 	ring := redis.NewRing(&redis.RingOptions{
@@ -69,7 +69,7 @@ func TestConformanceOverARing(t *testing.T) {
 	})
 }
 
-func TestCloseLeavesACallersClientOpen(t *testing.T) {
+func TestCloseLeavesCallersClientOpen(t *testing.T) {
 	t.Parallel()
 	client := redistest.Start(t).Client(t)
 	s := rediskv.New(client)
@@ -81,7 +81,7 @@ func TestCloseLeavesACallersClientOpen(t *testing.T) {
 	require.ErrorIs(t, s.Ping(t.Context()), kv.ErrClosed)
 }
 
-func TestOpenOptions(t *testing.T) {
+func TestOpenOptionsSelectsDatabase(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	server.SetPassword("pass word")
@@ -98,7 +98,7 @@ func TestOpenOptions(t *testing.T) {
 	require.False(t, ok, "another database")
 }
 
-func TestOpenRefusesABadURLWithoutQuotingIt(t *testing.T) {
+func TestOpenRefusesBadURLWithoutQuotingIt(t *testing.T) {
 	t.Parallel()
 	for url, sentence := range map[string]string{
 		"redis://:hunter2@host:port":            "cannot be parsed",

@@ -18,13 +18,12 @@ import (
 
 var errCursor = fmt.Errorf("rediskv: scan: %w", kv.ErrCursor)
 
-// errMoved: a scan cannot continue, because keys may have been missed.
-var errMoved = fmt.Errorf("rediskv: scan: %w any more: another server answers, or a cluster's masters are others: begin the scan again", kv.ErrCursor)
+// errTopologyChanged reports that a scan cannot continue because it may have missed keys.
+var errTopologyChanged = fmt.Errorf("rediskv: scan: %w: the server or the masters of the cluster have changed: begin the scan again", kv.ErrCursor)
 
-// Scan implements kv.Store. A cluster's masters are scanned one after the other. A scan is of the same
-// servers from its first page to its last: after a failover or a restart, which order keys otherwise, a cursor
-// of before fails with kv.ErrCursor. Where the user of Redis may not use INFO, or Redis does not know it, that
-// is found only if a master's address is another one.
+// Scan implements kv.Store. It scans the masters of a cluster one after the other. After a failover or a restart, which
+// change the order of keys, Scan returns kv.ErrCursor for earlier cursors. If Redis refuses INFO, Scan only detects
+// that if the address of a master has changed.
 func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) ([]string, string, error) {
 	if s.closed.Load() {
 		return nil, "", errClosed
@@ -32,13 +31,13 @@ func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) ([]s
 	if limit <= 0 {
 		limit = kv.DefaultScanLimit
 	}
-	page, err := bounded(ctx, s, "scan", func() (page, error) {
-		return onMaster(ctx, s.client, func() (page, error) { return s.scan(ctx, prefix, cursor, limit) })
+	page, err := callWithContext(ctx, s, "scan", func() (page, error) {
+		return retryOnMaster(ctx, s.client, func() (page, error) { return s.scan(ctx, prefix, cursor, limit) })
 	})
 	return page.keys, page.cursor, err
 }
 
-// page is one page of a scan, and the cursor of the next one.
+// page is a page of a scan and the cursor of the next one.
 type page struct {
 	keys   []string
 	cursor string
@@ -47,59 +46,59 @@ type page struct {
 func (s *Store) scan(ctx context.Context, prefix, cursor string, limit int) (page, error) {
 	nodes, err := s.masters(ctx)
 	if err != nil {
-		return page{}, mapError("scan", err)
+		return page{}, MapError("scan", err)
 	}
 	at, from, err := nodes.locate(cursor)
 	if err != nil {
 		return page{}, err
 	}
-	keys, now, err := nodes[at].scan(ctx, from.pos, globLiteral.Replace(prefix)+"*", int64(limit))
+	keys, now, err := nodes[at].scan(ctx, from.cursor, globLiteral.Replace(prefix)+"*", int64(limit))
 	switch {
 	case err != nil:
 		return page{}, err
 	case from.begun() && now.server != from.server:
-		return page{}, errMoved
+		return page{}, errTopologyChanged
 	}
 	return page{keys, nodes.cursor(at, now)}, nil
 }
 
-// place is how far the scan of a server is.
-type place struct {
-	pos    uint64 // Redis' own cursor
-	server string // a digest of its replication's id, another one after a restart or a failover; empty where it is not told
+// scanPosition is the position of a scan within one server.
+type scanPosition struct {
+	cursor uint64 // cursor of Redis
+	server string // digest of the replication id, which changes after a restart or a failover; empty if Redis refuses INFO
 }
 
-func (p place) begun() bool { return p.pos > 0 }
+func (p scanPosition) begun() bool { return p.cursor > 0 }
 
-// scan returns a page. It asks for the replication id in the same pipeline, on the same connection.
-func (n *node) scan(ctx context.Context, pos uint64, match string, limit int64) ([]string, place, error) {
+// scan returns a page. It asks for the replication id in the same pipeline, and so on the same connection.
+func (n *node) scan(ctx context.Context, pos uint64, match string, limit int64) ([]string, scanPosition, error) {
 	pipe := n.Pipeline()
 	info, page := pipe.Info(ctx, "replication"), pipe.Scan(ctx, pos, match, limit)
-	_, _ = pipe.Exec(ctx) // the commands have its errors
+	_, _ = pipe.Exec(ctx) // its errors are in the commands
 	keys, pos, err := page.Result()
 	if err != nil {
-		return nil, place{}, mapError("scan", err)
+		return nil, scanPosition{}, MapError("scan", err)
 	}
 	text, err := info.Result()
 	switch {
-	case err != nil && untold(err):
-		return keys, place{pos: pos}, nil
+	case err != nil && isInfoRefused(err):
+		return keys, scanPosition{cursor: pos}, nil
 	case err != nil:
-		return nil, place{}, mapError("scan", err)
-	case field(text, "role") == "slave":
-		return nil, place{}, fmt.Errorf("rediskv: scan: %w", errReplica)
+		return nil, scanPosition{}, MapError("scan", err)
+	case infoField(text, "role") == "slave":
+		return nil, scanPosition{}, fmt.Errorf("rediskv: scan: %w", errReplica)
 	}
-	return keys, place{pos, digest(field(text, "master_replid"))}, nil
+	return keys, scanPosition{pos, digest(infoField(text, "master_replid"))}, nil
 }
 
-// untold reports that Redis does not let the user have INFO, or does not know it, as where its configuration
-// renamed that.
-func untold(err error) bool {
+// isInfoRefused reports whether the user must not use INFO, or whether Redis does not know it because its configuration
+// renamed it.
+func isInfoRefused(err error) bool {
 	return strings.HasPrefix(err.Error(), "NOPERM") || strings.HasPrefix(err.Error(), "ERR unknown command")
 }
 
-// field returns a field of INFO, or nothing if it is missing.
-func field(info, name string) string {
+// infoField returns a field of a reply to INFO. It is empty if the field is missing.
+func infoField(info, name string) string {
 	for line := range strings.Lines(info) {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {
 			return strings.TrimRight(value, "\r\n")
@@ -108,10 +107,10 @@ func field(info, name string) string {
 	return ""
 }
 
-// globLiteral escapes what MATCH takes for a pattern.
+// globLiteral escapes the special characters of MATCH patterns.
 var globLiteral = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
 
-// node is one server that holds keys: SCAN knows only those of the server that runs it.
+// node is a server that stores keys. SCAN returns only the keys of the server that runs it.
 type node struct {
 	redis.Cmdable
 	addr string
@@ -119,7 +118,7 @@ type node struct {
 
 type nodes []node
 
-// masters lists the servers in a stable order. A single server or a failover needs no name.
+// masters returns the servers in a stable order. A single server has no address in it.
 func (s *Store) masters(ctx context.Context) (nodes, error) {
 	var mu sync.Mutex
 	var all nodes
@@ -140,45 +139,46 @@ func (s *Store) masters(ctx context.Context) (nodes, error) {
 	}
 	slices.SortFunc(all, func(a, b node) int { return strings.Compare(a.addr, b.addr) })
 	if err == nil && len(all) == 0 {
-		err = errors.New("no master is known")
+		err = errors.New("the client knows no master")
 	}
 	return all, err
 }
 
-// A cursor is Redis' own cursor, a digest of who gave it, one of all servers' addresses, and the server's place
-// among them, with "@" between them. Callers of the API see it, so it has no address.
+// A cursor consists of Redis' own cursor, a digest of the server's replication id, a digest of the addresses of all
+// servers, and the index of the server, separated by "@". It contains no address, because callers of the HTTP API see
+// it.
 
-func (n nodes) cursor(at int, p place) string {
-	if p.pos == 0 {
+func (n nodes) cursor(at int, p scanPosition) string {
+	if p.cursor == 0 {
 		if at++; at == len(n) {
 			return ""
 		}
-		p.server = "" // the next one is yet to be asked
+		p.server = "" // the next server has not been asked yet
 	}
-	return strings.Join([]string{strconv.FormatUint(p.pos, 10), p.server, n.digest(), strconv.Itoa(at)}, "@")
+	return strings.Join([]string{strconv.FormatUint(p.cursor, 10), p.server, n.digest(), strconv.Itoa(at)}, "@")
 }
 
-func (n nodes) locate(cursor string) (at int, p place, err error) {
+func (n nodes) locate(cursor string) (at int, p scanPosition, err error) {
 	if cursor == "" {
-		return 0, place{}, nil
+		return 0, scanPosition{}, nil
 	}
 	parts := strings.SplitN(cursor, "@", 4)
-	p.pos, err = strconv.ParseUint(parts[0], 10, 64)
+	p.cursor, err = strconv.ParseUint(parts[0], 10, 64)
 	if err != nil || len(parts) != 4 {
-		return 0, place{}, errCursor
+		return 0, scanPosition{}, errCursor
 	}
 	p.server = parts[1]
 	at, err = strconv.Atoi(parts[3])
 	switch {
 	case err != nil:
-		return 0, place{}, errCursor
+		return 0, scanPosition{}, errCursor
 	case parts[2] != n.digest() || at < 0 || at >= len(n):
-		return 0, place{}, errMoved
+		return 0, scanPosition{}, errTopologyChanged
 	}
 	return at, p, nil
 }
 
-// digest tells sets of servers apart.
+// digest identifies a set of servers.
 func (n nodes) digest() string {
 	var all strings.Builder
 	for i := range n {

@@ -22,7 +22,7 @@ import (
 
 const scanned = 3000
 
-// filled has keys in a store, and gives a cursor from the middle of a scan of them.
+// filled writes keys to a store and returns a cursor from the middle of a scan.
 func filled(t *testing.T, s *rediskv.Store) (cursor string) {
 	t.Helper()
 	entries := make([]kv.Entry, scanned)
@@ -53,10 +53,9 @@ func whole(t *testing.T, s *rediskv.Store) {
 	require.Len(t, slices.Compact(all), scanned)
 }
 
-// A scan never goes on with another server than it began with, which has the keys in another order: neither
-// at the same address, where a replica took over or the server was restarted, nor where a Sentinel names
-// another one.
-func TestScanIsOfOneServer(t *testing.T) {
+// A scan does not continue at another server, which has its keys in another order: neither if a replica took over or
+// the server restarted at the same address, nor if Sentinel names another master.
+func TestScanStopsWhenServerChanges(t *testing.T) {
 	t.Parallel()
 	t.Run("failover", func(t *testing.T) {
 		t.Parallel()
@@ -80,7 +79,7 @@ func TestScanIsOfOneServer(t *testing.T) {
 		s := rediskv.New(service.Client())
 		cursor := filled(t, s)
 		var scans sync.WaitGroup
-		for range 8 { // connections that lead to the replica afterwards
+		for range 8 { // several connections, which then lead to the replica
 			scans.Go(func() { whole(t, s) })
 		}
 		scans.Wait()
@@ -113,10 +112,10 @@ func TestScanIsOfOneServer(t *testing.T) {
 		require.EqualValues(t, 1, master.Client(t).Wait(t.Context(), 1, time.Minute).Val())
 		sentinel := redis.NewSentinelClient(&redis.Options{Addr: addr})
 		t.Cleanup(func() { _ = sentinel.Close() })
-		require.Eventually(t, func() bool { return sentinel.Failover(t.Context(), "coffer").Err() == nil }, time.Minute, 100*time.Millisecond, "it has to hear of the replica")
+		require.Eventually(t, func() bool { return sentinel.Failover(t.Context(), "coffer").Err() == nil }, time.Minute, 100*time.Millisecond, "Sentinel must learn of the replica first")
 		client := master.Client(t)
 		require.Eventually(t, func() bool { return strings.Contains(client.Info(t.Context(), "replication").Val(), "role:slave") }, time.Minute, 20*time.Millisecond)
-		require.Eventually(t, func() bool { // the client hears of it meanwhile
+		require.Eventually(t, func() bool { // until the client has learned of the new master
 			_, _, err := s.Scan(t.Context(), "key ", cursor, 100)
 			require.Error(t, err)
 			return errors.Is(err, kv.ErrCursor)
@@ -127,7 +126,7 @@ func TestScanIsOfOneServer(t *testing.T) {
 		t.Parallel()
 		s := rediskv.New(redistest.StartCluster(t, 3))
 		cursor := filled(t, s)
-		require.NotContains(t, cursor, "127.0.0.1", "callers need not know where Redis is")
+		require.NotContains(t, cursor, "127.0.0.1", "a cursor must not contain the address of Redis")
 		parts := strings.Split(cursor, "@")
 		for i, others := range map[int][]string{0: {"x"}, 1: {strings.Repeat("0", 16)}, 2: {strings.Repeat("0", 16)}, 3: {"1", "3", "-1", "x"}} {
 			for _, other := range others {
@@ -142,8 +141,8 @@ func TestScanIsOfOneServer(t *testing.T) {
 	})
 }
 
-// A user who may not ask who answers scans as before.
-func TestScanWithoutInfo(t *testing.T) {
+// If the user must not use INFO, a scan continues.
+func TestScanContinuesWithoutInfo(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	require.NoError(t, server.Client(t).Do(t.Context(), "ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-@dangerous").Err())
@@ -152,8 +151,8 @@ func TestScanWithoutInfo(t *testing.T) {
 	whole(t, s)
 }
 
-// What a replica has may be long past.
-func TestScanOfAReplica(t *testing.T) {
+// The keys of a replica may be out of date.
+func TestScanRefusesReplica(t *testing.T) {
 	t.Parallel()
 	replica := redistest.StartReplica(t, redistest.Start(t))
 	_, _, err := open(t, "redis://"+replica.Addr).Scan(t.Context(), "", "", 0)
@@ -161,15 +160,15 @@ func TestScanOfAReplica(t *testing.T) {
 	require.ErrorContains(t, err, "read-only replica")
 }
 
-// renamed has Redis not know INFO, as where its configuration gave that another name.
+// renamed is a connection to a Redis that does not know INFO, as if its configuration had renamed the command.
 type renamed struct{ net.Conn }
 
 func (r renamed) Write(p []byte) (int, error) {
 	return r.Conn.Write(bytes.ReplaceAll(p, []byte("\r\ninfo\r\n"), []byte("\r\nINF0\r\n")))
 }
 
-// So does who asks a Redis that does not know INFO.
-func TestScanOfARedisThatDoesNotKnowInfo(t *testing.T) {
+// If Redis does not know INFO, a scan continues.
+func TestScanContinuesIfInfoIsUnknown(t *testing.T) {
 	t.Parallel()
 	addr := redistest.Start(t).Addr
 	client := redis.NewClient(&redis.Options{Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {

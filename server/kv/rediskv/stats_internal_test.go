@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// withoutStats loses replies to INFO commandstats.
+// withoutStats loses the replies to INFO commandstats.
 type withoutStats struct{}
 
 func lostStats(cmd redis.Cmder) bool { return slices.Contains(cmd.Args(), any("commandstats")) }
@@ -39,8 +39,8 @@ func (withoutStats) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pr
 	}
 }
 
-// A lost reply does not stand for a Redis that was never flushed: the next reply would report a flush that did not happen.
-func TestLostFlushes(t *testing.T) {
+// A lost reply must not count as a Redis that was never flushed: the next reply would then look like a new flush.
+func TestLostStatsAreUnknown(t *testing.T) {
 	t.Parallel()
 	s, _, _ := newShared(t)
 	require.NoError(t, s.client.FlushAll(t.Context()).Err())

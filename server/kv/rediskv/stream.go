@@ -6,8 +6,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// AppendStream adds entries of one field each to a stream, in one call, and lets Redis trim it to about as
-// many as most (MAXLEN ~ of XADD). After an error some of them may be there.
+// AppendStream adds one entry to a stream for each value, with a single field, in one round trip. Redis trims the
+// stream to about most entries (XADD with MAXLEN ~). After an error, some of the entries may have been added.
 func (s *Store) AppendStream(ctx context.Context, stream, field string, values [][]byte, most int64) error {
 	if s.closed.Load() {
 		return errClosed
@@ -17,7 +17,7 @@ func (s *Store) AppendStream(ctx context.Context, stream, field string, values [
 		pipe.XAdd(ctx, &redis.XAddArgs{Stream: stream, MaxLen: most, Approx: true, Values: []any{field, value}})
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return mapError("append to a stream", err)
+		return MapError("append to a stream", err)
 	}
 	return nil
 }

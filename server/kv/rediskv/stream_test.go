@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
-func TestAppendStream(t *testing.T) {
+func TestAppendStreamTrims(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// The scripts compare the value with ARGV[1]. A missing key is false in Lua and equals no string.
+// The scripts compare the value with ARGV[1]. GET returns false for a missing key, which equals no string.
 var (
 	swap = newScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -36,18 +36,18 @@ return 1`)
 type script struct{ text, hash string }
 
 func newScript(text string) script {
-	sum := sha1.Sum([]byte(text)) // Redis names scripts so; nothing relies on it
+	sum := sha1.Sum([]byte(text)) // Redis identifies scripts by SHA-1; security does not depend on it
 	return script{text, hex.EncodeToString(sum[:])}
 }
 
-// once is a command that go-redis does not send a second time. Redirections within a cluster are followed.
-type once struct{ *redis.Cmd }
+// noRetryCmd is a command that go-redis does not retry. It still follows redirections within a cluster.
+type noRetryCmd struct{ *redis.Cmd }
 
 // NoRetry implements redis.Cmder.
-func (once) NoRetry() bool { return true }
+func (noRetryCmd) NoRetry() bool { return true }
 
-// Write implements kv.Store: one command, or one pipeline. MSET knows no TTL, and in a cluster its keys, and those
-// of one DEL, would have to lie in one slot.
+// Write implements kv.Store with one command or one pipeline. MSET does not support TTLs, and all keys of an MSET or
+// DEL would have to be in the same slot of a cluster.
 func (s *Store) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	if s.closed.Load() {
 		return nil, errClosed
@@ -56,17 +56,17 @@ func (s *Store) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 		return nil, err
 	}
 	if s.mayAbandon(ctx) {
-		writes = cloned(writes)
+		writes = cloneWrites(writes)
 	}
-	return bounded(ctx, s, "write", func() ([]bool, error) {
+	return callWithContext(ctx, s, "write", func() ([]bool, error) {
 		if len(writes) == 1 {
 			return s.writeOne(ctx, &writes[0])
 		}
-		return s.writeMany(ctx, writes, nil)
+		return s.writeBatch(ctx, writes, nil)
 	})
 }
 
-// WriteSized implements kv.SizedWriter: each write has a STRLEN before it in the pipeline.
+// WriteSized implements kv.SizedWriter. It sends a STRLEN before each write in the same pipeline.
 func (s *Store) WriteSized(ctx context.Context, writes []kv.Write) (done []bool, former []int, err error) {
 	if s.closed.Load() {
 		return nil, nil, errClosed
@@ -75,13 +75,13 @@ func (s *Store) WriteSized(ctx context.Context, writes []kv.Write) (done []bool,
 		return nil, nil, err
 	}
 	if s.mayAbandon(ctx) {
-		writes = cloned(writes)
+		writes = cloneWrites(writes)
 	}
 	type result struct {
 		done   []bool
 		former []int
 	}
-	r, err := bounded(ctx, s, "write", func() (r result, err error) {
+	r, err := callWithContext(ctx, s, "write", func() (r result, err error) {
 		r.done, r.former, err = s.writeSized(ctx, writes)
 		return r, err
 	})
@@ -93,10 +93,10 @@ func (s *Store) writeSized(ctx context.Context, writes []kv.Write) ([]bool, []in
 	for i := range writes {
 		sizes[i] = redis.NewIntCmd(ctx, "strlen", writes[i].Key)
 	}
-	done, err := s.writeMany(ctx, writes, sizes)
+	done, err := s.writeBatch(ctx, writes, sizes)
 	former := make([]int, len(writes))
 	for i := range sizes {
-		former[i] = int(sizes[i].Val()) // 0 after an error, as of a key of another type
+		former[i] = int(sizes[i].Val()) // 0 after an error, for example if the key has another type
 	}
 	if len(writes) == 1 {
 		err = kv.ErrorsOf(err, 1)[0]
@@ -104,24 +104,24 @@ func (s *Store) writeSized(ctx context.Context, writes []kv.Write) ([]bool, []in
 	return done, former, err
 }
 
-// writeMany makes the writes in one pipeline, each after its command of sizes, if there are any.
-func (s *Store) writeMany(ctx context.Context, writes []kv.Write, sizes []*redis.IntCmd) ([]bool, error) {
+// writeBatch makes the writes in one pipeline, each after its command of sizes, if sizes is not nil.
+func (s *Store) writeBatch(ctx context.Context, writes []kv.Write, sizes []*redis.IntCmd) ([]bool, error) {
 	commands := make([]redis.Cmder, len(writes))
 	all := make([]redis.Cmder, 0, len(writes)+len(sizes))
 	for i := range writes {
-		if commands[i] = command(ctx, &writes[i], false); sizes != nil {
+		if commands[i] = writeCommand(ctx, &writes[i], false); sizes != nil {
 			all = append(all, sizes[i])
 		}
 		all = append(all, commands[i])
 	}
 	s.process(ctx, all)
 	if c, ok := s.client.(*redis.Client); ok && sizes != nil && redis.HasErrorPrefix(commands[0].Err(), "READONLY") {
-		_ = deleteAbsent(ctx, c) // a replica answered the first command of the pipeline, so its connection is still open
+		_ = writeProbe(ctx, c) // a replica accepted the first command of the pipeline, so go-redis has kept the connection open
 	}
-	s.loadScripts(ctx, writes, commands)
+	s.resendWithScript(ctx, writes, commands)
 	done, errs, failed := make([]bool, len(writes)), make(kv.BatchError, len(writes)), false
 	for i := range commands {
-		if done[i], errs[i] = outcome(commands[i]); errs[i] != nil {
+		if done[i], errs[i] = replyOutcome(commands[i]); errs[i] != nil {
 			failed = true
 		}
 	}
@@ -132,74 +132,75 @@ func (s *Store) writeMany(ctx context.Context, writes []kv.Write, sizes []*redis
 }
 
 func (s *Store) writeOne(ctx context.Context, w *kv.Write) ([]bool, error) {
-	c := command(ctx, w, false)
+	c := writeCommand(ctx, w, false)
 	if w.Op == kv.Put && w.If == kv.Always {
-		s.share(ctx, c, len(w.Value))
+		s.sendShared(ctx, c, len(w.Value))
 	} else if err := s.client.Process(ctx, c); err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-		c = command(ctx, w, true)
+		c = writeCommand(ctx, w, true)
 		_ = s.client.Process(ctx, c)
 	}
-	done, err := outcome(c)
+	done, err := replyOutcome(c)
 	return []bool{done}, err
 }
 
-// loadScripts sends the commands again, with the script's text, that a server refused because it does not know the
-// script.
-func (s *Store) loadScripts(ctx context.Context, writes []kv.Write, commands []redis.Cmder) {
-	var again []redis.Cmder
+// resendWithScript sends commands again, with the text of the script, if Redis refused them because it does not know
+// the script.
+func (s *Store) resendWithScript(ctx context.Context, writes []kv.Write, commands []redis.Cmder) {
+	var resent []redis.Cmder
 	for i, c := range commands {
 		if redis.HasErrorPrefix(c.Err(), "NOSCRIPT") {
-			commands[i] = command(ctx, &writes[i], true)
-			again = append(again, commands[i])
+			commands[i] = writeCommand(ctx, &writes[i], true)
+			resent = append(resent, commands[i])
 		}
 	}
-	if len(again) > 0 {
-		s.process(ctx, again)
+	if len(resent) > 0 {
+		s.process(ctx, resent)
 	}
 }
 
-// command is what makes a write. A script is named by its hash, or has its text if whole is set.
-func command(ctx context.Context, w *kv.Write, whole bool) redis.Cmder {
-	millis := wholeMillis(w.TTL).Milliseconds()
+// writeCommand returns the command that makes a write. It names a script by its hash, or includes its text if withText
+// is set.
+func writeCommand(ctx context.Context, w *kv.Write, withText bool) redis.Cmder {
+	millis := roundUpToMillis(w.TTL).Milliseconds()
 	switch {
 	case w.Op == kv.Put && w.If == kv.Always && millis == 0:
 		return redis.NewStatusCmd(ctx, "set", w.Key, w.Value)
 	case w.Op == kv.Put && w.If == kv.Always:
 		return redis.NewStatusCmd(ctx, "set", w.Key, w.Value, "px", millis)
 	case w.Op == kv.Put && w.If == kv.Absent && millis == 0:
-		return once{redis.NewCmd(ctx, "set", w.Key, w.Value, "nx")}
+		return noRetryCmd{redis.NewCmd(ctx, "set", w.Key, w.Value, "nx")}
 	case w.Op == kv.Put && w.If == kv.Absent:
-		return once{redis.NewCmd(ctx, "set", w.Key, w.Value, "px", millis, "nx")}
+		return noRetryCmd{redis.NewCmd(ctx, "set", w.Key, w.Value, "px", millis, "nx")}
 	case w.Op == kv.Put && w.KeepTTL:
-		return evaluate(ctx, swap, whole, w.Key, w.Old, w.Value)
+		return scriptCommand(ctx, swap, withText, w.Key, w.Old, w.Value)
 	case w.Op == kv.Put:
-		return evaluate(ctx, setIf, whole, w.Key, w.Old, w.Value, millis)
+		return scriptCommand(ctx, setIf, withText, w.Key, w.Old, w.Value, millis)
 	case w.Op == kv.Remove && w.If == kv.Always:
-		return once{redis.NewCmd(ctx, "del", w.Key)}
+		return noRetryCmd{redis.NewCmd(ctx, "del", w.Key)}
 	case w.Op == kv.Remove:
-		return evaluate(ctx, deleteIf, whole, w.Key, w.Old)
+		return scriptCommand(ctx, deleteIf, withText, w.Key, w.Old)
 	}
-	return evaluate(ctx, expireIf, whole, w.Key, w.Old, millis)
+	return scriptCommand(ctx, expireIf, withText, w.Key, w.Old, millis)
 }
 
-func evaluate(ctx context.Context, s script, whole bool, key string, args ...any) redis.Cmder {
+func scriptCommand(ctx context.Context, s script, withText bool, key string, args ...any) redis.Cmder {
 	words := append(make([]any, 0, 4+len(args)), "evalsha", s.hash, 1, key)
-	if whole {
+	if withText {
 		words[0], words[1] = "eval", s.text
 	}
-	return once{redis.NewCmd(ctx, append(words, args...)...)}
+	return noRetryCmd{redis.NewCmd(ctx, append(words, args...)...)}
 }
 
-// outcome reads the answer to a command: OK, a number, or nil.
-func outcome(c redis.Cmder) (bool, error) {
+// replyOutcome reads the reply to a write command: OK, a number, or nil.
+func replyOutcome(c redis.Cmder) (bool, error) {
 	err := c.Err()
 	switch {
 	case errors.Is(err, redis.Nil):
 		return false, nil
 	case err != nil:
-		return false, mapError("write", err)
+		return false, MapError("write", err)
 	}
-	if reply, ok := c.(once); ok {
+	if reply, ok := c.(noRetryCmd); ok {
 		n, isNumber := reply.Val().(int64)
 		return !isNumber || n > 0, nil
 	}

@@ -14,17 +14,17 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// lostReplies makes each conditional write and each deletion under each fault. A write that was made is never
-// reported as refused, and one that is reported as done was made.
+// lostReplies makes each conditional write and each deletion with each fault. A write that was applied is never
+// reported as refused, and one that is reported as done was applied.
 func lostReplies(t *testing.T, s kv.Store) {
 	ctx := t.Context()
 	for name, fault := range Faults {
 		f := NewFaulty(s, nil)
 		for _, op := range []struct {
-			name  string
-			there string // the value before; empty: none
-			do    func(key string) (bool, error)
-			after string
+			name   string
+			former string // the value before; empty if the key is missing
+			do     func(key string) (bool, error)
+			after  string
 		}{
 			{"set if absent", "", func(key string) (bool, error) { return kv.SetIf(ctx, f, key, nil, []byte("new"), time.Hour) }, "new"},
 			{"set if equal", "old", func(key string) (bool, error) { return kv.SetIf(ctx, f, key, []byte("old"), []byte("new"), time.Hour) }, "new"},
@@ -35,8 +35,8 @@ func lostReplies(t *testing.T, s kv.Store) {
 		} {
 			t.Run(name+", "+op.name, func(t *testing.T) {
 				key := t.Name()
-				if op.there != "" {
-					require.NoError(t, kv.Set(ctx, s, key, []byte(op.there), time.Minute))
+				if op.former != "" {
+					require.NoError(t, kv.Set(ctx, s, key, []byte(op.former), time.Minute))
 				}
 				f.SetFaults(Once(fault))
 				done, err := op.do(key)
@@ -45,7 +45,7 @@ func lostReplies(t *testing.T, s kv.Store) {
 				require.NoError(t, e)
 				if fault == Fail {
 					require.ErrorIs(t, err, kv.ErrUnavailable)
-					require.Equal(t, op.there, string(value))
+					require.Equal(t, op.former, string(value))
 					return
 				}
 				require.NoError(t, err)
@@ -59,7 +59,8 @@ func lostReplies(t *testing.T, s kv.Store) {
 	}
 }
 
-// lostBatches loses some replies of a batch. The others' outcomes stay, and all are made once.
+// If some replies of a batch are lost, the outcomes of the other writes are unaffected, and all writes are applied
+// once.
 func lostBatches(t *testing.T, s kv.Store) {
 	ctx := t.Context()
 	for name, fault := range Faults {
@@ -77,7 +78,7 @@ func lostBatches(t *testing.T, s kv.Store) {
 			for i, key := range keys {
 				swaps[i] = kv.Swap{Key: key, Old: []byte("v"), Value: []byte("new " + key)}
 			}
-			swaps[1].Old = []byte("another") // refused, whatever happens to its neighbours
+			swaps[1].Old = []byte("another") // refused, independently of the writes beside it
 			made, err := kv.SwapMany(ctx, f, swaps)
 			for i, e := range kv.ErrorsOf(err, len(keys)) {
 				require.Equal(t, fault == Fail && i%3 == 0, e != nil)
@@ -92,8 +93,8 @@ func lostBatches(t *testing.T, s kv.Store) {
 	}
 }
 
-// lostAmidOthers overtakes a write whose reply is lost. An outcome that cannot be known is an error, never a refusal.
-func lostAmidOthers(t *testing.T, s kv.Store) {
+// If another client writes between a lost reply and the read back, the outcome is unknown: an error, never a refusal.
+func lostWithOtherWrites(t *testing.T, s kv.Store) {
 	ctx := t.Context()
 	for name, op := range map[string]func(f kv.Store) (bool, error){
 		"set":    func(f kv.Store) (bool, error) { return kv.SetIf(ctx, f, "k", []byte("old"), []byte("mine"), 0) },
@@ -101,7 +102,7 @@ func lostAmidOthers(t *testing.T, s kv.Store) {
 	} {
 		for _, fault := range []Fault{LoseReply, LoseRequest} {
 			mustSet(t, s, "k", []byte("old"))
-			f := &overtaken{Faulty: NewFaulty(s, Once(fault)), t: t}
+			f := &overtakenStore{Faulty: NewFaulty(s, Once(fault)), t: t}
 			done, err := op(f)
 			require.ErrorIs(t, err, kv.ErrLostReply, name)
 			require.False(t, done)
@@ -110,27 +111,27 @@ func lostAmidOthers(t *testing.T, s kv.Store) {
 	}
 }
 
-// overtaken is a store in which another client writes before a read back.
-type overtaken struct {
+// overtakenStore is a store in which another client writes after each Write.
+type overtakenStore struct {
 	*Faulty
 	t *testing.T
 }
 
-func (o *overtaken) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
+func (o *overtakenStore) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	done, err := o.Faulty.Write(ctx, writes)
 	mustSet(o.t, o.Store, "k", []byte("another's"))
 	return done, err
 }
 
-// countsUnderFaults increments a counter from several goroutines while replies are lost and requests come late.
-// Every increment that was reported is there once, and no other.
+// countsUnderFaults increments a counter from several goroutines while requests and replies are lost. Each increment
+// that was reported is counted exactly once, and no other increment is counted.
 func countsUnderFaults(t *testing.T, s kv.Store) {
 	const workers, rounds = 4, 20
 	var n atomic.Int64
 	f := NewFaulty(s, func(int, *kv.Write) Fault {
 		return []Fault{None, LoseReply, LoseRequest, None, Duplicate, Fail}[n.Add(1)%6]
 	})
-	require.NoError(t, kv.Set(t.Context(), s, "counter", []byte("0 of nobody"), 0))
+	require.NoError(t, kv.Set(t.Context(), s, "counter", []byte("0 of none"), 0))
 	var counted, unknown atomic.Int64
 	var wg sync.WaitGroup
 	for worker := range workers {
@@ -138,7 +139,8 @@ func countsUnderFaults(t *testing.T, s kv.Store) {
 			for round := 0; round < rounds; {
 				old, _, err := kv.Get(t.Context(), f, "counter")
 				if err != nil {
-					continue
+					t.Error(err)
+					return
 				}
 				at := slices.Index(old, ' ')
 				count, _ := strconv.Atoi(string(old[:at]))

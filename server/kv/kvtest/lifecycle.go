@@ -12,13 +12,13 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// concurrent: goroutines with keys of their own see only what they wrote, amid others and on shared keys.
+// Goroutines with keys of their own read what they wrote, while others use the store and a shared key.
 func concurrent(t *testing.T, s kv.Store) {
 	const workers, rounds = 16, 40
 	errs := make(chan error, workers)
 	var wg sync.WaitGroup
 	for w := range workers {
-		wg.Go(func() { errs <- work(t.Context(), s, w, rounds) })
+		wg.Go(func() { errs <- useStore(t.Context(), s, w, rounds) })
 	}
 	wg.Wait()
 	for range workers {
@@ -26,7 +26,7 @@ func concurrent(t *testing.T, s kv.Store) {
 	}
 }
 
-func work(ctx context.Context, s kv.Store, w, rounds int) error {
+func useStore(ctx context.Context, s kv.Store, w, rounds int) error {
 	own := fmt.Sprintf("own/%d/", w)
 	for i := range rounds {
 		a, b, v := own+"a", own+"b", fmt.Appendf(nil, "%d of %d", i, w)

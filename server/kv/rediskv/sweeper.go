@@ -16,29 +16,29 @@ import (
 
 var _ kv.Sweeper = (*Store)(nil)
 
-// single names the only part of a store that is not a cluster.
-const single = "redis"
+// singlePart is the name of the only part of a store that is not a cluster.
+const singlePart = "redis"
 
-// member is what one master says about itself.
-type member struct {
+// masterInfo is what a master reports about itself.
+type masterInfo struct {
 	part   string
 	client redis.Cmdable
 	server string // digest of the replication id; empty if INFO is not permitted
-	slots  string // of a cluster, as CLUSTER NODES writes them
-	epoch  string // of a cluster: it grows when a slot comes to the master, also if it was away for a while only
-	reason string // why its keys may be moving
+	slots  string // slots of a cluster's master, in the format of CLUSTER NODES
+	epoch  string // epoch of a cluster's master: it grows when a slot is moved to the master, even if it comes back
+	reason string // why keys of the master may be moving
 }
 
-// Topology implements kv.Sweeper. The parts are the masters that hold slots of a cluster, the shards of a Ring, or
-// one server. Each master is asked for its replication id and for its own view of its slots in one round trip. If
-// the user may not use INFO, a restart or a failover cannot be noticed and no topology is stable.
+// Topology implements kv.Sweeper. The parts are the masters of a cluster that have slots, the shards of a Ring, or the
+// single server. Topology asks each master for its replication id and its own view of its slots in one round trip. If
+// the user must not use INFO, restarts and failovers cannot be detected, and the topology is never stable.
 func (s *Store) Topology(ctx context.Context) (kv.Topology, error) {
 	if s.closed.Load() {
 		return kv.Topology{}, errClosed
 	}
-	members, err := bounded(ctx, s, "topology", func() ([]member, error) { return s.members(ctx) })
+	members, err := callWithContext(ctx, s, "topology", func() ([]masterInfo, error) { return s.describeMasters(ctx) })
 	if err != nil {
-		return kv.Topology{}, mapError("topology", err)
+		return kv.Topology{}, MapError("topology", err)
 	}
 	topology, text := kv.Topology{Stable: true}, strings.Builder{}
 	for _, m := range members {
@@ -49,7 +49,7 @@ func (s *Store) Topology(ctx context.Context) (kv.Topology, error) {
 		}
 	}
 	if _, cluster := s.client.(*redis.ClusterClient); cluster && topology.Stable {
-		if topology.Reason = uncovered(members); topology.Reason != "" {
+		if topology.Reason = slotProblem(members); topology.Reason != "" {
 			topology.Stable = false
 		}
 	}
@@ -57,49 +57,49 @@ func (s *Store) Topology(ctx context.Context) (kv.Topology, error) {
 	return topology, nil
 }
 
-// members asks every master, and remembers the clients of the parts for SweepPage.
-func (s *Store) members(ctx context.Context) ([]member, error) {
+// describeMasters asks every master, and stores the clients of the parts for SweepPage.
+func (s *Store) describeMasters(ctx context.Context) ([]masterInfo, error) {
 	var mu sync.Mutex
-	var all []member
+	var masters []masterInfo
 	collect := func(ctx context.Context, c *redis.Client) error {
-		m, err := ask(ctx, c, s.partOf(c))
+		m, err := describeMaster(ctx, c, s.partOf(c))
 		if err != nil {
 			return err
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		all = append(all, m)
+		masters = append(masters, m)
 		return nil
 	}
 	if err := s.eachMaster(ctx, collect); err != nil {
 		return nil, err
 	}
-	// A former master is still in the client's slot map for a moment, but holds nothing.
-	all = slices.DeleteFunc(all, func(m member) bool { return m.part == "" })
-	slices.SortFunc(all, func(a, b member) int { return cmp.Compare(a.part, b.part) })
-	clients := make(map[string]redis.Cmdable, len(all))
-	for _, m := range all {
+	// After a failover, the former master stays in the client's slot map for a moment, but has no slots.
+	masters = slices.DeleteFunc(masters, func(m masterInfo) bool { return m.part == "" })
+	slices.SortFunc(masters, func(a, b masterInfo) int { return cmp.Compare(a.part, b.part) })
+	clients := make(map[string]redis.Cmdable, len(masters))
+	for _, m := range masters {
 		clients[m.part] = m.client
 	}
 	s.parts.Store(&clients)
-	return all, nil
+	return masters, nil
 }
 
 // eachMaster calls f with a client of each master, concurrently if there are several.
 func (s *Store) eachMaster(ctx context.Context, f func(ctx context.Context, c *redis.Client) error) error {
 	switch c := s.client.(type) {
 	case *redis.ClusterClient:
-		return c.ForEachMaster(ctx, f) // it loads the slot map first
+		return c.ForEachMaster(ctx, f) // ForEachMaster loads the slot map first
 	case *redis.Ring:
 		return c.ForEachShard(ctx, f)
 	case *redis.Client:
-		_, err := onMaster(ctx, c, func() (struct{}, error) { return struct{}{}, f(ctx, c) })
+		_, err := retryOnMaster(ctx, c, func() (struct{}, error) { return struct{}{}, f(ctx, c) })
 		return err
 	}
-	return fmt.Errorf("a client of type %T has no list of its masters", s.client)
+	return fmt.Errorf("a client of type %T does not list its masters", s.client)
 }
 
-// partOf names the part of a client that is not a cluster's.
+// partOf returns the name of the part of a client. It is empty for a cluster, whose parts are named by their node ids.
 func (s *Store) partOf(c *redis.Client) string {
 	switch s.client.(type) {
 	case *redis.ClusterClient:
@@ -107,47 +107,47 @@ func (s *Store) partOf(c *redis.Client) string {
 	case *redis.Ring:
 		return c.Options().Addr
 	}
-	return single
+	return singlePart
 }
 
-// ask returns what a server says about itself. The part of a cluster's master is its node id, and empty if it has
-// no slots.
-func ask(ctx context.Context, c *redis.Client, part string) (member, error) {
-	m := member{part: part, client: c}
+// describeMaster asks a master about itself. In a cluster, the part is the node id, and empty if the master has no
+// slots.
+func describeMaster(ctx context.Context, c *redis.Client, part string) (masterInfo, error) {
+	m := masterInfo{part: part, client: c}
 	pipe := c.Pipeline()
 	info := pipe.Info(ctx, "replication")
 	var nodes *redis.StringCmd
 	if part == "" {
 		nodes = pipe.ClusterNodes(ctx)
 	}
-	_, _ = pipe.Exec(ctx) // the commands have its errors
+	_, _ = pipe.Exec(ctx) // its errors are in the commands
 	text, err := info.Result()
 	switch {
-	case err != nil && untold(err):
-		m.reason = "the user may not use INFO, so that a restart or a failover of Redis is not noticed: grant +info"
+	case err != nil && isInfoRefused(err):
+		m.reason = "the user must not use INFO, so restarts and failovers of Redis cannot be detected: grant +info"
 	case err != nil:
 		return m, err
-	case field(text, "role") == "slave" && nodes == nil:
+	case infoField(text, "role") == "slave" && nodes == nil:
 		return m, fmt.Errorf("rediskv: topology: %w", errReplica)
 	default:
-		m.server = digest(field(text, "master_replid"))
+		m.server = digest(infoField(text, "master_replid"))
 	}
 	if nodes != nil {
 		list, err := nodes.Result()
 		if err != nil {
 			return m, err
 		}
-		m.view(list)
+		m.parseClusterNodes(list)
 	}
 	return m, nil
 }
 
-// view reads the line about itself in the answer of a node to CLUSTER NODES:
+// parseClusterNodes reads the line of a node about itself from its reply to CLUSTER NODES:
 //
 //	ID ADDRESS FLAGS MASTER PING PONG EPOCH LINK SLOT...
 //
-// A slot is "7", "0-5460", or in brackets if it migrates ("[7->-ID]") or is being imported ("[7-<-ID]").
-func (m *member) view(list string) {
+// A slot is "7", "0-5460", or in brackets if it is migrating ("[7->-ID]") or being imported ("[7-<-ID]").
+func (m *masterInfo) parseClusterNodes(list string) {
 	for line := range strings.Lines(list) {
 		fields := strings.Fields(line)
 		if len(fields) < 9 || !slices.Contains(strings.Split(fields[2], ","), "myself") || !strings.Contains(fields[2], "master") {
@@ -169,9 +169,9 @@ func (m *member) view(list string) {
 
 const hashSlots = 16384
 
-// uncovered reports whether the masters' own views do not add up to all hash slots, each once: then one of them is not
-// asked, or they disagree.
-func uncovered(members []member) string {
+// slotProblem checks that the masters' own views add up to all hash slots, each once. Otherwise a master was not asked,
+// or masters disagree. It returns the problem, or an empty string.
+func slotProblem(members []masterInfo) string {
 	var owned [hashSlots]bool
 	n := 0
 	for _, m := range members {
@@ -200,8 +200,8 @@ func uncovered(members []member) string {
 	return ""
 }
 
-// SweepPage implements kv.Sweeper. The cursor is Redis' own and a digest of the replication id of the server that
-// gave it, so that it does not continue at another server or after a restart.
+// SweepPage implements kv.Sweeper. The cursor contains a digest of the server's replication id, so that a sweep does
+// not continue at another server or after a restart.
 func (s *Store) SweepPage(ctx context.Context, part, prefix, cursor string, limit int) ([]string, string, error) {
 	if s.closed.Load() {
 		return nil, "", errClosed
@@ -217,8 +217,8 @@ func (s *Store) SweepPage(ctx context.Context, part, prefix, cursor string, limi
 			return nil, "", errCursor
 		}
 	}
-	found, err := bounded(ctx, s, "sweep", func() (page, error) {
-		client, err := s.clientOf(ctx, part)
+	found, err := callWithContext(ctx, s, "sweep", func() (page, error) {
+		client, err := s.partClient(ctx, part)
 		if err != nil {
 			return page{}, err
 		}
@@ -227,26 +227,26 @@ func (s *Store) SweepPage(ctx context.Context, part, prefix, cursor string, limi
 		case err != nil:
 			return page{}, err
 		case cursor != "" && now.server != server:
-			return page{}, errMoved
-		case now.pos == 0:
+			return page{}, errTopologyChanged
+		case now.cursor == 0:
 			return page{keys: keys}, nil
 		}
-		return page{keys, strconv.FormatUint(now.pos, 10) + "@" + now.server}, nil
+		return page{keys, strconv.FormatUint(now.cursor, 10) + "@" + now.server}, nil
 	})
 	return found.keys, found.cursor, err
 }
 
-// clientOf returns the client of a part. It asks for the topology if the part is new.
-func (s *Store) clientOf(ctx context.Context, part string) (redis.Cmdable, error) {
+// partClient returns the client of a part. It asks for the topology if it does not know the part.
+func (s *Store) partClient(ctx context.Context, part string) (redis.Cmdable, error) {
 	for range 2 {
 		if known := s.parts.Load(); known != nil {
 			if client, ok := (*known)[part]; ok {
 				return client, nil
 			}
 		}
-		if _, err := s.members(ctx); err != nil {
-			return nil, mapError("sweep", err)
+		if _, err := s.describeMasters(ctx); err != nil {
+			return nil, MapError("sweep", err)
 		}
 	}
-	return nil, errMoved
+	return nil, errTopologyChanged
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
-func TestCheckDurable(t *testing.T) {
+func TestCheckDurableRequiresSyncedWrites(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)

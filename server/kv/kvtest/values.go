@@ -48,11 +48,11 @@ func roundTrip(t *testing.T, s kv.Store) {
 	requireValue(t, s, "k", []byte("three"))
 }
 
-// within reads a value up to the limit, and the beginning and the size of a longer one.
-func within(t *testing.T, s kv.Store) {
+// readsWithinLimit reads values up to the limit, and the beginning and size of longer ones.
+func readsWithinLimit(t *testing.T, s kv.Store) {
 	ctx := t.Context()
 	for _, size := range []int{0, 1, 99, 100, 101, 5000, 1 << 20} {
-		value := noise(size)
+		value := randomBytes(size)
 		mustSet(t, s, "k", value)
 		found, err := s.Read(ctx, []string{"k"}, 100)
 		require.NoError(t, err)
@@ -78,14 +78,14 @@ func within(t *testing.T, s kv.Store) {
 	require.False(t, found[0].Exists())
 }
 
-// manyWithin: the same for many at once.
-func manyWithin(t *testing.T, s kv.Store) {
+// readsManyWithinLimit does the same with several keys in one call.
+func readsManyWithinLimit(t *testing.T, s kv.Store) {
 	var keys []string
 	var want []kv.ReadResult
 	for _, size := range []int{0, 1, 99, 100, 101, 5000, 1 << 20} {
 		key := strconv.Itoa(size)
 		keys, want = append(keys, "none"+key, key), append(want, kv.ReadResult{}, kv.ReadResult{Size: size})
-		value := noise(size)
+		value := randomBytes(size)
 		mustSet(t, s, key, value)
 		if one := &want[len(want)-1]; size <= 100 {
 			one.Value = append([]byte{}, value...)
@@ -107,10 +107,10 @@ func manyWithin(t *testing.T, s kv.Store) {
 func values(t *testing.T, s kv.Store) {
 	for name, value := range map[string][]byte{
 		"empty": {}, "nil": nil, "one": {'a'}, "zero": {0}, "text": []byte("text"),
-		"crlf": []byte("\r\n$-1\r\n"), "high": {0xff, 0xfe, 0x00, 0x80}, "1 KiB": noise(1 << 10),
-		// On both sides of the sizes at which drivers treat values differently.
-		"1023": noise(1<<10 - 1), "1017": noise(1<<10 - 7), "1016": noise(1<<10 - 8), "1015": noise(1<<10 - 9), "1 MiB": noise(1 << 20),
-		"chunk": noise(64 << 10), "chunk and one": noise(64<<10 + 1), "chunk less one": noise(64<<10 - 1), "two chunks": noise(128 << 10),
+		"crlf": []byte("\r\n$-1\r\n"), "high": {0xff, 0xfe, 0x00, 0x80}, "1 KiB": randomBytes(1 << 10),
+		// Sizes on both sides of those at which drivers change their representation.
+		"1023": randomBytes(1<<10 - 1), "1017": randomBytes(1<<10 - 7), "1016": randomBytes(1<<10 - 8), "1015": randomBytes(1<<10 - 9), "1 MiB": randomBytes(1 << 20),
+		"chunk": randomBytes(64 << 10), "chunk and one": randomBytes(64<<10 + 1), "chunk less one": randomBytes(64<<10 - 1), "two chunks": randomBytes(128 << 10),
 	} {
 		mustSet(t, s, name, value)
 		requireValue(t, s, name, value)
@@ -142,8 +142,8 @@ func binaryKeys(t *testing.T, s kv.Store) {
 	require.Empty(t, scanAll(t, s, "", 0))
 }
 
-// buffers: the store keeps no hold of what it was given.
-func buffers(t *testing.T, s kv.Store) {
+// A store keeps no reference to the buffers of its caller.
+func copiesBuffers(t *testing.T, s kv.Store) {
 	ctx := t.Context()
 	value := []byte("kept")
 	mustSet(t, s, "a", value)
@@ -189,7 +189,7 @@ func limits(t *testing.T, s kv.Store) {
 }
 
 func largeValue(t *testing.T, s kv.Store) {
-	value := noise(16 << 20)
+	value := randomBytes(16 << 20)
 	mustSet(t, s, "large", value)
 	requireValue(t, s, "large", value)
 	value[0]++
@@ -203,7 +203,7 @@ func largeValue(t *testing.T, s kv.Store) {
 }
 
 func largestValue(t *testing.T, s kv.Store) {
-	value := noise(kv.MaxValueSize)
+	value := randomBytes(kv.MaxValueSize)
 	mustSet(t, s, "largest", value)
 	requireValue(t, s, "largest", value)
 	existed, err := kv.Delete(t.Context(), s, "largest")

@@ -10,19 +10,19 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// RunSweeper checks the stores that open returns against the contract of kv.Sweeper.
+// RunSweeper checks that stores fulfill the contract of kv.Sweeper. open is as in Run, and its stores must be Sweepers.
 func RunSweeper(t *testing.T, open func(t *testing.T) kv.Store) {
 	for _, tc := range []struct {
 		name string
 		run  func(t *testing.T, s kv.Store, sweeper kv.Sweeper)
 	}{
-		{"every key is in one part", sweepOnce},
+		{"every key is in one part", sweepFindsEveryKey},
 		{"a topology stays the same", sameTopology},
-		{"a cursor outlives the store's client", resumedSweep},
-		{"keys that come and go", sweepChanging},
+		{"a sweep resumes with its cursor", resumedSweep},
+		{"keys that are added and removed", sweepChanging},
 		{"prefixes are literal", sweepPrefixes},
-		{"parts and cursors of no store", foreignSweeps},
-		{"cancelled and closed", endedSweeps},
+		{"unknown parts and cursors", unknownPartsAndCursors},
+		{"cancelled and closed", cancelledAndClosedSweeps},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := open(t)
@@ -33,7 +33,7 @@ func RunSweeper(t *testing.T, open func(t *testing.T) kv.Store) {
 	}
 }
 
-// topology returns a stable topology of the store.
+// topology returns the topology of the store, which must be stable.
 func topology(t *testing.T, sweeper kv.Sweeper) kv.Topology {
 	t.Helper()
 	top, err := sweeper.Topology(t.Context())
@@ -45,12 +45,12 @@ func topology(t *testing.T, sweeper kv.Sweeper) kv.Topology {
 	return top
 }
 
-// sweepPart lists a part to its end, each key once, sorted.
+// sweepPart scans a part to its end and returns the keys sorted and without repetitions.
 func sweepPart(t *testing.T, sweeper kv.Sweeper, part, prefix string, limit int) []string {
 	t.Helper()
 	var all []string
 	for cursor, pages := "", 0; ; pages++ {
-		require.Less(t, pages, 100_000, "the sweep does not end")
+		require.Less(t, pages, 100_000, "the sweep did not end")
 		keys, next, err := sweeper.SweepPage(t.Context(), part, prefix, cursor, limit)
 		require.NoError(t, err)
 		all = append(all, keys...)
@@ -68,10 +68,10 @@ func sweepAll(t *testing.T, sweeper kv.Sweeper, prefix string, limit int) []stri
 		all = append(all, sweepPart(t, sweeper, part, prefix, limit)...)
 	}
 	slices.Sort(all)
-	return all // a key in two parts is there twice
+	return all // a key that is in two parts is in the list twice
 }
 
-func sweepOnce(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
+func sweepFindsEveryKey(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
 	require.Empty(t, sweepAll(t, sweeper, "", 0))
 	want := numbered("want/", 4321)
 	fill(t, s, want...)
@@ -83,7 +83,7 @@ func sweepOnce(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
 	part := topology(t, sweeper).Parts[0]
 	keys, next, err := sweeper.SweepPage(t.Context(), part, "want/", "", 100)
 	require.NoError(t, err)
-	require.NotEmpty(t, next, "a page of 100 holds thousands")
+	require.NotEmpty(t, next, "one page of 100 keys contains all of them")
 	require.Less(t, len(keys), 2000)
 }
 
@@ -93,18 +93,19 @@ func sameTopology(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
 	require.Equal(t, first, topology(t, sweeper))
 }
 
-// resumedSweep continues each sweep after every page with the cursor alone.
+// A sweep can be resumed after every page with nothing but the cursor.
 func resumedSweep(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
 	want := numbered("n", 500)
 	fill(t, s, want...)
 	var all []string
 	for _, part := range topology(t, sweeper).Parts {
-		for cursor := ""; ; {
+		for cursor, page := "", 0; ; page++ {
+			require.Less(t, page, 100_000, "the sweep did not end")
 			again, _, err := sweeper.SweepPage(t.Context(), part, "n", cursor, 20)
 			require.NoError(t, err)
 			keys, next, err := sweeper.SweepPage(t.Context(), part, "n", string([]byte(cursor)), 20)
 			require.NoError(t, err)
-			require.Equal(t, again, keys, "one cursor gives one page")
+			require.Equal(t, again, keys, "one cursor must always return the same page")
 			all = append(all, keys...)
 			if cursor = next; cursor == "" {
 				break
@@ -115,7 +116,7 @@ func resumedSweep(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
 	require.Equal(t, want, slices.Compact(all))
 }
 
-// sweepChanging lists the keys that stay, although others come and go in the meantime.
+// Keys that stay are listed although other keys are added and removed during the sweep.
 func sweepChanging(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
 	stay, gone := numbered("s", 2000), numbered("t", 2000)
 	fill(t, s, stay...)
@@ -123,6 +124,7 @@ func sweepChanging(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
 	var all []string
 	for _, part := range topology(t, sweeper).Parts {
 		for cursor, page := "", 0; ; page++ {
+			require.Less(t, page, 100_000, "the sweep did not end")
 			keys, next, err := sweeper.SweepPage(t.Context(), part, "", cursor, 50)
 			require.NoError(t, err)
 			all = append(all, keys...)
@@ -132,7 +134,7 @@ func sweepChanging(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
 			if page < len(gone)/100 {
 				_, err = kv.DeleteMany(t.Context(), s, gone[page*100:page*100+100])
 				require.NoError(t, err)
-				fill(t, s, numbered("u"+keys0(keys), 20)...)
+				fill(t, s, numbered("u"+firstKey(keys), 20)...)
 			}
 		}
 	}
@@ -147,7 +149,7 @@ func sweepPrefixes(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
 	require.Len(t, sweepAll(t, sweeper, "", 3), 8)
 }
 
-func foreignSweeps(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
+func unknownPartsAndCursors(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
 	fill(t, s, numbered("n", 1000)...)
 	top := topology(t, sweeper)
 	for _, part := range []string{"", "no part", top.Parts[0] + "x"} {
@@ -158,7 +160,7 @@ func foreignSweeps(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
 	require.ErrorIs(t, err, kv.ErrCursor)
 }
 
-func endedSweeps(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
+func cancelledAndClosedSweeps(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
 	part := topology(t, sweeper).Parts[0]
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -15,7 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
-func TestSweeper(t *testing.T) {
+func TestSweeperConformance(t *testing.T) {
 	t.Parallel()
 	t.Run("single", func(t *testing.T) {
 		t.Parallel()
@@ -59,7 +59,7 @@ func stableTopology(t *testing.T, s *rediskv.Store) kv.Topology {
 	return top
 }
 
-// begun fills the store and returns a part with a cursor from within it.
+// begun fills a store and returns a part and a cursor from the middle of a sweep of it.
 func begun(t *testing.T, s *rediskv.Store, top kv.Topology, part string) (cursor string) {
 	t.Helper()
 	require.Contains(t, top.Parts, part)
@@ -74,7 +74,7 @@ func begun(t *testing.T, s *rediskv.Store, top kv.Topology, part string) (cursor
 	return cursor
 }
 
-func TestTopologyAfterARestart(t *testing.T) {
+func TestRestartChangesTopology(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	s := open(t, server.URL())
@@ -87,7 +87,7 @@ func TestTopologyAfterARestart(t *testing.T) {
 	require.ErrorIs(t, err, kv.ErrCursor)
 }
 
-func TestTopologyAfterAFailover(t *testing.T) {
+func TestFailoverChangesTopology(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)
 	replica := redistest.StartReplica(t, master)
@@ -102,15 +102,15 @@ func TestTopologyAfterAFailover(t *testing.T) {
 	require.ErrorIs(t, err, kv.ErrCursor)
 }
 
-func TestTopologyOfAReplica(t *testing.T) {
+func TestTopologyRefusesReplica(t *testing.T) {
 	t.Parallel()
 	replica := redistest.StartReplica(t, redistest.Start(t))
 	_, err := open(t, "redis://"+replica.Addr).Topology(t.Context())
 	require.ErrorIs(t, err, kv.ErrUnavailable)
 }
 
-// Without INFO a restart is not noticed. No sweep may count as complete, but entries can be visited.
-func TestTopologyWithoutInfo(t *testing.T) {
+// Without INFO, a restart cannot be detected. No sweep counts as complete, but keys can be listed.
+func TestTopologyWithoutInfoIsUnstable(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	require.NoError(t, server.Client(t).Do(t.Context(), "ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-@dangerous").Err())
@@ -124,11 +124,11 @@ func TestTopologyWithoutInfo(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestTopologyOfACluster(t *testing.T) {
+func TestTopologyFollowsSlotsOfCluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.NewCluster(t, 3)
 	s := rediskv.New(cluster.Client)
-	replica := cluster.AddReplica(cluster.Nodes[0]) // a master's first replica changes its replication id
+	replica := cluster.AddReplica(cluster.Nodes[0]) // adding the first replica changes the replication id of a master
 	first := stableTopology(t, s)
 	require.Len(t, first.Parts, 3, "a replica is not a part")
 
@@ -176,8 +176,8 @@ func TestTopologyOfACluster(t *testing.T) {
 	require.ErrorIs(t, err, kv.ErrCursor)
 }
 
-// A master that cannot be asked is an error, and never a topology with a part less.
-func TestTopologyWithoutAMaster(t *testing.T) {
+// A master that cannot be asked causes an error, never a topology that lacks a part.
+func TestTopologyFailsWithoutMaster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.NewCluster(t, 3)
 	s := rediskv.New(cluster.Client)
