@@ -256,7 +256,7 @@ func (m *Manager) open(ctx context.Context, k *derivedKey, action audit.Action, 
 	if err == nil {
 		o, err = m.unseal(k, pkg)
 	}
-	err = seal.Stored(err)
+	err = seal.StoredError(err)
 	claimed, _, _ := format.ParseHeader(pkg) // also of a package that does not open
 	if failed := record(action, claimed.KeyID, err); failed != nil {
 		return seal.Opened{}, nil, failed

@@ -115,7 +115,7 @@ func (c *Cache) load(ctx context.Context, key string) ([]byte, error) {
 // foreign returns envelope.ErrAuthentication in the place of kv.ErrWrongType, and every other error as it is.
 func foreign(err error) error {
 	if errors.Is(err, kv.ErrWrongType) {
-		return seal.Stored(err)
+		return seal.StoredError(err)
 	}
 	return err
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-var _ seal.Dropper = (*Tenant)(nil)
+var _ seal.DropNotifier = (*Tenant)(nil)
 
 // Sealers learn of every way in which keys leave the memory, and of no other change.
 func TestOnDrop(t *testing.T) {

@@ -10,13 +10,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// masterKey is the source of packages under 32 random bytes.
+// masterKey is the key source of a master key.
 type masterKey struct {
 	key *secret.Key
 	id  format.KeyID
 }
 
-var _ source = (*masterKey)(nil)
+var _ keySource = (*masterKey)(nil)
 
 func newMasterKey(key *secret.Key) *masterKey { return &masterKey{key, key.ID()} }
 
@@ -35,13 +35,13 @@ func (m *masterKey) check(h *format.Header, policy envelope.OpenPolicy) error {
 	if err := checkSource(h, format.FromMasterKey, policy); err != nil {
 		return err
 	}
-	return sameKey(h, m.id)
+	return checkKeyID(h, m.id)
 }
 
 func (m *masterKey) cipher(h *format.Header) (cipher.AEAD, error) { return m.key.MessageCipher(h.Salt) }
 
-// checkSource is all of envelope.CheckSecret that can be decided before a key is derived. It returns
-// envelope.ErrWrongSecret for a package whose key comes from elsewhere.
+// checkSource checks the header like envelope.CheckSecret, except for the key id, since no key is derived yet. It returns
+// envelope.ErrWrongSecret if the package has another key source.
 func checkSource(h *format.Header, source format.Source, policy envelope.OpenPolicy) error {
 	if err := envelope.CheckSecret(h, h.KeyID, policy); err != nil {
 		return err
@@ -52,7 +52,8 @@ func checkSource(h *format.Header, source format.Source, policy envelope.OpenPol
 	return nil
 }
 
-func sameKey(h *format.Header, id format.KeyID) error {
+// checkKeyID returns envelope.ErrWrongSecret if the package was sealed under another key.
+func checkKeyID(h *format.Header, id format.KeyID) error {
 	if subtle.ConstantTimeCompare(h.KeyID[:], id[:]) != 1 {
 		return envelope.ErrWrongSecret
 	}

@@ -12,24 +12,25 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// keptKeys bounds the derived keys that are kept. Each is one writer's, for 2^24 packages.
-const keptKeys = 256
+// maxDerivedKeys is the number of derived keys that are cached. One writer uses a key for up to 2^24 packages.
+const maxDerivedKeys = 256
 
-// passphrase is the source of packages under a passphrase, which every salt makes another key of.
+// passphrase is the key source of a passphrase, from which each salt yields another key.
 type passphrase struct {
 	password   *secret.Password
-	iterations uint32                           // of what is written
-	kept       *lru.Cache[derivation, *derived] // those that were the key of some package
+	iterations uint32                           // of new packages
+	cached     *lru.Cache[derivation, *derived] // only keys that matched the key id of a package
 	mu         sync.Mutex
-	flights    map[derivation]*derived
+	inFlight   map[derivation]*derived
 }
 
+// derivation identifies a key of the passphrase.
 type derivation struct {
 	salt       format.Salt
 	iterations uint32
 }
 
-// derived is a key, once its derivation is done.
+// derived is the result of a derivation, which may be read once done is closed.
 type derived struct {
 	done chan struct{}
 	key  *secret.Key
@@ -37,12 +38,12 @@ type derived struct {
 	err  error
 }
 
-var _ source = (*passphrase)(nil)
+var _ keySource = (*passphrase)(nil)
 
 func newPassphrase(password *secret.Password, iterations uint32) *passphrase {
 	return &passphrase{
 		password: password, iterations: iterations,
-		kept: newCache[derivation, *derived](keptKeys), flights: map[derivation]*derived{},
+		cached: newLRU[derivation, *derived](maxDerivedKeys), inFlight: map[derivation]*derived{},
 	}
 }
 
@@ -56,13 +57,13 @@ func (p *passphrase) primary(format.Use, classify.Class) (format.KeyID, error) {
 
 func (p *passphrase) begin(h *format.Header) (cipher.AEAD, error) {
 	h.Source, h.Iterations = format.FromPassphrase, p.iterations
-	name := derivation{h.Salt, h.Iterations}
-	d := p.derive(name)
+	id := derivation{h.Salt, h.Iterations}
+	d := p.derive(id)
 	if d.err != nil {
 		return nil, d.err
 	}
 	h.KeyID = d.id
-	p.kept.Add(name, d)
+	p.cached.Add(id, d)
 	return d.key.MessageCipher(h.Salt)
 }
 
@@ -73,41 +74,41 @@ func (p *passphrase) check(h *format.Header, policy envelope.OpenPolicy) error {
 	if err := envelope.CheckDerivation(h); err != nil {
 		return err
 	}
-	return classify.Class(h.Class).CheckIterations(h.Iterations) // policy, which demands more than the format
+	return classify.Class(h.Class).CheckIterations(h.Iterations) // the class requires more than the format
 }
 
 func (p *passphrase) cipher(h *format.Header) (cipher.AEAD, error) {
-	name := derivation{h.Salt, h.Iterations}
-	d, ok := p.kept.Get(name)
+	id := derivation{h.Salt, h.Iterations}
+	d, ok := p.cached.Get(id)
 	if !ok {
-		d = p.derive(name)
+		d = p.derive(id)
 	}
 	if d.err != nil {
 		return nil, d.err
 	}
-	if err := sameKey(h, d.id); err != nil {
+	if err := checkKeyID(h, d.id); err != nil {
 		return nil, err
 	}
-	p.kept.Add(name, d)
+	p.cached.Add(id, d)
 	return d.key.MessageCipher(h.Salt)
 }
 
-// derive stretches the passphrase. Concurrent calls for one salt share one derivation.
-func (p *passphrase) derive(name derivation) *derived {
+// derive derives a key from the passphrase. Concurrent calls for the same key share one derivation.
+func (p *passphrase) derive(id derivation) *derived {
 	p.mu.Lock()
-	if d, ok := p.flights[name]; ok {
+	if d, ok := p.inFlight[id]; ok {
 		p.mu.Unlock()
 		<-d.done
 		return d
 	}
 	d := &derived{done: make(chan struct{})}
-	p.flights[name] = d
+	p.inFlight[id] = d
 	p.mu.Unlock()
-	if d.key, d.err = p.password.Key(name.salt, name.iterations); d.err == nil {
+	if d.key, d.err = p.password.Key(id.salt, id.iterations); d.err == nil {
 		d.id = d.key.ID()
 	}
 	p.mu.Lock()
-	delete(p.flights, name)
+	delete(p.inFlight, id)
 	p.mu.Unlock()
 	close(d.done)
 	return d

@@ -1,10 +1,15 @@
-// Package seal seals values into packages and opens them again. The cache, the fields, the files and the
-// encryption service of the server share it.
+// Package seal encrypts values into packages, and decrypts and authenticates packages.
 //
-// It carries out what shared/envelope decides, with the primitives of package secret. What it guarantees: a
-// value comes back whole and authentic, or not at all; a package opens in its own place only; nothing is
-// allocated for input over a limit; no error holds a value, a name or a key. Sealer works on packages in
-// bytes and is meant for hot paths; Service is the few calls that most programs need.
+// A [Service] encrypts single values for a program that stores them itself. A [Sealer] works on packages in bytes, bound to the place where
+// they are stored; package cache is built on it.
+//
+// Package seal guarantees that
+//   - a value is returned complete and authentic, or an error is returned instead,
+//   - a package opens only in the place for which it was sealed,
+//   - input over a limit is refused before memory is allocated for it,
+//   - errors contain no value, name or key.
+//
+// The rules (which key seals, which packages may be opened) are those of package envelope, which the browser shares.
 package seal
 
 import (
@@ -16,49 +21,48 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Keys holds the data keys of one owner, such as keyring.Tenant or keyring.Vault. It must be safe for
-// concurrent use, and its first three methods must be quick, since they are called for every package.
+// Keys holds the data keys of one owner, such as keyring.Tenant or keyring.Vault. It must be safe for concurrent use. Every call of Seal and
+// Open calls Primary or CheckOpen, so these must be fast when the keys are in memory.
 type Keys interface {
-	// Owner is the id of the tenant or vault, for the places of its packages.
+	// Owner returns the id of the tenant or vault.
 	Owner() string
-	// Primary names the key that seals for a use and class; envelope.ErrKeyUnusable where there is none.
+	// Primary returns the id of the key that seals for a use and class. It returns envelope.ErrKeyUnusable if no key may.
 	Primary(use format.Use, class classify.Class) (format.KeyID, error)
-	// CheckOpen decides as envelope.Index.CheckOpen does whether a package with header h may be opened. It
-	// must not keep h.
+	// CheckOpen returns the error of envelope.Index.CheckOpen: nil if a package with header h may be opened. It must not keep h.
 	CheckOpen(h *format.Header, policy envelope.OpenPolicy) error
-	// MessageCipher is the cipher of a key's packages under one salt, as secret.Key makes it;
-	// envelope.ErrUnknownKey where there is no such key.
+	// MessageCipher returns the cipher for the packages of a key under one salt (SPEC.md section 4). It returns envelope.ErrUnknownKey
+	// if the owner has no such key.
 	MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error)
 }
 
-// Request says how a value is to be sealed. The zero Class and the zero Type are refused: every write states both.
+// Request describes a value to seal. Use, Class and Type have no default.
 type Request struct {
 	Use      format.Use
 	Class    classify.Class
 	Type     format.ValueType
 	Flags    format.Flags
-	Place    format.Place   // where the package will live
+	Place    format.Place   // the place to store the package in
 	Context  format.Context // in the header, or in the plaintext if Flags has SealedContext
-	Name     string         // only under format.SealedName: the name itself, Place having the blinded one
+	Name     string         // only with format.SealedName: the name itself; Place has the blinded one
 	Revision uint64
 
-	EncryptedAt int64 // milliseconds since 1970, of a value that is sealed anew under another key; 0 is now
+	EncryptedAt int64 // milliseconds since 1970-01-01T00:00:00Z; 0 means now; set it when a value is encrypted again
 
-	MediaType    string // only of format.Blob and format.File
-	FileName     string // only of format.File
-	LastModified int64  // only of format.File, milliseconds since 1970
+	MediaType    string // only with format.Blob and format.File
+	FileName     string // only with format.File
+	LastModified int64  // only with format.File; milliseconds since 1970-01-01T00:00:00Z
 
-	Element format.Element // only of format.View
+	Element format.Element // only with format.View
 }
 
-// Opened is an authentic package's content.
+// Opened is the content of an authentic package.
 type Opened struct {
 	Value   []byte
 	Header  format.Header
 	Details format.Details // media type, file name and date, element type, sealed context and name
 }
 
-// Context is the value's context, wherever the package carried it.
+// Context returns the context of the value, whether the package has it in the header or in the plaintext.
 func (o *Opened) Context() format.Context {
 	if o.Header.Flags&format.SealedContext != 0 {
 		return o.Details.Context
@@ -66,7 +70,7 @@ func (o *Opened) Context() format.Context {
 	return o.Header.Context
 }
 
-// check refuses what no package can hold before anything is allocated for it.
+// check returns an error for a request that cannot be sealed. It allocates nothing.
 func (r *Request) check(value []byte) error {
 	switch {
 	case !r.Class.Valid():
@@ -87,12 +91,13 @@ func (r *Request) check(value []byte) error {
 	return nil
 }
 
-// describes reports whether anything is said of the value inside the plaintext, or wrongly asked to be.
-func (r *Request) describes() bool {
+// hasDetails reports whether the plaintext has details before the value, or the request sets a detail that its type does not have,
+// which format.AppendDetails refuses.
+func (r *Request) hasDetails() bool {
 	return r.Type >= format.Blob || r.Flags != 0 || r.Name != "" || r.MediaType != "" || r.FileName != "" || r.LastModified != 0 || r.Element != 0
 }
 
-// details splits off what the package carries inside its plaintext.
+// details returns the fields that the package has inside its plaintext.
 func (r *Request) details() format.Details {
 	d := format.Details{Name: r.Name, MediaType: r.MediaType, FileName: r.FileName, LastModified: r.LastModified, Element: r.Element}
 	if r.Flags&format.SealedContext != 0 {

@@ -14,50 +14,50 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Sealer seals and opens the packages of one owner. It keeps ciphers, so make one and share it. It is safe
-// for concurrent use and costs one allocation a call, the result, if the given buffer is too small.
+// Sealer seals and opens the packages of one owner. It is safe for concurrent use. It caches ciphers, so a program makes one for each owner
+// and reuses it. A call allocates only its result, and nothing if the capacity of the given buffer suffices.
 type Sealer struct {
-	source  source
+	source  keySource
 	writers [format.NumUses + 1][classify.PHI + 1]atomic.Pointer[writer]
-	making  sync.Mutex
-	ciphers *lru.Cache[message, cipher.AEAD]
+	mu      sync.Mutex // held while a writer is made
+	ciphers *lru.Cache[messageID, cipher.AEAD]
 
-	forgotten atomic.Uint64 // calls of forget
+	drops atomic.Uint64 // calls of dropCiphers
 }
 
-// NewSealer makes a sealer of an owner's keyset. If the keys are a Dropper, the sealer keeps nothing of keys
-// that were dropped.
+// NewSealer returns a sealer with the keys of an owner. If keys is a DropNotifier, the sealer drops its ciphers whenever the keys are
+// dropped.
 func NewSealer(keys Keys) *Sealer {
 	s := newSealer(keyset{keys})
-	if d, ok := keys.(Dropper); ok {
-		s.follow(d)
+	if d, ok := keys.(DropNotifier); ok {
+		s.dropWith(d)
 	}
 	return s
 }
 
-// keptCiphers bounds the message ciphers that a reader keeps, about 1 KiB each. A salt is one writer's for
-// 2^24 packages, so this suffices for a thousand writers.
-const keptCiphers = 1024
+// maxCiphers is the number of ciphers that a sealer caches, about 1 KiB each. One writer uses a salt for up to 2^24 packages, so this
+// suffices for the packages of a thousand writers.
+const maxCiphers = 1024
 
-// message names a message key.
-type message struct {
+// messageID identifies a message key.
+type messageID struct {
 	key        format.KeyID
 	salt       format.Salt
 	iterations uint32
 }
 
-func messageOf(h *format.Header) message { return message{h.KeyID, h.Salt, h.Iterations} }
+func messageIDOf(h *format.Header) messageID { return messageID{h.KeyID, h.Salt, h.Iterations} }
 
-func newSealer(s source) *Sealer {
-	return &Sealer{source: s, ciphers: newCache[message, cipher.AEAD](keptCiphers)}
+func newSealer(s keySource) *Sealer {
+	return &Sealer{source: s, ciphers: newLRU[messageID, cipher.AEAD](maxCiphers)}
 }
 
-// Owner is the tenant or vault whose keys these are; empty if the key is a single secret.
+// Owner returns the id of the tenant or vault. It is empty for a single secret.
 func (s *Sealer) Owner() string { return s.source.owner() }
 
-// Seal appends the package of value to dst, which must not overlap it. It returns classify.ErrUnknown for no
-// class, format.ErrInvalid or format.ErrTooLarge for what cannot be written, and envelope.ErrKeyUnusable
-// where no key may seal.
+// Seal encrypts value and appends the package to dst, which must not overlap value. It returns classify.ErrUnknown for an invalid class,
+// format.ErrInvalid or format.ErrTooLarge for a request that the format does not allow, envelope.ErrKeyUnusable or ErrKeyDestroyed if no key
+// may seal, and the errors of the keys.
 func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
 	if err := req.check(value); err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := getScratch()
+	b := getBuffers()
 	defer b.put()
 	h := w.header
 	h.Algorithm, h.Use, h.Class = envelope.Algorithm(req.Class, req.Flags), req.Use, uint8(req.Class)
@@ -77,7 +77,7 @@ func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
 	if req.Flags&format.SealedContext == 0 {
 		h.Context = req.Context
 	}
-	if err := b.plan(&h, &req); err != nil {
+	if err := b.encode(&h, &req); err != nil {
 		return nil, err
 	}
 	plaintext := len(b.details) + len(value)
@@ -85,22 +85,22 @@ func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
 		plaintext = format.PaddedSize(plaintext)
 	}
 	if size := len(b.header) + format.NonceSize + plaintext + format.TagSize; dst == nil {
-		dst = make([]byte, 0, size) // cheaper than to grow nothing
+		dst = make([]byte, 0, size) // faster than slices.Grow of a nil slice
 	} else {
 		dst = slices.Grow(dst, size)
 	}
 	dst = append(dst, b.header...)
 	if h.Algorithm == format.Public {
-		b.additional = append(append(b.additional, b.details...), value...)
-		dst = w.cipher.Seal(dst, nil, nil, b.additional)
+		b.additionalData = append(append(b.additionalData, b.details...), value...)
+		dst = w.cipher.Seal(dst, nil, nil, b.additionalData)
 		return append(append(dst, b.details...), value...), nil
 	}
 	if plaintext > len(value) {
 		n := len(b.details) + len(value)
-		value = append(append(dst[len(dst):], b.details...), value...) // sealed where it lies
+		value = append(append(dst[len(dst):], b.details...), value...) // encrypted in place
 		if h.Flags&format.Padded != 0 {
 			value = format.AppendPadding(value, n)
 		}
 	}
-	return w.cipher.Seal(dst, nil, value, b.additional), nil
+	return w.cipher.Seal(dst, nil, value, b.additionalData), nil
 }

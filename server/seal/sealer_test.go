@@ -29,9 +29,8 @@ func contextOf(t testing.TB, m map[string]string) format.Context {
 	return c
 }
 
-// Every class and value type comes back as it went in, with its details, and only public values are readable
-// in the package.
-func TestRoundTrip(t *testing.T) {
+// Every class and value type opens to the same value and details, and only public values are readable in the package.
+func TestOpenReturnsTheSealedValue(t *testing.T) {
 	s := seal.NewSealer(newKeys(t, "tenant"))
 	value := []byte(`"a planted value, readable as text and as JSON"`)
 	for _, class := range classify.All {
@@ -81,31 +80,31 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// A buffer that is large enough is used, and one that is not is left alone.
-func TestBuffers(t *testing.T) {
+// The result is in the caller's buffer if that is large enough, and otherwise in new memory.
+func TestResultIsInTheGivenBuffer(t *testing.T) {
 	s := seal.NewSealer(newKeys(t, "tenant"))
 	for _, class := range []classify.Class{classify.Public, classify.PHI} {
 		for _, size := range []int{0, 1, 100, 5000, 200_000} {
 			value := bytes.Repeat([]byte{7}, size)
-			room := make([]byte, 4, size+1000)
-			pkg, err := s.Seal(room, request(class), value)
+			dst := make([]byte, 4, size+1000)
+			pkg, err := s.Seal(dst, request(class), value)
 			require.NoError(t, err)
-			require.Same(t, &room[:1][0], &pkg[:1][0])
-			o, err := s.Open(room[:0:0], pkg[4:], home, cachePolicy)
+			require.Same(t, &dst[:1][0], &pkg[:1][0])
+			o, err := s.Open(dst[:0:0], pkg[4:], home, cachePolicy)
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(value, o.Value))
-			room2 := make([]byte, 3, size+1000)
-			o, err = s.Open(room2, pkg[4:], home, cachePolicy)
+			dst = make([]byte, 3, size+1000)
+			o, err = s.Open(dst, pkg[4:], home, cachePolicy)
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(value, o.Value))
 			if size > 0 {
-				require.Same(t, &room2[:4][3], &o.Value[0])
+				require.Same(t, &dst[:4][3], &o.Value[0])
 			}
 		}
 	}
 }
 
-func TestSealRefuses(t *testing.T) {
+func TestSealRefusesInvalidRequests(t *testing.T) {
 	s := seal.NewSealer(newKeys(t, "tenant"))
 	long := make([]byte, format.MaxName+1)
 	for name, c := range map[string]struct {
@@ -145,8 +144,8 @@ func TestSealRefuses(t *testing.T) {
 	}
 }
 
-// The largest value there may be comes back, and one byte more is refused.
-func TestLargestValue(t *testing.T) {
+// A value of the largest size seals and opens. A longer package is refused.
+func TestLargestValueOpens(t *testing.T) {
 	s := seal.NewSealer(newKeys(t, "tenant"))
 	value := make([]byte, format.MaxValue)
 	value[len(value)-1] = 1
@@ -159,30 +158,30 @@ func TestLargestValue(t *testing.T) {
 	require.ErrorIs(t, err, format.ErrTooLarge)
 }
 
-// One allocation a call, the result; none where the buffer has room.
-func TestAllocations(t *testing.T) {
+// A call allocates its result, and nothing if the given buffer is large enough.
+func TestAllocationsPerCall(t *testing.T) {
 	s := seal.NewSealer(newKeys(t, "tenant"))
 	value := make([]byte, 1024)
 	r := request(classify.PHI)
 	pkg, err := s.Seal(nil, r, value)
 	require.NoError(t, err)
-	room := make([]byte, 0, 4096)
+	buffer := make([]byte, 0, 4096)
 	for name, c := range map[string]struct {
-		f    func() error
-		most float64
+		f   func() error
+		max float64
 	}{
-		"seal":           {func() error { _, err := s.Seal(nil, r, value); return err }, 1},
-		"open":           {func() error { _, err := s.Open(nil, pkg, home, cachePolicy); return err }, 1},
-		"seal in a room": {func() error { _, err := s.Seal(room, r, value); return err }, 0},
-		"open in a room": {func() error { _, err := s.Open(room, pkg, home, cachePolicy); return err }, 0},
+		"seal":               {func() error { _, err := s.Seal(nil, r, value); return err }, 1},
+		"open":               {func() error { _, err := s.Open(nil, pkg, home, cachePolicy); return err }, 1},
+		"seal into a buffer": {func() error { _, err := s.Seal(buffer, r, value); return err }, 0},
+		"open into a buffer": {func() error { _, err := s.Open(buffer, pkg, home, cachePolicy); return err }, 0},
 	} {
 		got := testing.AllocsPerRun(200, func() { require.NoError(t, c.f()) })
-		require.LessOrEqual(t, got, c.most+0.1, name) // the collector empties the pool now and then
+		require.LessOrEqual(t, got, c.max+0.1, name) // the garbage collector empties the pool at times
 	}
 }
 
-// A writer keeps its salt, another writer has another, and a new primary begins with a new one.
-func TestSalts(t *testing.T) {
+// A sealer reuses its salt until the primary changes, and no two sealers have the same salt.
+func TestSaltChangesWithSealerAndPrimary(t *testing.T) {
 	k := newKeys(t, "tenant")
 	a, b := seal.NewSealer(k), seal.NewSealer(k)
 	headerOf := func(s *seal.Sealer) format.Header {
@@ -202,9 +201,9 @@ func TestSalts(t *testing.T) {
 	require.NotEqual(t, first.Salt, rotated.Salt)
 }
 
-// Message keys are derived once: for writing, for reading what another wrote, and by a thousand concurrent
-// readers of several.
-func TestMessageKeysAreKept(t *testing.T) {
+// Sealers derive a message key once, whether they write with it or read the packages of another sealer. The key of a forged package is not
+// cached.
+func TestMessageKeysAreCached(t *testing.T) {
 	k := newKeys(t, "tenant")
 	writer, reader := seal.NewSealer(k), seal.NewSealer(k)
 	pkg, err := writer.Seal(nil, request(classify.PHI), []byte("value"))
@@ -222,7 +221,7 @@ func TestMessageKeysAreKept(t *testing.T) {
 		_, err = reader.Open(nil, altered, home, cachePolicy)
 		require.ErrorIs(t, err, envelope.ErrAuthentication)
 	}
-	require.EqualValues(t, 4, k.derived.Load(), "a forged package's key must not be kept")
+	require.EqualValues(t, 4, k.derived.Load(), "the key of a forged package is not cached")
 	for range 3 {
 		_, err = reader.Open(nil, pkg, home, cachePolicy)
 		require.NoError(t, err)
@@ -230,8 +229,8 @@ func TestMessageKeysAreKept(t *testing.T) {
 	require.EqualValues(t, 5, k.derived.Load())
 }
 
-// States are looked at for every package: what was kept does not outlive the key.
-func TestKeyStates(t *testing.T) {
+// The state of a key is checked for every package, even if its cipher is cached.
+func TestKeyStateIsCheckedForCachedCiphers(t *testing.T) {
 	k := newKeys(t, "tenant")
 	s := seal.NewSealer(k)
 	pkg, err := s.Seal(nil, request(classify.PHI), []byte("value"))
@@ -253,7 +252,7 @@ func TestKeyStates(t *testing.T) {
 	require.ErrorIs(t, err, envelope.ErrKeyUnusable)
 }
 
-func TestConcurrent(t *testing.T) {
+func TestConcurrentSealAndOpen(t *testing.T) {
 	k := newKeys(t, "tenant")
 	s, other := seal.NewSealer(k), seal.NewSealer(k)
 	var wg sync.WaitGroup
@@ -263,11 +262,13 @@ func TestConcurrent(t *testing.T) {
 				value := fmt.Append(nil, g, i)
 				pkg, err := s.Seal(nil, request(classify.All[i%5]), value)
 				if err != nil {
-					panic(err)
+					t.Error(err)
+					return
 				}
 				for _, reader := range []*seal.Sealer{s, other} {
 					if o, err := reader.Open(nil, pkg, home, cachePolicy); err != nil || !bytes.Equal(value, o.Value) {
-						panic(err)
+						t.Errorf("%q: %v", o.Value, err)
+						return
 					}
 				}
 			}

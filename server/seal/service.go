@@ -12,18 +12,18 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/jsonform"
 )
 
-// ErrNotText says that a package holds something other than text.
-var ErrNotText = &codes.Error{Of: "invalid_argument", Text: "the package does not hold text: use DecryptData"}
+// ErrNotText reports that a package contains a value that is not text.
+var ErrNotText = &codes.Error{Of: "invalid_argument", Text: "the package does not contain text: use DecryptData"}
 
-// Metadata is what must be kept beside a ciphertext to decrypt it: all of a package but the ciphertext. It is
-// not secret, it is authenticated, and encoding/json writes it as the "metadata" of the format's JSON form
-// (SPEC.md section 7).
+// Metadata is everything in a package except the ciphertext. A program stores it with the ciphertext, since decryption needs both. It is
+// authenticated, but not secret. Package encoding/json encodes it as the "metadata" of the JSON form (SPEC.md section 7).
 type Metadata = jsonform.Metadata
 
-// Service encrypts single values for a program that stores them itself: as ciphertext and metadata, or as
-// whole packages in the binary or the JSON form. It is safe for concurrent use; make one and share it. Its
-// packages are not bound to a place, so any of them opens in place of another: check the context of what was
-// opened, or seal with Sealer.
+// Service encrypts single values for a program that stores them itself: as ciphertext and metadata, or as whole packages in the binary or the
+// JSON form. It is safe for concurrent use. It caches keys, so a program makes one and reuses it.
+//
+// The packages of a service are not bound to a place: a package that is swapped for another one of the same service opens. To detect that,
+// put the identity of the value in its context and compare it after decryption, or use a Sealer.
 type Service struct{ sealer *Sealer }
 
 // The errors of secrets that cannot be used, both with the code invalid_argument.
@@ -77,10 +77,10 @@ func NewPassphraseService(passphrase string, options ...PassphraseOption) (*Serv
 	return &Service{newSealer(newPassphrase(password, iterations))}, nil
 }
 
-// NewKeysetService makes a service that uses an owner's keys of the use service.
+// NewKeysetService returns a service with the data keys of an owner for the use format.UseService.
 func NewKeysetService(keys Keys) *Service { return &Service{NewSealer(keys)} }
 
-// Sealer returns the underlying sealer, for packages of other uses, types and places.
+// Sealer returns the underlying sealer, for other uses, types and places.
 func (s *Service) Sealer() *Sealer { return s.sealer }
 
 // ReadOption is an option of a call that opens a package.
@@ -98,18 +98,18 @@ func NewOpenPolicy(use format.Use, options ...ReadOption) envelope.OpenPolicy {
 	return policy
 }
 
-// EncryptString encrypts text, which must be UTF-8, to base64 and metadata. The context is authenticated and
-// readable by anyone. Errors are Sealer.Seal's.
+// EncryptString encrypts text, which must be UTF-8, and returns the ciphertext in base64 and the metadata. The context is authenticated, but
+// not encrypted. It returns the errors of Sealer.Seal.
 func (s *Service) EncryptString(plaintext string, class classify.Class, context map[string]string) (string, Metadata, error) {
-	ciphertext, m, err := s.split(format.Text, []byte(plaintext), class, context)
+	ciphertext, m, err := s.sealSplit(format.Text, []byte(plaintext), class, context)
 	if err != nil {
 		return "", Metadata{}, err
 	}
 	return base64.StdEncoding.EncodeToString(ciphertext), m, nil
 }
 
-// DecryptString is the inverse of EncryptString. Errors are Sealer.Open's, ErrNotText, and
-// format.ErrMalformed for text that is not UTF-8.
+// DecryptString decrypts the result of EncryptString. It returns the errors of Sealer.Open, ErrNotText, and format.ErrMalformed if the text
+// is not UTF-8.
 func (s *Service) DecryptString(ciphertext string, m Metadata, options ...ReadOption) (string, error) {
 	if len(ciphertext) > base64.StdEncoding.EncodedLen(format.MaxValue+format.MaxContext) {
 		return "", format.ErrTooLarge
@@ -118,7 +118,7 @@ func (s *Service) DecryptString(ciphertext string, m Metadata, options ...ReadOp
 	if err != nil {
 		return "", err
 	}
-	o, err := s.join(b, m, options)
+	o, err := s.openJoined(b, m, options)
 	if err != nil {
 		return "", err
 	}
@@ -131,14 +131,84 @@ func (s *Service) DecryptString(ciphertext string, m Metadata, options ...ReadOp
 	return string(o.Value), nil
 }
 
-// EncryptData encrypts bytes to a ciphertext, 16 bytes longer, and metadata. The context is authenticated and
-// readable by anyone. Errors are Sealer.Seal's.
+// EncryptData encrypts bytes and returns the ciphertext, which is 16 bytes longer, and the metadata. The context is authenticated, but not
+// encrypted. It returns the errors of Sealer.Seal.
 func (s *Service) EncryptData(data []byte, class classify.Class, context map[string]string) ([]byte, Metadata, error) {
-	return s.split(format.Bytes, data, class, context)
+	return s.sealSplit(format.Bytes, data, class, context)
 }
 
-// DecryptData is the inverse of EncryptData, and gives the bytes of any other value. Errors are Sealer.Open's.
+// DecryptData decrypts the result of EncryptData, or a value of any other type to its bytes. It returns the errors of Sealer.Open.
 func (s *Service) DecryptData(ciphertext []byte, m Metadata, options ...ReadOption) ([]byte, error) {
-	o, err := s.join(ciphertext, m, options)
+	o, err := s.openJoined(ciphertext, m, options)
 	return o.Value, err
+}
+
+// Encrypt encrypts bytes and returns a package in the binary form. The context is authenticated, but not encrypted. It returns the errors of
+// Sealer.Seal.
+func (s *Service) Encrypt(data []byte, class classify.Class, context map[string]string) ([]byte, error) {
+	return s.seal(format.Bytes, data, class, context)
+}
+
+// Decrypt decrypts a package in the binary form, with a value of any type. It returns the errors of Sealer.Open.
+func (s *Service) Decrypt(pkg []byte, options ...ReadOption) (Opened, error) {
+	return s.sealer.Open(nil, pkg, format.Place{}, NewOpenPolicy(format.UseService, options...))
+}
+
+// EncryptJSON encrypts text, which must be UTF-8, and returns a package in the JSON form, like EncryptionService.encrypt in the browser. It
+// returns the errors of Sealer.Seal.
+func (s *Service) EncryptJSON(plaintext string, class classify.Class, context map[string]string) ([]byte, error) {
+	pkg, err := s.seal(format.Text, []byte(plaintext), class, context)
+	if err != nil {
+		return nil, err
+	}
+	p, err := format.Parse(pkg)
+	if err != nil {
+		return nil, err
+	}
+	return jsonform.Marshal(p)
+}
+
+// DecryptJSON decrypts a package in the JSON form, with a value of any type. It returns the errors of Sealer.Open.
+func (s *Service) DecryptJSON(text []byte, options ...ReadOption) (Opened, error) {
+	p, err := jsonform.Unmarshal(text)
+	if err != nil {
+		return Opened{}, err
+	}
+	return s.openParsed(p, options)
+}
+
+func (s *Service) seal(t format.ValueType, value []byte, class classify.Class, context map[string]string) ([]byte, error) {
+	c, err := format.NewContext(context)
+	if err != nil {
+		return nil, err
+	}
+	return s.sealer.Seal(nil, Request{Use: format.UseService, Class: class, Type: t, Context: c}, value)
+}
+
+func (s *Service) openParsed(p format.Package, options []ReadOption) (Opened, error) {
+	pkg, err := p.Append(nil)
+	if err != nil {
+		return Opened{}, err
+	}
+	return s.Decrypt(pkg, options...)
+}
+
+func (s *Service) sealSplit(t format.ValueType, value []byte, class classify.Class, context map[string]string) ([]byte, Metadata, error) {
+	pkg, err := s.seal(t, value, class, context)
+	if err != nil {
+		return nil, Metadata{}, err
+	}
+	p, err := format.Parse(pkg)
+	if err != nil {
+		return nil, Metadata{}, err
+	}
+	return jsonform.Split(p)
+}
+
+func (s *Service) openJoined(ciphertext []byte, m Metadata, options []ReadOption) (Opened, error) {
+	p, err := jsonform.Join(ciphertext, m)
+	if err != nil {
+		return Opened{}, err
+	}
+	return s.openParsed(p, options)
 }

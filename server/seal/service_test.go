@@ -36,8 +36,8 @@ func services(t *testing.T) map[string]*seal.Service {
 	return map[string]*seal.Service{"master key": random, "passphrase": phrase, "keyset": seal.NewKeysetService(newKeys(t, "tenant"))}
 }
 
-// The guide's two pairs of calls, with ciphertext and metadata that went through a database and JSON.
-func TestService(t *testing.T) {
+// Ciphertext and metadata can be stored apart, the metadata as JSON.
+func TestServiceDecryptsStoredCiphertextAndMetadata(t *testing.T) {
 	context := map[string]string{"user_id": "user_123", "field": "ssn"}
 	for name, s := range services(t) {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +66,7 @@ func TestService(t *testing.T) {
 	}
 }
 
-func TestServicePackages(t *testing.T) {
+func TestServiceDecryptsPackagesInBothForms(t *testing.T) {
 	for name, s := range services(t) {
 		t.Run(name, func(t *testing.T) {
 			pkg, err := s.Encrypt([]byte("bytes"), classify.PHI, map[string]string{"k": "v"})
@@ -85,7 +85,7 @@ func TestServicePackages(t *testing.T) {
 			_, err = s.DecryptJSON(text, seal.MinClass(classify.PHI))
 			require.ErrorIs(t, err, classify.ErrTooLow)
 
-			p, err := jsonform.Unmarshal(text) // the other form of the same package
+			p, err := jsonform.Unmarshal(text) // the same package in the binary form
 			require.NoError(t, err)
 			binary, err := p.Append(nil)
 			require.NoError(t, err)
@@ -96,7 +96,7 @@ func TestServicePackages(t *testing.T) {
 	}
 }
 
-func TestServiceRefuses(t *testing.T) {
+func TestServiceRefusesInvalidArguments(t *testing.T) {
 	s := services(t)["master key"]
 	_, _, err := s.EncryptString("x", 0, nil)
 	require.ErrorIs(t, err, classify.ErrUnknown)
@@ -126,8 +126,8 @@ func TestServiceRefuses(t *testing.T) {
 	require.ErrorIs(t, err, envelope.ErrAuthentication)
 }
 
-// Each kind of key refuses what the others sealed, and another secret of its own kind is told from tampering.
-func TestWrongSecret(t *testing.T) {
+// A package under another secret is refused with ErrWrongSecret or ErrUnknownKey, and not as an altered package.
+func TestDecryptReportsWrongSecret(t *testing.T) {
 	all := services(t)
 	sealed := map[string][]byte{}
 	for name, s := range all {
@@ -188,9 +188,8 @@ func TestNewPassphraseServiceRefuses(t *testing.T) {
 	require.ErrorIs(t, err, classify.ErrIterations)
 }
 
-// Fewer iterations than the floor are raised to it, with a warning that names both figures and no secret;
-// more are kept.
-func TestIterations(t *testing.T) {
+// Iterations below the minimum are raised to it, with a warning that contains both numbers, but no secret. Iterations above it are used.
+func TestIterationsAreRaisedToTheMinimum(t *testing.T) {
 	var log bytes.Buffer
 	former := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
@@ -207,8 +206,8 @@ func TestIterations(t *testing.T) {
 	}
 }
 
-// A package that asks for more work than the ceiling, or for less than its class's floor, costs none.
-func TestDerivationIsCheckedFirst(t *testing.T) {
+// A package whose iterations are out of bounds is refused before any derivation.
+func TestIterationsAreCheckedBeforeDerivation(t *testing.T) {
 	s := services(t)["passphrase"]
 	pkg, err := s.Encrypt([]byte("x"), classify.PHI, nil)
 	require.NoError(t, err)
@@ -221,6 +220,6 @@ func TestDerivationIsCheckedFirst(t *testing.T) {
 		start := time.Now()
 		_, err = s.Decrypt(altered)
 		require.ErrorIs(t, err, classify.ErrIterations)
-		require.Less(t, time.Since(start), 20*time.Second, "2^32 iterations would take half an hour")
+		require.Less(t, time.Since(start), 20*time.Second, "2^32 iterations take half an hour")
 	}
 }

@@ -21,9 +21,8 @@ const (
 	atTime  = 58
 )
 
-// Every bit of a package matters: whichever is flipped, in whichever byte, nothing comes back, and a byte
-// that still parses is reported as tampering or as an unknown key.
-func TestEveryBitFlipped(t *testing.T) {
+// A package does not open if any one of its bits is flipped, or if it is cut short at any byte.
+func TestOpenRefusesEveryFlippedBit(t *testing.T) {
 	s := seal.NewSealer(newKeys(t, "tenant"))
 	for _, class := range []classify.Class{classify.Public, classify.PHI} {
 		r := request(class)
@@ -40,7 +39,7 @@ func TestEveryBitFlipped(t *testing.T) {
 				switch {
 				case i >= atKeyID && i < atSalt:
 					require.Equal(t, "unknown_key", code, i)
-				case i >= atTime+16: // after the numbers: iterations, context, body
+				case i >= atTime+16: // after the numbers of the header: context and body
 					require.Contains(t, []string{"authentication_failed", "malformed"}, code, i)
 				case i >= atSalt && i < atTime:
 					require.Equal(t, "authentication_failed", code, i)
@@ -56,8 +55,8 @@ func TestEveryBitFlipped(t *testing.T) {
 	}
 }
 
-// No field of one package fits another of the same key and place.
-func TestFieldsSwapped(t *testing.T) {
+// A package does not open if one of its fields is replaced by that of another package with the same key and place.
+func TestOpenRefusesSwappedFields(t *testing.T) {
 	k := newKeys(t, "tenant")
 	a, b := seal.NewSealer(k), seal.NewSealer(k)
 	r := request(classify.PHI)
@@ -76,7 +75,8 @@ func TestFieldsSwapped(t *testing.T) {
 	}
 }
 
-func TestMoved(t *testing.T) {
+// A package opens only in its own place, for its own use and with the keys of its owner.
+func TestOpenRefusesMovedPackages(t *testing.T) {
 	s := seal.NewSealer(newKeys(t, "tenant"))
 	for _, class := range []classify.Class{classify.Public, classify.PHI} {
 		pkg, err := s.Seal(nil, request(class), []byte("value"))
@@ -101,7 +101,8 @@ func TestMoved(t *testing.T) {
 	}
 }
 
-func TestClassLowered(t *testing.T) {
+// A package does not open as one of a lower class, and a package of a lower class is refused by MinClass.
+func TestOpenRefusesLoweredClass(t *testing.T) {
 	k := newKeys(t, "tenant")
 	s := seal.NewSealer(k)
 	pkg, err := s.Seal(nil, request(classify.PHI), []byte("value"))
@@ -110,7 +111,7 @@ func TestClassLowered(t *testing.T) {
 	lowered[8] = byte(classify.Internal)
 	_, err = s.Open(nil, lowered, home, cachePolicy)
 	require.ErrorIs(t, err, envelope.ErrAuthentication)
-	// with the id of that class's own key it is no better
+	// It does not open with the key id of that class either.
 	internal, err := k.Primary(format.UseCache, classify.Internal)
 	require.NoError(t, err)
 	copy(lowered[atKeyID:], internal[:])
@@ -123,9 +124,8 @@ func TestClassLowered(t *testing.T) {
 	require.ErrorIs(t, err, classify.ErrTooLow)
 }
 
-// A forged public package, with the id of a real public key and a guessed or copied tag, is not accepted in
-// place of a sealed one.
-func TestForgedPublic(t *testing.T) {
+// A public package is readable, but authenticated: with a copied or guessed tag it does not open in place of an encrypted package.
+func TestOpenRefusesForgedPublicPackages(t *testing.T) {
 	k := newKeys(t, "tenant")
 	s := seal.NewSealer(k)
 	sealed, err := s.Seal(nil, request(classify.PHI), []byte("value"))

@@ -17,7 +17,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 )
 
-// readers makes the sealers that the vectors name, each once.
+// readers are the sealers that the vectors name, each made once.
 type readers map[string]*seal.Sealer
 
 func newReaders(t *testing.T) readers {
@@ -57,8 +57,8 @@ func (r readers) of(t *testing.T, document string, s *vectors.Secret) *seal.Seal
 	return r[name]
 }
 
-// Every package of the vectors opens, in both encodings.
-func TestVectorsOpen(t *testing.T) {
+// Every package of the vectors opens, in the binary and the JSON form.
+func TestVectorPackagesOpen(t *testing.T) {
 	r, opened := newReaders(t), 0
 	for _, v := range vectors.LoadPackages() {
 		if v.Package.SHA256 != nil {
@@ -69,7 +69,7 @@ func TestVectorsOpen(t *testing.T) {
 			policy := envelope.OpenPolicy{Use: format.Use(v.Header.Use), MinClass: classify.Class(v.Header.Class)}
 			o, err := s.Open(nil, v.Package.Bytes(), v.Place.Format(), policy)
 			if class := classify.Class(v.Header.Class); v.Header.Iterations > 0 && class.CheckIterations(v.Header.Iterations) != nil {
-				require.ErrorIs(t, err, classify.ErrIterations) // policy demands more than the format
+				require.ErrorIs(t, err, classify.ErrIterations) // the class requires more than the format
 				return
 			}
 			if !v.Open {
@@ -99,9 +99,9 @@ func TestVectorsOpen(t *testing.T) {
 	require.Greater(t, opened, 200)
 }
 
-// Every package that must not open is refused with the vector's code, by a reader that has just opened
-// everything else and by a fresh one.
-func TestVectorsRefuse(t *testing.T) {
+// Every invalid package of the vectors is refused with the error code of the vector, by a sealer that has opened all valid packages and by a
+// new one.
+func TestInvalidVectorPackagesAreRefused(t *testing.T) {
 	r, packages := newReaders(t), map[string][]byte{}
 	for _, v := range vectors.LoadPackages() {
 		packages[v.Name] = v.Package.Bytes()
@@ -133,8 +133,8 @@ func TestVectorsRefuse(t *testing.T) {
 	}
 }
 
-// A value that is not the text that its type says opens as bytes only.
-func TestVectorsDecode(t *testing.T) {
+// A value that is not text opens as bytes, even if its type is text.
+func TestVectorValuesThatAreNotText(t *testing.T) {
 	r := newReaders(t)
 	for _, v := range vectors.LoadInvalid().Decode {
 		t.Run(v.Name, func(t *testing.T) {
@@ -150,8 +150,8 @@ func TestVectorsDecode(t *testing.T) {
 	}
 }
 
-// A text is a master key or a passphrase, or neither.
-func TestVectorsSecrets(t *testing.T) {
+// Each secret of the vectors is a master key, a passphrase or invalid.
+func TestVectorSecrets(t *testing.T) {
 	for _, v := range vectors.LoadRules().Secrets {
 		t.Run(v.Name, func(t *testing.T) {
 			text := v.Text

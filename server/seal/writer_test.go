@@ -11,14 +11,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A salt whose budget is spent gives way to a new one, and what was sealed under it still opens.
-func TestSpentSalt(t *testing.T) {
+// When the budget of a salt is spent, the sealer draws a new one, and the packages under the former salt still open.
+func TestSpentSaltIsReplaced(t *testing.T) {
 	s := serviceOf(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").sealer
 	r := Request{Use: format.UseService, Class: classify.PHI, Type: format.Bytes}
 	policy := envelope.OpenPolicy{Use: format.UseService}
 	first, err := s.Seal(nil, r, []byte("first"))
 	require.NoError(t, err)
-	spent := s.slot(format.UseService, classify.PHI).Load()
+	spent := s.writerSlot(format.UseService, classify.PHI).Load()
 	for spent.budget.Spend(format.MaxValue) {
 	}
 	second, err := s.Seal(nil, r, []byte("second"))
@@ -30,20 +30,20 @@ func TestSpentSalt(t *testing.T) {
 	}
 }
 
-// Nothing is drawn and nothing is derived before something is sealed.
-func TestNothingAtTheStart(t *testing.T) {
+// A new sealer has no salt and no derived key.
+func TestKeysAreDerivedAtFirstUse(t *testing.T) {
 	service, err := NewPassphraseService("a passphrase")
 	require.NoError(t, err)
 	s := service.sealer
-	require.Nil(t, s.slot(format.UseService, classify.PHI).Load())
-	require.Empty(t, s.source.(*passphrase).kept.Keys())
+	require.Nil(t, s.writerSlot(format.UseService, classify.PHI).Load())
+	require.Empty(t, s.source.(*passphrase).cached.Keys())
 }
 
-// A flood of packages under other salts does not make a reader keep more than it may.
-func TestKeptCiphersAreBounded(t *testing.T) {
+// Packages under many salts do not make a sealer cache more ciphers than its limit.
+func TestCipherCacheIsBounded(t *testing.T) {
 	const key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 	reader := serviceOf(t, key).sealer
-	reader.ciphers = newCache[message, cipher.AEAD](8)
+	reader.ciphers = newLRU[messageID, cipher.AEAD](8)
 	for range 20 {
 		pkg, err := serviceOf(t, key).Encrypt([]byte("x"), classify.PHI, nil)
 		require.NoError(t, err)

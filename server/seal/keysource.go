@@ -8,25 +8,25 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// source is where a sealer's keys come from: a keyset, a random master key or a passphrase.
-type source interface {
+// keySource provides the keys of a sealer: a keyset, a master key or a passphrase.
+type keySource interface {
 	owner() string
-	// single says that the key has neither use nor class.
+	// single reports whether one key seals for all uses and classes.
 	single() bool
-	// primary names the key that seals; the zero id where each salt has a key of its own.
+	// primary returns the id of the key that seals. It is zero if each salt has a key of its own.
 	primary(use format.Use, class classify.Class) (format.KeyID, error)
-	// begin completes the header of a new writer, which has its primary and salt, and gives its cipher.
+	// begin completes the header of a new writer, in which the key id and the salt are set, and returns its cipher.
 	begin(h *format.Header) (cipher.AEAD, error)
-	// check decides whether a package may be opened, before any derivation.
+	// check returns nil if a package may be opened. It derives no key.
 	check(h *format.Header, policy envelope.OpenPolicy) error
-	// cipher derives the cipher of a package.
+	// cipher returns the cipher of a package.
 	cipher(h *format.Header) (cipher.AEAD, error)
 }
 
-// keyset is the source of an owner's data keys.
+// keyset is the key source of an owner's data keys.
 type keyset struct{ keys Keys }
 
-var _ source = keyset{}
+var _ keySource = keyset{}
 
 func (k keyset) owner() string { return k.keys.Owner() }
 

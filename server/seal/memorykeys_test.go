@@ -19,7 +19,7 @@ type keys struct {
 	document *envelope.Document
 	index    atomic.Pointer[envelope.Index]
 	deks     map[format.KeyID]*secret.Key
-	derived  atomic.Int64 // message ciphers made
+	derived  atomic.Int64 // calls of MessageCipher
 }
 
 var _ seal.Keys = (*keys)(nil)
@@ -34,7 +34,7 @@ func newKeys(t testing.TB, owner string) *keys {
 	return k
 }
 
-// rotate makes a new primary.
+// rotate adds a new primary key.
 func (k *keys) rotate(t testing.TB, use format.Use, class classify.Class) format.KeyID {
 	dek := secret.New()
 	require.NoError(t, k.document.AddKey(use, class, envelope.Key{
