@@ -76,7 +76,7 @@ var errorExitCodes = []struct {
 
 	{errAuditLogGone, exitRefused}, {errAuditKeyMissing, exitRefused}, {errSystemKeysMissing, exitRefused},
 	{kms.ErrWrongKey, exitRefused}, {envelope.ErrWrongSecret, exitRefused},
-	{recovery.ErrBackup, exitRefused}, {recovery.ErrNoKeys, exitNotFound}, {keyring.ErrWrongEnvironment, exitRefused},
+	{keyring.ErrBackup, exitRefused}, {recovery.ErrNoKeys, exitNotFound}, {keyring.ErrWrongEnvironment, exitRefused},
 	{lifecycle.ErrNoKey, exitNotFound}, {rotation.ErrNoRollback, exitRefused},
 	{token.ErrNoToken, exitNotFound}, {token.ErrGrant, exitUsage},
 	{fs.ErrNotExist, exitNotFound}, {fs.ErrExist, exitRefused}, {fs.ErrPermission, exitRefused},

@@ -390,7 +390,7 @@ func TestDryRestoreOfShredded(t *testing.T) {
 	s.lose()
 	foretold, err := dry(t, s.a()).Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
-	_, err = s.a().Keyring.OwnerDocument(t.Context(), "")
+	_, err = s.a().Keyring.SystemDocument(t.Context())
 	require.ErrorIs(t, err, keyring.ErrNoTenant)
 	restored, err := s.a().Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)

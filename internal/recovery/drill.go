@@ -9,40 +9,38 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Drill is what a backup was seen to open.
+// DrillReport lists what a drill opened.
 type DrillReport struct {
-	Created  time.Time
+	Created  time.Time // of the backup
 	Tenants  int
-	Shredded int // of the tenants
+	Shredded int // tenants among these that were shredded
 	Roots    int
 	Keys     int
-	Failures []Failure // documents of which something did not open
+	Failures []Failure // documents that did not open completely
 }
 
-// Drill proves that a backup opens: it has the KEKs unwrap every root, checks every record under them and unwraps every key. It
-// touches no store. It returns ErrBackup, and an error if anything did not open, which the Drill names.
+// Drill proves that a backup opens: the KEKs unwrap every root, every record under the roots is verified and every key unwrapped. It
+// writes to no store. It returns keyring.ErrBackup, and an error if anything did not open, with a report that names it.
 func (r *Recovery) Drill(ctx context.Context, file io.ReadSeeker) (*DrillReport, error) {
-	drill := &DrillReport{}
-	var err error
-	drill.Created, drill.Tenants, err = r.verify(ctx, file, func(string) {})
-	if err == nil && drill.Tenants == 0 {
+	backup, err := r.Keyring.OpenBackup(ctx, file)
+	if err == nil && backup.Tenants == 0 {
 		err = ErrNoKeys
 	}
 	if err != nil {
-		return nil, r.ended(ctx, audit.BackupDrill, 0, 0, err)
+		return nil, r.recordEnd(ctx, audit.BackupDrill, 0, 0, err)
 	}
-	opened := 0
-	drill.Failures, err = r.each(ctx, documents(file), drill.Tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
+	report, opened := &DrillReport{Created: backup.CreatedAt, Tenants: backup.Tenants}, 0
+	report.Failures, err = r.forEach(ctx, backup.Documents(), backup.Tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
 		roots, keys, err := r.Keyring.VerifyDocument(ctx, d)
 		return func() {
 			if err == nil && d.Owner != "" {
 				opened++
 			}
-			drill.Roots, drill.Keys = drill.Roots+roots, drill.Keys+keys
+			report.Roots, report.Keys = report.Roots+roots, report.Keys+keys
 			if d.Shredded() {
-				drill.Shredded++
+				report.Shredded++
 			}
 		}, err
 	})
-	return drill, r.ended(ctx, audit.BackupDrill, opened, len(drill.Failures), err)
+	return report, r.recordEnd(ctx, audit.BackupDrill, opened, len(report.Failures), err)
 }

@@ -1,11 +1,14 @@
-// Package recovery is what an operator does to all keysets of an environment at once: have them wrapped by another KEK, back them
-// up, prove that a backup opens, restore it, and shred a tenant.
+// Package recovery implements an operator's work on all keysets of an environment: rewrap them by another KEK, back them up, prove that
+// a backup opens, restore it, and shred a tenant.
 //
-// It guarantees that data is never touched, and that a kill at any point loses no key: every keyset changes as a whole, and every
-// operation can be run again. It keeps no state of its own: the slots of the keysets show the progress of a rewrap. A former KEK's slots
-// are retired only after the new one has unwrapped each root of each tenant. A backup that was cut short, altered or mixed of two is
-// refused before anything is changed. A restore merges, so it takes back neither a newer key nor a shredding or destruction. No KEK
-// is dialled but those that the caller opened.
+// Guarantees:
+//   - It never touches sealed data.
+//   - A kill at any point loses no key. Every keyset changes as a whole, and every operation can be repeated.
+//   - It keeps no state of its own: the slots of the keysets show the progress of a rewrap.
+//   - The slots of a former KEK are retired only after the new KEK has unwrapped every root of every tenant.
+//   - A backup that is cut short, altered or mixed from several is refused before anything changes.
+//   - A restore merges. It removes no newer key, and brings back nothing that was shredded or destroyed.
+//   - It contacts no KEK except those that the caller opened.
 package recovery
 
 import (
@@ -26,53 +29,49 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// The sentinels; those of keyring, kms and envelope come through as well.
+// Errors of this package. Its functions also return those of keyring, kms and envelope.
 var (
-	// ErrBackup says that a file is no backup that may be restored: cut short, altered, mixed, or another KEK's.
-	ErrBackup = &codes.Error{Of: "authentication_failed", Text: "the file is not a whole backup of this environment's keys"}
-	// ErrNoKeys says that there is no tenant of this environment, in the store or in a backup.
+	// ErrNoKeys reports that the store or a backup has no tenant of this environment.
 	ErrNoKeys = &codes.Error{Of: "not_found", Text: "there are no keys of this environment: check --data, or COFFER_KEYS_REDIS_URL, and COFFER_ENVIRONMENT"}
-	// ErrAbsent says that ids of a list of shredded tenants are of no tenant in the backup.
+	// ErrUnknownTenants reports that a list of shredded tenants has ids that are not in the backup.
 	ErrUnknownTenants = &codes.Error{Of: "invalid_argument", Text: "an id in the list of shredded tenants is of no tenant in the backup: correct it, or take it out"}
-	// ErrUnfinished says that the former KEK is still needed.
+	// ErrRewrapUnfinished reports that the former KEK is still needed.
 	ErrRewrapUnfinished = &codes.Error{Of: "key_unusable", Text: "the former KEK is still needed"}
 )
 
-// Recovery works on the keysets of one environment. It is safe for concurrent use, also with servers and
-// others of its kind.
+// Recovery works on the keysets of one environment. It is safe for concurrent use, and other processes may use the same keysets.
 type Recovery struct {
 	Keyring     *keyring.Keyring
-	Store       keystore.Store // of the ring
-	KEKs        kms.Set        // of the ring
-	Environment string         // of the ring
+	Store       keystore.Store // the keyring's store
+	KEKs        kms.Set        // the keyring's KEKs
+	Environment string         // the keyring's environment
 	Audit       audit.Recorder
-	Operation   string                // what its events are of: the command, or the operation's id in the OpenAPI document
-	Reason      audit.Reason          // why somebody asked for it; recorded
-	Progress    func(done, total int) // called after each tenant, by one goroutine at a time; nil for none
+	Operation   string                // recorded with each event: the command, or the operation's id in the OpenAPI document
+	Reason      audit.Reason          // recorded with each event: the operator's reason
+	Progress    func(done, total int) // called after each tenant, by one goroutine at a time; may be nil
 }
 
-// Failure is a tenant for which something failed; the empty one is the environment's own document.
+// Failure is the error of one tenant. The empty tenant is the environment's own document.
 type Failure struct {
 	Tenant string
 	Err    error
 }
 
-// Report is what an operation did for all tenants and the environment.
+// Report counts what an operation did for all tenants and the environment.
 type Report struct {
-	Tenants  int       // all of them
-	Changed  int       // documents with a change
+	Tenants  int       // number of tenants in the store
+	Changed  int       // documents that were changed
 	Count    int       // roots that were wrapped or replaced, or slots that were removed
-	Failures []Failure // that of the system document, if it failed, and those of tenants
+	Failures []Failure // the system document's failure comes first
 }
 
-// atOnce is how many tenants are worked on at the same time: a KMS takes milliseconds for a call, and limits
-// how many there are a second.
-const atOnce = 32
+// maxConcurrent bounds how many tenants are processed concurrently: a call of a KMS takes milliseconds, and a KMS limits calls per second.
+const maxConcurrent = 32
 
-// documents yields the system document, if there is one, and those of all tenants.
+// documents yields the system document, if there is one, and then those of all tenants.
 func (r *Recovery) documents(ctx context.Context) iter.Seq2[*envelope.Document, error] {
 	return func(yield func(*envelope.Document, error) bool) {
-		system, err := r.Keyring.OwnerDocument(ctx, "")
+		system, err := r.Keyring.SystemDocument(ctx)
 		if !errors.Is(err, keyring.ErrNoTenant) && !yield(system, err) {
 			return
 		}
@@ -84,14 +83,15 @@ func (r *Recovery) documents(ctx context.Context) iter.Seq2[*envelope.Document, 
 	}
 }
 
-// each calls do for every document, several at once. The system document comes first and alone, because its keys authenticate the
-// shred records of the others. The functions that do returns, if not nil, are called one at a time. each continues if do fails
-// for a document, but not if a KMS cannot be used or the documents end with an error. It returns an error if do failed for any.
-func (r *Recovery) each(
-	ctx context.Context, documents iter.Seq2[*envelope.Document, error], tenants int, do func(ctx context.Context, d *envelope.Document) (note func(), err error),
+// forEach calls do for every document, up to maxConcurrent at a time. The system document is processed first and alone, because its keys
+// verify the shred records of the others. If do returns a function, forEach calls it with a lock held, to add to a report. forEach
+// continues if do fails for a document, but stops if a KMS is unusable or documents yields an error. It returns an error if any
+// document failed.
+func (r *Recovery) forEach(
+	ctx context.Context, documents iter.Seq2[*envelope.Document, error], tenants int, do func(ctx context.Context, d *envelope.Document) (report func(), err error),
 ) (failures []Failure, err error) {
 	group, working := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
+	group.SetLimit(maxConcurrent)
 	var mu sync.Mutex
 	done := 0
 	for d, unread := range documents {
@@ -99,11 +99,11 @@ func (r *Recovery) each(
 			break
 		}
 		work := func() error {
-			note, err := do(working, d)
+			report, err := do(working, d)
 			mu.Lock()
 			defer mu.Unlock()
-			if note != nil {
-				note()
+			if report != nil {
+				report()
 			}
 			if d.Owner != "" {
 				done++
@@ -130,27 +130,28 @@ func (r *Recovery) each(
 		return failures, errors.Join(stopped, err)
 	}
 	if err == nil && len(failures) > 0 {
-		of, failed := "", len(failures)
-		if failures[0].Tenant == "" { // it comes first
-			of, failed = "the environment's own keys and ", failed-1
+		system, failed := "", len(failures)
+		if failures[0].Tenant == "" {
+			system, failed = "the environment's own keys and ", failed-1
 		}
-		err = fmt.Errorf("recovery: it failed for %s%d of %d tenants: %w", of, failed, tenants, failures[0].Err)
+		err = fmt.Errorf("recovery: it failed for %s%d of %d tenants: %w", system, failed, tenants, failures[0].Err)
 	}
 	return failures, errors.Join(err, ctx.Err())
 }
 
-// all makes passes over the documents in the store, until one fails for a tenant, and reports the last one. A pass returns how many
-// roots or slots of a document it changed. An event with the facts is recorded before, and one with the result after; nil facts
-// record none. A keyset that cannot be read is an error, before anything is changed: otherwise the rest would pass for all.
-func (r *Recovery) all(
-	ctx context.Context, facts audit.Facts, passes ...func(ctx context.Context, d *envelope.Document) (int, error),
+// runSteps runs each step for all documents in the store, and stops after a step that failed for a document. A step returns how many roots
+// or slots it changed. The report has the failures of the last step. runSteps records an event with the facts before, and one with the
+// result after; nil facts record no events. If a keyset cannot be read, runSteps returns an error before anything changes: a success
+// would otherwise seem to include that keyset.
+func (r *Recovery) runSteps(
+	ctx context.Context, facts audit.Facts, steps ...func(ctx context.Context, d *envelope.Document) (int, error),
 ) (report *Report, err error) {
 	report = &Report{}
 	if facts != nil {
 		if err = r.record(ctx, audit.KEKRewrap, facts); err != nil {
 			return nil, err
 		}
-		defer func() { err = r.ended(ctx, audit.KEKRewrap, report.Changed, len(report.Failures), err) }()
+		defer func() { err = r.recordEnd(ctx, audit.KEKRewrap, report.Changed, len(report.Failures), err) }()
 	}
 	for d, unread := range r.documents(ctx) {
 		if unread != nil {
@@ -160,11 +161,11 @@ func (r *Recovery) all(
 			report.Tenants++
 		}
 	}
-	for i := 0; i < len(passes) && err == nil; i++ {
-		report.Failures, err = r.each(ctx, r.documents(ctx), report.Tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
-			n, err := passes[i](ctx, d)
+	for i := 0; i < len(steps) && err == nil; i++ {
+		report.Failures, err = r.forEach(ctx, r.documents(ctx), report.Tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
+			n, err := steps[i](ctx, d)
 			if errors.Is(err, envelope.ErrKeyDestroyed) {
-				return nil, nil // shredded
+				return nil, nil // the tenant was shredded
 			}
 			if n == 0 || err != nil {
 				return nil, err
@@ -175,14 +176,14 @@ func (r *Recovery) all(
 	return report, err
 }
 
-// record writes an event, before what it is about takes effect.
+// record records an event before its operation takes effect.
 func (r *Recovery) record(ctx context.Context, action audit.Action, facts audit.Facts) error {
 	return r.Audit.Record(ctx, audit.Event{Action: action, Operation: r.Operation, Facts: facts.With(r.Reason)})
 }
 
-// ended records the end of an operation: how many documents it changed, and for how many it failed. A tenant that
-// needed no change counts as neither. It returns err, joined with the error of the audit log.
-func (r *Recovery) ended(ctx context.Context, action audit.Action, done, failed int, err error) error {
+// recordEnd records the end of an operation: for how many documents it succeeded and failed. A tenant that needed no change counts as
+// neither. recordEnd returns err, joined with the error of the audit log.
+func (r *Recovery) recordEnd(ctx context.Context, action audit.Action, done, failed int, err error) error {
 	e := audit.Event{Action: action, Operation: r.Operation, Facts: audit.Facts{
 		audit.FactPhase: audit.PhaseEnd, audit.FactDone: strconv.Itoa(done), audit.FactFailed: strconv.Itoa(failed),
 	}}

@@ -16,20 +16,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Restored is what a restore did, or would do.
+// RestoreReport lists what a restore changed, or would change in a dry run.
 type RestoreReport struct {
-	Created   time.Time   // the backup
-	Changes   []Change    // by tenant; tenants that stay as they are have none
-	Unchanged int         // tenants
-	Destroyed []Destroyed // by tenant
+	Created   time.Time   // of the backup
+	Changes   []Change    // ordered by tenant
+	Unchanged int         // number of tenants that needed no change
+	Destroyed []Destroyed // what tombstones kept from coming back, ordered by tenant
 	Failures  []Failure
-}
-
-// Ended is what of a tenant has ended since the backup, by the audit log or a list, and stays so.
-type Destroyed struct {
-	Tenant   string
-	Shredded bool
-	Keys     int // that were destroyed, if the tenant was not shredded; servers replace those that sealed within a minute
 }
 
 // Change is a tenant whose keyset a restore changes.
@@ -38,77 +31,96 @@ type Change struct {
 	New    bool // it was not in the store
 }
 
-// Restore merges a backup into the store. It reads the file twice: nothing is changed before it is found whole. Tenants that were
-// shredded since the backup are restored as shredded, and keys that were destroyed as destroyed; nil ends nothing. It returns
-// ErrBackup, ErrEnvironment, kms.ErrWrongKey or ErrAbsent before anything is changed. A tenant whose keyset cannot be read or was
-// altered, in the store or in the backup, is left, and is among the Failures; so is one of which something is alive in the store that
-// has ended: the ending came to nothing, or the store went back to an earlier state, and the operator has not said that it is to be
-// ended.
-func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *Tombstones) (*RestoreReport, error) {
-	if endings == nil {
-		endings = &Tombstones{}
+// Restore merges a backup into the store. It verifies the whole file before it changes anything. Tenants and keys that tombstones marks
+// are restored as shredded and destroyed; nil marks nothing. Restore returns keyring.ErrBackup, keyring.ErrWrongEnvironment,
+// kms.ErrWrongKey or ErrUnknownTenants before it changes anything.
+//
+// A tenant is skipped, and is among the Failures, if its keyset in the store or in the backup cannot be read or was altered. It is
+// also skipped if the store has usable keys that tombstones marks: either their destruction failed or the store returned to an
+// earlier state, and the operator has to decide whether to destroy them.
+func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, tombstones *Tombstones) (*RestoreReport, error) {
+	if tombstones == nil {
+		tombstones = &Tombstones{}
 	}
-	absent := maps.Clone(endings.Tenants)
-	created, tenants, err := r.verify(ctx, file, func(owner string) { delete(absent, owner) })
+	backup, err := r.Keyring.OpenBackup(ctx, file)
+	if err == nil {
+		err = checkTenants(backup, tombstones.Tenants)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if len(absent) > 0 {
-		return nil, fmt.Errorf("recovery: %q: %w", slices.Sorted(maps.Keys(absent)), ErrUnknownTenants)
 	}
 	if err := r.record(ctx, audit.BackupRestore, audit.Facts{audit.FactPhase: audit.PhaseBegin}); err != nil {
 		return nil, err
 	}
-	restored := &RestoreReport{Created: created}
-	restored.Failures, err = r.each(ctx, documents(file), tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
-		ends, ended := endings.of(d)
-		before, after, err := r.Keyring.RestoreDocument(ctx, d, ends)
+	report := &RestoreReport{Created: backup.CreatedAt}
+	report.Failures, err = r.forEach(ctx, backup.Documents(), backup.Tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
+		matched, destroyed := tombstones.match(d)
+		before, after, err := r.Keyring.RestoreDocument(ctx, d, matched)
 		if err != nil || d.Owner == "" {
 			return nil, err
 		}
-		return func() { restored.note(before, after, ended) }, nil
+		return func() { report.add(before, after, destroyed) }, nil
 	})
-	slices.SortFunc(restored.Changes, func(a, b Change) int { return cmp.Compare(a.Tenant, b.Tenant) })
-	slices.SortFunc(restored.Destroyed, func(a, b Destroyed) int { return cmp.Compare(a.Tenant, b.Tenant) })
-	return restored, r.ended(ctx, audit.BackupRestore, len(restored.Changes), len(restored.Failures), err)
+	slices.SortFunc(report.Changes, func(a, b Change) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	slices.SortFunc(report.Destroyed, func(a, b Destroyed) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	return report, r.recordEnd(ctx, audit.BackupRestore, len(report.Changes), len(report.Failures), err)
 }
 
-// System returns the environment's own keys. If the store lacks them, it writes those of a backup to the store first. It returns nil
-// if both lack them. It writes nothing before the backup is found whole.
-func (r *Recovery) RecoverSystem(ctx context.Context, file io.ReadSeeker) (*keyring.System, error) {
-	own, err := r.Keyring.FindSystem(ctx)
-	if err != nil || own != nil {
-		return own, err
+// checkTenants returns ErrUnknownTenants if a tenant is not in a backup: its id is probably mistyped.
+func checkTenants(backup *keyring.BackupFile, tenants map[string]bool) error {
+	if len(tenants) == 0 {
+		return nil
 	}
-	if _, _, err = r.verify(ctx, file, func(string) {}); err != nil {
+	unknown := maps.Clone(tenants)
+	for d, err := range backup.Documents() {
+		if err != nil {
+			return err
+		}
+		delete(unknown, d.Owner)
+	}
+	if len(unknown) > 0 {
+		return fmt.Errorf("recovery: %q: %w", slices.Sorted(maps.Keys(unknown)), ErrUnknownTenants)
+	}
+	return nil
+}
+
+// RecoverSystem returns the environment's own keys. If the store has no system document, it restores only that one from the backup,
+// after the whole file was verified. It returns nil if neither has one.
+func (r *Recovery) RecoverSystem(ctx context.Context, file io.ReadSeeker) (*keyring.System, error) {
+	system, err := r.Keyring.FindSystem(ctx)
+	if err != nil || system != nil {
+		return system, err
+	}
+	backup, err := r.Keyring.OpenBackup(ctx, file)
+	if err != nil {
 		return nil, err
 	}
-	for d, err := range documents(file) {
+	for d, err := range backup.Documents() {
 		if err == nil && d.Owner == "" {
 			_, _, err = r.Keyring.RestoreDocument(ctx, d, keyring.Tombstones{})
 		}
 		if err != nil {
 			return nil, err
 		}
-		break // it is the first, if there is one
+		break // the system document is the first, if there is one
 	}
 	return r.Keyring.FindSystem(ctx)
 }
 
-// note adds what became of a tenant.
-func (r *RestoreReport) note(before, after *envelope.Document, e Destroyed) {
-	if e.Shredded || e.Keys > 0 {
-		r.Destroyed = append(r.Destroyed, e)
+// add adds the result for a tenant.
+func (r *RestoreReport) add(before, after *envelope.Document, destroyed Destroyed) {
+	if destroyed.Shredded || destroyed.Keys > 0 {
+		r.Destroyed = append(r.Destroyed, destroyed)
 	}
-	if before != nil && maps.Equal(living(before), living(after)) {
+	if before != nil && maps.Equal(usableIDs(before), usableIDs(after)) {
 		r.Unchanged++
 	} else {
 		r.Changes = append(r.Changes, Change{after.Owner, before == nil})
 	}
 }
 
-// living returns the ids of the slots, and of the keys that are not destroyed, each with whether it is a primary.
-func living(d *envelope.Document) map[string]bool {
+// usableIDs returns the ids of the slots and of the keys that are not destroyed. The value is true for a primary.
+func usableIDs(d *envelope.Document) map[string]bool {
 	ids := map[string]bool{}
 	for i := range d.Slots {
 		ids[string(d.Slots[i].ID[:])] = false
@@ -123,7 +135,7 @@ func living(d *envelope.Document) map[string]bool {
 	return ids
 }
 
-// Dry returns a Recovery that sees the same store, and discards what it writes and records. The caller closes its Ring.
+// DryRun returns a Recovery that reads the same store and discards its writes and audit events. The caller closes its Keyring.
 func (r *Recovery) DryRun() (*Recovery, error) {
 	dry := *r
 	dry.Store, dry.Audit = &dryStore{Store: r.Store}, audit.Discard
@@ -132,7 +144,7 @@ func (r *Recovery) DryRun() (*Recovery, error) {
 	return &dry, err
 }
 
-// dryStore discards what is written, except for the system document: the shred records of other documents need its keys.
+// dryStore discards writes, except of the system document: its keys verify the shred records of other documents.
 type dryStore struct {
 	keystore.Store
 	system atomic.Pointer[[]byte] // nil if it was not written

@@ -13,32 +13,32 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Rewrap has the roots of all tenants wrapped by the KEKs of another set, each by the one that stands where its own does.
+// Rewrap wraps the roots of all tenants by the KEKs of another set. Each root gets the new KEK of the class that its present KEK serves.
 //
-// If they are other KEKs, it leaves a root whose newest slot is of its new one, so that a run which was broken off continues. Servers
-// go on under the former KEKs: their slots stay until Finish. If they are the configured KEKs, because the KMS has a new version of the
-// key, it replaces each tenant's former slots in one step, after the KEK unwrapped the new ones.
+// If the KEKs are new ones, Rewrap skips a root whose newest slot is already of its new KEK, so an interrupted run can be repeated. The
+// slots of the former KEKs stay until [Recovery.FinishRewrap], so servers continue to use them. If the KEKs are the configured ones,
+// because the KMS has a new version of the key, Rewrap replaces each tenant's slots in one step, after the KEK unwrapped the new ones.
 //
-// The new KEKs wrap and unwrap a probe first. With dry, Rewrap then only counts the roots that it would wrap. It returns an error if a
-// tenant could not be rewrapped, which the Report names.
+// Rewrap first checks that each new KEK can wrap and unwrap. If dry is true, it then only counts the roots that it would wrap. It returns
+// an error if a tenant could not be rewrapped; the Report names those tenants.
 func (r *Recovery) Rewrap(ctx context.Context, to kms.Set, dry bool) (*Report, error) {
 	for _, kek := range to.All() {
 		if _, err := kms.Check(ctx, kek, r.Environment); err != nil {
 			return nil, fmt.Errorf("recovery: the KEK %s: %w", kek.URL(), err)
 		}
 	}
-	facts := r.moved(to, audit.PhaseBegin)
+	facts := r.rewrapFacts(to, audit.PhaseBegin)
 	if dry {
 		facts = nil
 	}
-	return r.all(ctx, facts, func(ctx context.Context, d *envelope.Document) (wrapped int, err error) {
-		if n := len(r.missing(d, to)); n == 0 || dry {
+	return r.runSteps(ctx, facts, func(ctx context.Context, d *envelope.Document) (wrapped int, err error) {
+		if n := len(r.rootsToWrap(d, to)); n == 0 || dry {
 			return n, nil
 		}
 		err = r.Keyring.Edit(ctx, d.Owner, func(e *keyring.Edit) error {
-			missing := r.missing(e.Document, to)
-			wrapped = len(missing)
-			for root, kek := range missing {
+			rootsToWrap := r.rootsToWrap(e.Document, to)
+			wrapped = len(rootsToWrap)
+			for root, kek := range rootsToWrap {
 				if err := e.WrapRoot(ctx, root, kek); err != nil {
 					return err
 				}
@@ -49,20 +49,21 @@ func (r *Recovery) Rewrap(ctx context.Context, to kms.Set, dry bool) (*Report, e
 	})
 }
 
-// Finish retires the slots of all KEKs but those of a set, after these have opened all roots and keys of every tenant. If they do
-// not, or a root has a newer slot of another KEK, it changes nothing and returns ErrUnfinished, and the Report names the tenants. The
-// system document comes last: until then a run that was broken off can be repeated under the former KEKs, which open the audit log.
-// No server may be running under the former KEKs any more: a tenant that one of them makes would be under these alone.
+// FinishRewrap retires the slots of all KEKs that are not in a set, after the KEKs of the set have opened all roots and keys of every
+// tenant. If they do not open one, or a root has a newer slot of another KEK, FinishRewrap changes nothing and returns
+// ErrRewrapUnfinished; the Report names the tenants. The system document is changed last: until then, an interrupted run can be repeated
+// under the former KEKs, which open the audit log. No server may still run under the former KEKs, because the tenants that it creates
+// would be under those KEKs only.
 func (r *Recovery) FinishRewrap(ctx context.Context, to kms.Set) (*Report, error) {
 	target, err := keyring.New(r.Store, to, r.Environment)
 	if err != nil {
 		return nil, err
 	}
 	defer target.Close()
-	former := func(s envelope.Slot) bool { return s.Kind == envelope.SlotKMS && !slices.Contains(urls(to), s.URL) }
-	prove := func(ctx context.Context, d *envelope.Document) (int, error) {
+	former := func(s envelope.Slot) bool { return s.Kind == envelope.SlotKMS && !slices.Contains(kekURLs(to), s.URL) }
+	verify := func(ctx context.Context, d *envelope.Document) (int, error) {
 		for _, root := range d.Roots() {
-			if s := newest(d, root); s == nil || former(*s) {
+			if s := newestSlot(d, root); s == nil || former(*s) {
 				return 0, fmt.Errorf("recovery: its root %x was not rewrapped to this KEK: run the rewrap first: %w", root.ID[:8], ErrRewrapUnfinished)
 			}
 		}
@@ -71,24 +72,24 @@ func (r *Recovery) FinishRewrap(ctx context.Context, to kms.Set) (*Report, error
 	}
 	retire := func(system bool) func(context.Context, *envelope.Document) (int, error) {
 		return func(ctx context.Context, d *envelope.Document) (retired int, err error) {
-			if (d.Owner == "") != system || !slices.ContainsFunc(d.Slots, former) { // an earlier run did it
+			if (d.Owner == "") != system || !slices.ContainsFunc(d.Slots, former) { // an earlier run retired them
 				return 0, nil
 			}
-			err = target.Edit(ctx, d.Owner, func(e *keyring.Edit) error { // which has the new KEKs open every root once more
+			err = target.Edit(ctx, d.Owner, func(e *keyring.Edit) error { // Edit opens every root by the new KEKs again
 				retired, err = e.RetireSlots(former)
 				return err
 			})
 			return retired, err
 		}
 	}
-	return r.all(ctx, r.moved(to, audit.PhaseFinish), prove, retire(false), retire(true))
+	return r.runSteps(ctx, r.rewrapFacts(to, audit.PhaseFinish), verify, retire(false), retire(true))
 }
 
-// ReplaceRoots makes new roots for all tenants and the environment, under the KEKs that are configured, and retires the former ones.
-// A root that leaked opens no key that is made afterwards. It can be run again after a kill, and then replaces all once more. It
-// returns an error if a tenant's roots could not be replaced, which the Report names.
+// ReplaceRoots makes new roots for all tenants and the environment under the configured KEKs, and retires the former ones. Afterwards, a
+// leaked root opens no key that is made later. After a kill, run it again: it then replaces all roots again. ReplaceRoots returns an error
+// if a tenant's roots could not be replaced; the Report names those tenants.
 func (r *Recovery) ReplaceRoots(ctx context.Context) (*Report, error) {
-	return r.all(ctx, r.moved(r.KEKs, "new roots"), func(ctx context.Context, d *envelope.Document) (replaced int, err error) {
+	return r.runSteps(ctx, r.rewrapFacts(r.KEKs, "new roots"), func(ctx context.Context, d *envelope.Document) (replaced int, err error) {
 		err = r.Keyring.Edit(ctx, d.Owner, func(e *keyring.Edit) error {
 			replaced = len(e.Roots())
 			return e.ReplaceRoots(ctx)
@@ -97,7 +98,7 @@ func (r *Recovery) ReplaceRoots(ctx context.Context) (*Report, error) {
 	})
 }
 
-// Status counts the roots of all tenants by the URLs of the KEKs in their slots. No KEK is asked.
+// CountRootsByKEK counts the roots of all tenants by the URLs of the KEKs in their slots. It calls no KEK, except to verify shred records.
 func (r *Recovery) CountRootsByKEK(ctx context.Context) (map[string]int, error) {
 	counts := map[string]int{}
 	for d, err := range r.documents(ctx) {
@@ -108,18 +109,18 @@ func (r *Recovery) CountRootsByKEK(ctx context.Context) (map[string]int, error) 
 		for _, s := range d.Slots {
 			urls[s.Root] = append(urls[s.Root], s.URL)
 		}
-		for _, some := range urls {
-			slices.Sort(some)
-			counts[strings.Join(slices.Compact(some), " and ")]++
+		for _, ofRoot := range urls {
+			slices.Sort(ofRoot)
+			counts[strings.Join(slices.Compact(ofRoot), " and ")]++
 		}
 	}
 	return counts, nil
 }
 
-// missing returns the roots that a rewrap has to wrap, each with the KEK that stands where the root's own does in the configured set:
-// those whose newest slot is not of that KEK, or all if the KEKs are the configured ones.
-func (r *Recovery) missing(d *envelope.Document, to kms.Set) map[envelope.Root]kms.KEK {
-	missing, again := map[envelope.Root]kms.KEK{}, slices.Equal(urls(r.KEKs), urls(to))
+// rootsToWrap returns the roots that a rewrap has to wrap, each with its new KEK: the one of the class that the root's present KEK serves.
+// These are the roots whose newest slot is not of the new KEK, or all roots if the KEKs are the configured ones.
+func (r *Recovery) rootsToWrap(d *envelope.Document, to kms.Set) map[envelope.Root]kms.KEK {
+	rootsToWrap, sameKEKs := map[envelope.Root]kms.KEK{}, slices.Equal(kekURLs(r.KEKs), kekURLs(to))
 	for _, root := range d.Roots() {
 		target := to.All()[0]
 		for _, class := range slices.Backward(classify.All[:]) {
@@ -128,33 +129,33 @@ func (r *Recovery) missing(d *envelope.Document, to kms.Set) map[envelope.Root]k
 				target = to.For(class)
 			}
 		}
-		if s := newest(d, root); again || s == nil || s.URL != target.URL() {
-			missing[root] = target
+		if s := newestSlot(d, root); sameKEKs || s == nil || s.URL != target.URL() {
+			rootsToWrap[root] = target
 		}
 	}
-	return missing
+	return rootsToWrap
 }
 
-// newest returns the last slot that was added to a root, nil if the root has no slot.
-func newest(d *envelope.Document, root envelope.Root) (last *envelope.Slot) {
+// newestSlot returns the KMS slot that was added to a root last, or nil if the root has none.
+func newestSlot(d *envelope.Document, root envelope.Root) (newest *envelope.Slot) {
 	for i := range d.Slots {
-		if s := &d.Slots[i]; s.Root == root && s.Kind == envelope.SlotKMS && (last == nil || s.CreatedAt > last.CreatedAt) {
-			last = s
+		if s := &d.Slots[i]; s.Root == root && s.Kind == envelope.SlotKMS && (newest == nil || s.CreatedAt > newest.CreatedAt) {
+			newest = s
 		}
 	}
-	return last
+	return newest
 }
 
-// urls returns the URLs of the KEKs of the classes, in their order.
-func urls(keks kms.Set) (all []string) {
+// kekURLs returns the URL of the KEK of each class, in the order of classes.
+func kekURLs(keks kms.Set) (urls []string) {
 	for _, class := range classify.All {
-		all = append(all, keks.For(class).URL())
+		urls = append(urls, keks.For(class).URL())
 	}
-	return all
+	return urls
 }
 
-// moved returns facts that say from which KEKs to which.
-func (r *Recovery) moved(to kms.Set, phase string) audit.Facts {
-	names := func(keks kms.Set) string { return strings.Join(slices.Compact(urls(keks)), " ") }
+// rewrapFacts returns the facts of a rewrap's event: the URLs of the former and the new KEKs, and the phase.
+func (r *Recovery) rewrapFacts(to kms.Set, phase string) audit.Facts {
+	names := func(keks kms.Set) string { return strings.Join(slices.Compact(kekURLs(keks)), " ") }
 	return audit.Facts{audit.FactFrom: names(r.KEKs), audit.FactTo: names(to), audit.FactPhase: phase}
 }

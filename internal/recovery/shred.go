@@ -13,13 +13,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// settled is how long after a shredding every server that reaches the store of keysets has seen it: it looks once in
-// keyring.CheckInterval, and takes a while to look.
-const settled = 3 * keyring.CheckInterval
+// propagationTime is how long servers that reach the keystore take to notice a change: they check it once per keyring.CheckInterval, and
+// a check takes some time.
+const propagationTime = 3 * keyring.CheckInterval
 
-// Shred destroys a tenant's roots and keys; Settle waits until it is seen everywhere. It is recorded first, with the lines of roots
-// that it is about: if the store is lost and an earlier backup restored, the restore finds there that the tenant was shredded. To shred
-// again changes nothing. It returns keyring.ErrNoTenant, and others of the store and the audit log.
+// Shred destroys a tenant's roots and keys. Call [WaitForPropagation] to wait until all servers have noticed. Shred records an event
+// with the tenant's lines of roots first: if the store is lost and an earlier backup is restored, the restore finds the shredding there.
+// Shredding a tenant again changes nothing. Shred returns keyring.ErrNoTenant, or an error of the store or the audit log.
 func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 	d, err := r.Keyring.Document(ctx, tenant)
 	if err != nil {
@@ -27,7 +27,7 @@ func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 	}
 	system, err := r.Keyring.System(ctx)
 	if err == nil {
-		_, err = system.Key(ctx, envelope.UseShreds) // before anything is announced: making it can fail
+		_, err = system.Key(ctx, envelope.UseShreds) // before the event is recorded, because creating the key can fail
 	}
 	if err != nil {
 		return err
@@ -36,50 +36,49 @@ func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 	for _, line := range d.Lines() {
 		lines = append(lines, hex.EncodeToString(line[:]))
 	}
-	for i := range d.Shreds { // which an earlier attempt may have left without a success on record
+	for i := range d.Shreds { // an earlier attempt may have shredded these without recording its success
 		lines = append(lines, hex.EncodeToString(d.Shreds[i].Line[:]))
 	}
 	e := audit.Event{Action: audit.TenantShred, Operation: r.Operation, Tenant: tenant, Facts: audit.Facts{audit.FactFrom: strings.Join(lines, " ")}.With(r.Reason)}
 	return audit.Announce(ctx, r.Audit, func(ctx context.Context) error { return r.Keyring.Shred(ctx, tenant) }, e)
 }
 
-// Settle returns when every server that reaches the store of keysets has had the time to see what was done
-// before, or when ctx ends.
+// WaitForPropagation waits until every server that reaches the keystore has had the time to notice earlier changes, or until ctx ends.
 func WaitForPropagation(ctx context.Context) {
 	select {
-	case <-time.After(settled):
+	case <-time.After(propagationTime):
 	case <-ctx.Done():
 	}
 }
 
-// LostKeys are the keys of a use and class that are not destroyed yet.
+// LostKeys counts the keys of a use and class that a shredding would destroy.
 type LostKeys struct {
 	Use            format.Use
 	Class          classify.Class
 	Keys           int
-	Oldest, Newest time.Time
+	Oldest, Newest time.Time // creation times
 }
 
-// LossOf returns what shredding a tenant destroys.
-func PreviewShred(d *envelope.Document) (loss []LostKeys) {
+// PreviewShred returns the keys that shredding a tenant destroys. Keys that are already destroyed are left out.
+func PreviewShred(d *envelope.Document) (preview []LostKeys) {
 	for _, s := range d.Keysets {
 		lost := LostKeys{Use: s.Use, Class: s.Class}
 		for _, k := range s.Keys {
 			if k.State == envelope.Destroyed {
 				continue
 			}
-			made := time.UnixMilli(k.CreatedAt)
-			if lost.Keys == 0 || made.Before(lost.Oldest) {
-				lost.Oldest = made
+			created := time.UnixMilli(k.CreatedAt)
+			if lost.Keys == 0 || created.Before(lost.Oldest) {
+				lost.Oldest = created
 			}
-			if made.After(lost.Newest) {
-				lost.Newest = made
+			if created.After(lost.Newest) {
+				lost.Newest = created
 			}
 			lost.Keys++
 		}
 		if lost.Keys > 0 {
-			loss = append(loss, lost)
+			preview = append(preview, lost)
 		}
 	}
-	return loss
+	return preview
 }

@@ -62,14 +62,14 @@ func TestSystemOfBackup(t *testing.T) {
 	_, err = s.b().RecoverSystem(t.Context(), reading(file))
 	require.ErrorIs(t, err, kms.ErrWrongKey)
 	_, err = s.a().RecoverSystem(t.Context(), reading(file[:len(file)-1]))
-	require.ErrorIs(t, err, recovery.ErrBackup)
+	require.ErrorIs(t, err, keyring.ErrBackup)
 	for range keystore.All(t.Context(), s.store(), keystore.Keysets) {
 		t.Fatal("it was written")
 	}
 	system, err = s.a().RecoverSystem(t.Context(), reading(file))
 	require.NoError(t, err)
 	require.Equal(t, want, key(system))
-	_, err = s.a().Keyring.OwnerDocument(t.Context(), "")
+	_, err = s.a().Keyring.SystemDocument(t.Context())
 	require.NoError(t, err)
 }
 

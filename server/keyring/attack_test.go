@@ -35,7 +35,7 @@ func TestSystemDocumentIsNotShredded(t *testing.T) {
 	require.NoError(t, err)
 	key, err := system.Key(t.Context(), envelope.UseShreds)
 	require.NoError(t, err)
-	d, err := r.OwnerDocument(t.Context(), systemID)
+	d, err := r.SystemDocument(t.Context())
 	require.NoError(t, err)
 	forged := &envelope.Document{Environment: d.Environment, Owner: "x", Shreds: []envelope.ShredRecord{{Line: d.Lines()[0], ShreddedAt: 1, MAC: [32]byte{1}}}}
 	content, err := forged.Append(nil)

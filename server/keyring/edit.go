@@ -64,11 +64,11 @@ func (r *Keyring) openAll(ctx context.Context, d *envelope.Document, known roots
 	skipped := err == nil && !covers(d, opened) || errors.Is(err, kms.ErrWrongKey)
 	switch {
 	case errors.Is(err, envelope.ErrAuthentication), errors.Is(err, classify.ErrIterations), skipped && r.slotAltered(d, opened):
-		return nil, r.damaged(d.Owner, encoded(d), envelope.ErrAuthentication)
+		return nil, r.rejectDamaged(d.Owner, encoded(d), envelope.ErrAuthentication)
 	case errors.Is(err, kms.ErrWrongKey):
-		return nil, r.noteUnopened(d.Owner, encoded(d), fmt.Errorf("keyring: %s: %w: %w", r.where(d.Owner), ErrUnknownKEK, err))
+		return nil, r.reject(d.Owner, encoded(d), fmt.Errorf("keyring: %s: %w: %w", r.location(d.Owner), ErrUnknownKEK, err))
 	case err != nil:
-		return nil, fmt.Errorf("keyring: %s: %w", r.where(d.Owner), err)
+		return nil, fmt.Errorf("keyring: %s: %w", r.location(d.Owner), err)
 	}
 	return opened, r.verify(ctx, d, opened)
 }

@@ -76,14 +76,14 @@ type Keyring struct {
 	ttl         time.Duration
 	uses        int64 // 0: any number
 	dueTime     func(*envelope.Document) int64
-	noteLoss    func(Incident)
+	onIncident    func(Incident)
 	patience    time.Duration // unlockTimeout
 	limit       int           // of unlocked tenants
 	atOnce      int64         // calls of the KEKs
 	calls       *semaphore.Weighted
 	flights     singleflight.Group // by tenant: unlocking it
 	health      health
-	unopened    unopened
+	rejected    rejected
 	proven      sync.Map      // KEKs that opened a root
 	missed      atomic.Uint64 // uses of keys that were not in memory
 	unlocked    atomic.Int64  // tenants
@@ -146,9 +146,9 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 		return nil, ErrInvalidTenant
 	}
 	r := &Keyring{
-		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultMaxTenants, atOnce: DefaultConcurrentUnlocks, patience: unlockTimeout, noteLoss: func(Incident) {},
+		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultMaxTenants, atOnce: DefaultConcurrentUnlocks, patience: unlockTimeout, onIncident: func(Incident) {},
 		tenants: map[string]weak.Pointer[Tenant]{}, missing: map[*Tenant]error{}, pending: map[*Tenant]bool{}, feed: feed{reread: time.Now()},
-		unopened: unopened{hashes: map[string][sha256.Size]byte{}}, health: health{pace: rate.NewLimiter(fastest, burst)},
+		rejected: rejected{hashes: map[string][sha256.Size]byte{}}, health: health{pace: rate.NewLimiter(fastest, burst)},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.recent, _ = simplelru.NewLRU[string, *Tenant](math.MaxInt, nil) // bounded by admitted; fails for no size only

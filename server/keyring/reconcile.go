@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -42,7 +41,7 @@ func (t *Tenant) reread(ctx context.Context, more roots) (replaced bool, err err
 		return false, err
 	}
 	if bytes.Equal(content, t.content) {
-		t.ring.noteMissing(t, nil)
+		t.ring.setMissing(t, nil)
 		return false, nil
 	}
 	if s == nil {
@@ -95,10 +94,10 @@ func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Docum
 	vanished := false
 	defer func() {
 		if vanished && err != nil {
-			t.ring.noteMissing(t, err)
+			t.ring.setMissing(t, err)
 			t.keep = true
 		} else if err == nil || errors.Is(err, errRoots) {
-			t.ring.noteMissing(t, nil)
+			t.ring.setMissing(t, nil)
 		}
 	}()
 	for {
@@ -109,7 +108,7 @@ func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Docum
 		if d == nil && t.content != nil && !vanished {
 			vanished = true
 			if !t.ring.isMissing(t) {
-				t.ring.noteLoss(Incident{Tenant: t.id})
+				t.ring.onIncident(Incident{Tenant: t.id})
 			}
 		}
 		joined, err := t.join(ctx, d, content, opened)
@@ -129,9 +128,9 @@ func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Docum
 				continue
 			}
 			if !vanished {
-				t.ring.noteLoss(Incident{Tenant: t.id})
+				t.ring.onIncident(Incident{Tenant: t.id})
 			}
-			t.ring.noteLoss(Incident{Tenant: t.id, Restored: true})
+			t.ring.onIncident(Incident{Tenant: t.id, Restored: true})
 			if d == nil {
 				t.ring.restored.Add(1)
 			}
@@ -190,7 +189,7 @@ func (t *Tenant) join(ctx context.Context, d *envelope.Document, content []byte,
 		}
 	}
 	if err != nil {
-		return nil, t.ring.damaged(t.id, content, err)
+		return nil, t.ring.rejectDamaged(t.id, content, err)
 	}
 	return merged, nil
 }
@@ -205,51 +204,4 @@ func containsAll(was, d *envelope.Document) bool {
 		return false
 	}
 	return same(merged, was)
-}
-
-// Loss is a document, or changes of one, that the keystore lost while a keyring had them in memory; or a document that the keystore
-// returned and that does not open.
-type Incident struct {
-	Tenant   string // empty for the system document
-	Restored bool   // the keyring wrote them again; if not, it is about to
-	Rejected error  // why the document does not open; nil if it was lost
-}
-
-// WithLosses sets a function that is called once when a loss is found, and once when it is restored. It is called with locks held: it
-// must return at once and not use the keyring.
-func WithIncidentHandler(note func(Incident)) Option { return func(r *Keyring) { r.noteLoss = note } }
-
-// noteMissing remembers why a document that vanished from the keystore is not written back yet; nil forgets it.
-func (r *Keyring) noteMissing(t *Tenant, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err == nil {
-		delete(r.missing, t)
-	} else {
-		r.missing[t], r.pending[t] = err, true
-	}
-}
-
-func (r *Keyring) isMissing(t *Tenant) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.missing[t] != nil
-}
-
-// Missing returns an error while documents are missing that vanished from the keystore, as after a failover to
-// a replica that lacks them. The keyring writes them back from memory, and tries until that succeeds.
-func (r *Keyring) CheckMissing() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.missing) == 0 {
-		return nil
-	}
-	return fmt.Errorf("keyring: %d keysets vanished from the keystore and are not written back yet: the audit log names them: %w", len(r.missing), ErrUnreadable)
-}
-
-// Restored returns how many documents are missing, and how many were written back since the keyring was made.
-func (r *Keyring) MissingStats() (missing int, restored uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.missing), r.restored.Load()
 }

@@ -20,7 +20,7 @@ func (e *Edit) WrapRoot(ctx context.Context, root envelope.Root, kek kms.KEK) er
 	}
 	key, err := unwrapRoot(ctx, kek, e.Document, &slot)
 	if err != nil {
-		return fmt.Errorf("keyring: %s: the KEK does not unwrap what it wrapped: %w", e.ring.where(e.Owner), err)
+		return fmt.Errorf("keyring: %s: the KEK does not unwrap what it wrapped: %w", e.ring.location(e.Owner), err)
 	}
 	key.Clear()
 	for _, s := range e.Slots {
@@ -29,7 +29,7 @@ func (e *Edit) WrapRoot(ctx context.Context, root envelope.Root, kek kms.KEK) er
 		}
 	}
 	if err := e.AddSlot(slot); err != nil {
-		return fmt.Errorf("keyring: %s: it has as many slots as a keyset may have: %w", e.ring.where(e.Owner), err)
+		return fmt.Errorf("keyring: %s: it has as many slots as a keyset may have: %w", e.ring.location(e.Owner), err)
 	}
 	_, err = e.RetireSlots(func(s envelope.Slot) bool { return s.Root == root && s.URL == slot.URL && s.ID != slot.ID })
 	return err

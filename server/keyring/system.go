@@ -168,7 +168,7 @@ var errUnopened = errors.New("its keys are under a KEK that is not configured: s
 // ErrUnreadable if a record was altered, or is under a root that nothing opens.
 func (r *Keyring) verify(ctx context.Context, d *envelope.Document, opened roots) error {
 	if opened != nil && !covers(d, opened) {
-		return r.noteUnopened(d.Owner, encoded(d), r.unreadable(d.Owner, errUnopened))
+		return r.reject(d.Owner, encoded(d), r.unreadable(d.Owner, errUnopened))
 	}
 	var shreds []*secret.Key
 	if len(d.Shreds) > 0 {
@@ -178,7 +178,7 @@ func (r *Keyring) verify(ctx context.Context, d *envelope.Document, opened roots
 		}
 	}
 	if err := d.Verify(authenticator(opened, shreds)); err != nil {
-		return r.damaged(d.Owner, encoded(d), err)
+		return r.rejectDamaged(d.Owner, encoded(d), err)
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
 		ctx, done := t.ring.work()
 		defer done()
 		if err := t.ring.health.admit(ctx); err != nil {
-			return nil, fmt.Errorf("keyring: %s: %w", t.ring.where(t.id), err)
+			return nil, fmt.Errorf("keyring: %s: %w", t.ring.location(t.id), err)
 		}
 		if err := t.ring.calls.Acquire(ctx, 1); err != nil {
 			return nil, err
@@ -101,9 +101,9 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since moment) (*unlock
 	}
 	v, err := unlockVault(d, opened)
 	if err != nil {
-		return nil, t.ring.damaged(t.id, encoded(d), err)
+		return nil, t.ring.rejectDamaged(t.id, encoded(d), err)
 	}
-	t.ring.forgetUnopened(t.id)
+	t.ring.clearRejected(t.id)
 	s := &unlocked{Vault: v, since: since}
 	s.left.Store(t.ring.uses)
 	for i := range d.Keysets {
