@@ -37,8 +37,8 @@ func BenchmarkKeys(b *testing.B) {
 }
 
 func newVault(b *testing.B) *keyring.Vault {
-	const secret = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-	document, err := keyring.NewVaultDocument("bench", tenant, secret, 0, format.UseCache)
+	secret := keyring.MasterKey(make([]byte, format.KeySize))
+	document, err := keyring.NewVaultDocument("bench", tenant, secret, format.UseCache)
 	require.NoError(b, err)
 	vault, err := keyring.OpenVault(document, secret)
 	require.NoError(b, err)

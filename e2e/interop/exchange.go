@@ -102,7 +102,7 @@ func sealer(in exchangeRequest) (*seal.Sealer, error) {
 		}
 		return service.Sealer(), nil
 	}
-	vault, err := keyring.OpenVault(in.Document, in.Secret)
+	vault, err := keyring.OpenVault(in.Document, vaultSecret(in.Secret))
 	if err != nil {
 		return nil, err
 	}

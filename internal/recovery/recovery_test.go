@@ -1,6 +1,7 @@
 package recovery_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -323,19 +324,15 @@ func TestRewrapProvesSlots(t *testing.T) {
 	openAll(t, s.a(), all, "")
 }
 
-// A backup of nothing is none, and a drill does not find it in order.
-func TestNoKeys(t *testing.T) {
+func TestBackupAndDrillRefuseAStoreWithoutTenants(t *testing.T) {
 	r := newSite(t).a()
 	_, err := r.Backup(t.Context(), into(io.Discard))
 	require.ErrorIs(t, err, recovery.ErrNoKeys)
-	key, slots, err := r.Keyring.NewBackupKey(t.Context())
+	var file bytes.Buffer
+	tenants, err := r.Keyring.Backup(t.Context(), &file, nil)
 	require.NoError(t, err)
-	file, err := (&envelope.Backup{Environment: "test", CreatedAt: 1, Slots: slots}).Append(nil)
-	require.NoError(t, err)
-	file = envelope.AppendBackupDocument(file, nil)
-	mac := key.MAC(envelope.LabelBackup)
-	mac.Write(file)
-	_, err = r.Drill(t.Context(), reading(mac.Sum(file)))
+	require.Zero(t, tenants)
+	_, err = r.Drill(t.Context(), reading(file.Bytes()))
 	require.ErrorIs(t, err, recovery.ErrNoKeys)
 }
 

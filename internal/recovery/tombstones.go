@@ -55,7 +55,7 @@ func (t *Tombstones) add(read func(found func(*audit.Line)) error) error {
 	if err != nil {
 		return err
 	}
-	for _, l := range audit.Announced(lines) {
+	for _, l := range audit.EffectiveChanges(lines) {
 		ids := l.KeyID // empty if a request names no key, or each key has an event of its own
 		if l.Action == shred {
 			ids = l.Facts["from"]

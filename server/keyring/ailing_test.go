@@ -150,7 +150,7 @@ func TestChangesAreSeenWhileADocumentHangs(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		require.Error(t, works(tenants[0]))
 		store.hangs.Store(false)
-		time.Sleep(2 * r.patience)
+		time.Sleep(2 * r.unlockTimeout)
 		require.Error(t, works(tenants[1]))
 	})
 }

@@ -231,7 +231,7 @@ func TestStoreOutage(t *testing.T) {
 		keystoretest.Put(t, store, keystore.Keysets, "tenant", []byte("damaged"))
 		time.Sleep(5 * time.Second)
 		require.NoError(t, works(tenant))
-		lacks := func() bool { return tenant.state.Load().lacks(format.UseFile, classify.PHI) }
+		lacks := func() bool { return tenant.state.Load().lacksKeyset(format.UseFile, classify.PHI) }
 		require.True(t, lacks())
 		keystoretest.Put(t, store, keystore.Keysets, "tenant", content)
 		time.Sleep(2 * time.Second)

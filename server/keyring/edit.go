@@ -123,7 +123,7 @@ func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.D
 // adoptChange has this process work with a change that it made under some roots, or found made. If the document cannot be read back,
 // the keys are dropped: the next use reads it, and the former ones are used no more.
 func (t *Tenant) adoptChange(ctx context.Context, opened roots) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.ring.patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.ring.unlockTimeout)
 	defer cancel()
 	if t.reload(ctx, opened) != nil && !t.pinned() {
 		t.lock()

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// WithPatience sets for how long the KEK is waited for.
-func WithPatience(d time.Duration) Option { return func(r *Keyring) { r.patience = d } }
+// WithUnlockTimeout sets for how long the KEK is waited for.
+func WithUnlockTimeout(d time.Duration) Option { return func(r *Keyring) { r.unlockTimeout = d } }
 
 func collect() { runtime.GC() }

@@ -64,32 +64,32 @@ const (
 	DefaultConcurrentUnlocks = 32
 	// CheckInterval is how often a keyring looks for other processes' changes.
 	CheckInterval = time.Second
-	// unlockTimeout bounds the calls of the KEK that many callers may wait for, whatever their own deadlines.
-	unlockTimeout = 30 * time.Second
+	// defaultUnlockTimeout bounds the calls of the KEK that many callers may wait for, whatever their own deadlines.
+	defaultUnlockTimeout = 30 * time.Second
 )
 
 // Keyring is the keysets of one store. It is safe for concurrent use, and several processes may share the store.
 type Keyring struct {
-	store       keystore.Store
-	keks        kms.Set
-	environment string
-	ttl         time.Duration
-	uses        int64 // 0: any number
-	dueTime     func(*envelope.Document) int64
+	store         keystore.Store
+	keks          kms.Set
+	environment   string
+	ttl           time.Duration
+	uses          int64 // 0: any number
+	dueTime       func(*envelope.Document) int64
 	onIncident    func(Incident)
-	patience    time.Duration // unlockTimeout
-	limit       int           // of unlocked tenants
-	atOnce      int64         // calls of the KEKs
-	calls       *semaphore.Weighted
-	flights     singleflight.Group // by tenant: unlocking it
-	health      health
-	rejected    rejected
-	proven      sync.Map      // KEKs that opened a root
-	missed      atomic.Uint64 // uses of keys that were not in memory
-	unlocked    atomic.Int64  // tenants
-	restored    atomic.Uint64 // documents that had vanished
-	sealing     sealing
-	feed        feed // used by look only
+	unlockTimeout time.Duration
+	limit         int   // of unlocked tenants
+	atOnce        int64 // calls of the KEKs
+	calls         *semaphore.Weighted
+	flights       singleflight.Group // by tenant: unlocking it
+	health        health
+	rejected      rejected
+	proven        sync.Map      // KEKs that opened a root
+	missed        atomic.Uint64 // uses of keys that were not in memory
+	unlocked      atomic.Int64  // tenants
+	restored      atomic.Uint64 // documents that had vanished
+	sealing       sealing
+	feed          feed // used by look only
 
 	mu      sync.Mutex
 	tenants map[string]weak.Pointer[Tenant] // so that there is one Tenant of an id, as long as it is in use
@@ -146,7 +146,7 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 		return nil, ErrInvalidTenant
 	}
 	r := &Keyring{
-		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultMaxTenants, atOnce: DefaultConcurrentUnlocks, patience: unlockTimeout, onIncident: func(Incident) {},
+		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultMaxTenants, atOnce: DefaultConcurrentUnlocks, unlockTimeout: defaultUnlockTimeout, onIncident: func(Incident) {},
 		tenants: map[string]weak.Pointer[Tenant]{}, missing: map[*Tenant]error{}, pending: map[*Tenant]bool{}, feed: feed{reread: time.Now()},
 		rejected: rejected{hashes: map[string][sha256.Size]byte{}}, health: health{pace: rate.NewLimiter(fastest, burst)},
 	}
@@ -198,10 +198,10 @@ func (r *Keyring) work() (ctx context.Context, done func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx.Err() != nil {
-		return context.WithTimeout(context.Background(), r.patience)
+		return context.WithTimeout(context.Background(), r.unlockTimeout)
 	}
 	r.active.Add(1)
-	ctx, cancel := context.WithTimeout(r.ctx, r.patience)
+	ctx, cancel := context.WithTimeout(r.ctx, r.unlockTimeout)
 	return ctx, func() {
 		cancel()
 		r.active.Done()

@@ -250,7 +250,7 @@ func TestPassphraseKEK(t *testing.T) {
 	ring := func(text string) *keyring.Keyring {
 		kek, err := kms.NewPassphrase(text, classify.MinWriteIterations)
 		require.NoError(t, err)
-		r, err := keyring.Open(dir, kek, "test", keyring.WithPatience(10*time.Minute)) // a passphrase takes its time under the race detector
+		r, err := keyring.Open(dir, kek, "test", keyring.WithUnlockTimeout(10*time.Minute)) // a passphrase takes its time under the race detector
 		require.NoError(t, err)
 		return r
 	}

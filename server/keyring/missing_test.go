@@ -259,7 +259,7 @@ func TestVanishedAndMadeAnew(t *testing.T) {
 					return r
 				}
 				roots := func(r *Keyring) []envelope.Root {
-					d, err := r.OwnerDocument(t.Context(), c.owner)
+					d, err := r.ownerDocument(t.Context(), c.owner)
 					require.NoError(t, err)
 					return d.Roots()
 				}

@@ -69,7 +69,7 @@ func (r *Keyring) VerifyDocument(ctx context.Context, d *envelope.Document) (ope
 			return len(known), 0, fmt.Errorf("%w: its root %x is not opened by the configured KEK, or was altered", ErrUnreadable, root.ID[:8])
 		}
 	}
-	v, err := unlockVault(d, known)
+	v, err := newVault(d, known)
 	if err != nil {
 		return len(known), 0, fmt.Errorf("%w: a slot, key or primary was altered: %w", ErrUnreadable, err)
 	}

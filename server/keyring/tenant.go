@@ -38,8 +38,8 @@ func (t *Tenant) Owner() string { return t.id }
 // ErrUnreadable, and the errors of the KEK.
 func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
 	s, err := t.ready()
-	if err == nil && s.counter(use, class) == nil && s.lacks(use, class) {
-		ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
+	if err == nil && s.counter(use, class) == nil && s.lacksKeyset(use, class) {
+		ctx, cancel := context.WithTimeout(context.Background(), t.ring.unlockTimeout)
 		defer cancel()
 		if err = t.add(ctx, []format.Use{use}, []classify.Class{class}); err == nil {
 			s, err = t.ready()
@@ -74,7 +74,7 @@ func (t *Tenant) CheckOpen(h *format.Header, policy envelope.OpenPolicy) error {
 	if err = s.CheckOpen(h, policy); err != envelope.ErrUnknownKey || h.Source != format.FromKeyset {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
+	ctx, cancel := context.WithTimeout(context.Background(), t.ring.unlockTimeout)
 	defer cancel()
 	if err := t.reload(ctx, nil); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (t *Tenant) ready() (*unlocked, error) {
 	if s != nil && t.spend(s) {
 		return s, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
+	ctx, cancel := context.WithTimeout(context.Background(), t.ring.unlockTimeout)
 	defer cancel()
 	return t.unlock(ctx)
 }

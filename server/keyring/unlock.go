@@ -99,7 +99,7 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since moment) (*unlock
 	if !covers(d, opened) {
 		return nil, errRoots
 	}
-	v, err := unlockVault(d, opened)
+	v, err := newVault(d, opened)
 	if err != nil {
 		return nil, t.ring.rejectDamaged(t.id, encoded(d), err)
 	}
@@ -126,7 +126,7 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since moment) (*unlock
 		t.roots = nil
 	}
 	t.state.Store(s)
-	if former != nil && !v.holdsAll(former.Vault) {
+	if former != nil && !v.hasKeysOf(former.Vault) {
 		t.dropped()
 	}
 	return s, nil

@@ -10,17 +10,57 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Vault is the unlocked keys of a keyset document, as it is: it never gains a key. It is a seal.Keys, and
-// safe for concurrent use.
+// Vault has the unlocked keys of one keyset document. It implements seal.Keys. Its keys never change, and stay in memory as long as the
+// Vault is reachable. It is safe for concurrent use.
 type Vault struct {
 	document *envelope.Document
 	index    *envelope.Index
 	keys     map[format.KeyID]*secret.Key
 }
 
-// unlockVault verifies the records of a document that are under these roots, and unwraps the keys. It returns
-// envelope.ErrAuthentication if a MAC is wrong or a key does not unwrap in its place.
-func unlockVault(d *envelope.Document, opened roots) (*Vault, error) {
+// OpenVault unlocks a vault document, such as a browser's, with one of its secrets. It returns envelope.ErrWrongSecret if the secret
+// opens no slot, and envelope.ErrAuthentication if the document was altered. For a malformed document it returns envelope.ErrMalformed,
+// ErrUnsupportedVersion or ErrTooLarge, and classify.ErrIterations for a number of PBKDF2 iterations outside the permitted range.
+func OpenVault(document []byte, secret Secret) (*Vault, error) {
+	d, err := envelope.ParseDocument(document)
+	if err != nil {
+		return nil, err
+	}
+	if secret.err != nil {
+		return nil, secret.err
+	}
+	if err := d.CheckDerivations(); err != nil {
+		return nil, err
+	}
+	opened, failed := roots{}, error(envelope.ErrWrongSecret)
+	for i := range d.Slots {
+		s := &d.Slots[i]
+		if err := s.CheckIterations(); err != nil {
+			failed = err
+			continue
+		}
+		key, err := secret.slotKey(s)
+		if err != nil {
+			return nil, err
+		}
+		if key == nil || key.ID() != s.KeyID {
+			continue
+		}
+		root, err := key.Unwrap(s.Wrapped, d.RootBinding(s.Root))
+		if err != nil {
+			return nil, err
+		}
+		opened[s.Root] = openRoot{key: root}
+	}
+	if len(opened) == 0 {
+		return nil, failed
+	}
+	return newVault(d, opened)
+}
+
+// newVault verifies the records of a document under the opened roots, and unwraps the keys. It returns envelope.ErrAuthentication if a
+// MAC is wrong, or a key does not unwrap in its place.
+func newVault(d *envelope.Document, opened roots) (*Vault, error) {
 	if err := d.Verify(authenticator(opened, nil)); err != nil {
 		return nil, err
 	}
@@ -36,20 +76,20 @@ func unlockVault(d *envelope.Document, opened roots) (*Vault, error) {
 			if err != nil {
 				return nil, err
 			}
-			runtime.SetFinalizer(key, (*secret.Key).Clear) // not before: an operation may still use what was dropped
+			runtime.SetFinalizer(key, (*secret.Key).Clear) // not when the keys are dropped, because an operation may still use them
 			v.keys[k.ID] = key
 		}
 	}
 	return v, nil
 }
 
-// Owner is the id of the tenant or vault.
+// Owner returns the id of the tenant or vault.
 func (v *Vault) Owner() string { return v.document.Owner }
 
-// Environment is the label that the keys are bound to.
+// Environment returns the label that the keys are bound to.
 func (v *Vault) Environment() string { return v.document.Environment }
 
-// Primary names the key that seals for a use and class; envelope.ErrKeyUnusable where there is none.
+// Primary returns the id of the key that seals for a use and class. It returns envelope.ErrKeyUnusable if there is none.
 func (v *Vault) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
 	return v.index.Primary(use, class)
 }
@@ -59,7 +99,7 @@ func (v *Vault) CheckOpen(h *format.Header, policy envelope.OpenPolicy) error {
 	return v.index.CheckOpen(h, policy)
 }
 
-// MessageCipher is the cipher of a key's packages under one salt; envelope.ErrUnknownKey where there is no such key.
+// MessageCipher returns the cipher for the packages of a key and salt. It returns envelope.ErrUnknownKey if there is no such key.
 func (v *Vault) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error) {
 	key, ok := v.keys[id]
 	if !ok {
@@ -68,9 +108,9 @@ func (v *Vault) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, e
 	return key.MessageCipher(salt)
 }
 
-// holdsAll reports whether the vault has all keys of a former one.
-func (v *Vault) holdsAll(former *Vault) bool {
-	for id := range former.keys {
+// hasKeysOf reports whether the vault has all keys of another one.
+func (v *Vault) hasKeysOf(other *Vault) bool {
+	for id := range other.keys {
 		if v.keys[id] == nil {
 			return false
 		}
@@ -78,7 +118,7 @@ func (v *Vault) holdsAll(former *Vault) bool {
 	return true
 }
 
-// lacks reports whether there is no keyset of a use and class at all, so that one may be begun.
-func (v *Vault) lacks(use format.Use, class classify.Class) bool {
+// lacksKeyset reports whether there is no keyset of a valid use and class, so that one may be added.
+func (v *Vault) lacksKeyset(use format.Use, class classify.Class) bool {
 	return use >= format.UseStorage && use <= format.UseFile && class.Valid() && v.document.Keyset(use, class) == nil
 }

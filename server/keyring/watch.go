@@ -53,7 +53,7 @@ type feed struct {
 // look rereads the tenants whose documents changed, could not be reread before, or were read or written since the last look. Only
 // tenants in memory are reread; others read when they unlock.
 func (r *Keyring) look(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, r.patience)
+	ctx, cancel := context.WithTimeout(ctx, r.unlockTimeout)
 	defer cancel()
 	f := &r.feed
 	r.mu.Lock()
@@ -155,7 +155,7 @@ func (t *Tenant) reloadSoon(ctx context.Context) error {
 	done := make(chan error, 1)
 	t.ring.active.Go(func() {
 		defer t.reloading.Store(false)
-		ctx, cancel := context.WithTimeout(t.ring.ctx, t.ring.patience)
+		ctx, cancel := context.WithTimeout(t.ring.ctx, t.ring.unlockTimeout)
 		defer cancel()
 		done <- t.Reload(ctx)
 	})
@@ -184,7 +184,7 @@ func (r *Keyring) probe(ctx context.Context) {
 		return
 	case <-time.After(rand.N(time.Second)):
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.patience)
+	ctx, cancel := context.WithTimeout(ctx, r.unlockTimeout)
 	defer cancel()
 	_, _ = tenants[rand.N(len(tenants))].land(ctx)
 }

@@ -1,7 +1,7 @@
 package keyring_test
 
 import (
-	"strings"
+	"bytes"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,24 +16,29 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 )
 
-const masterKey = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+var masterKey = bytes.Repeat([]byte{1, 2, 3, 4}, 8)
 
-// What either side seals with a shared document's keys opens at the other, and the document opens nothing
-// else of the tenant.
-func TestShare(t *testing.T) {
+// The tenant and the holder of an exported keyset open each other's packages. The holder opens no other package of the tenant.
+func TestExportedKeysetHasOnlyItsUses(t *testing.T) {
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
 	hidden := sealed(t, tenant, classify.PHI) // of the use cache
-	for _, password := range []string{"p\u00e4ssword", masterKey} {
-		document, err := tenant.ExportKeyset(t.Context(), password, classify.MinWriteIterations)
+	for _, c := range []struct {
+		kind       envelope.SlotKind
+		seal, open keyring.Secret
+	}{
+		{envelope.SlotPassword, keyring.Password("p\u00e4ssword"), keyring.Password("pa\u0308ssword")},
+		{envelope.SlotMasterKey, keyring.MasterKey(masterKey), keyring.MasterKey(masterKey)},
+	} {
+		document, err := tenant.ExportKeyset(t.Context(), c.seal)
 		require.NoError(t, err)
 		d, err := envelope.ParseDocument(document)
 		require.NoError(t, err)
 		require.Len(t, d.Slots, 1)
-		require.Contains(t, []envelope.SlotKind{envelope.SlotPassword, envelope.SlotMasterKey}, d.Slots[0].Kind)
+		require.Equal(t, c.kind, d.Slots[0].Kind)
 		require.Equal(t, []any{"tenant", "test"}, []any{d.Owner, d.Environment})
 		require.Nil(t, d.Keyset(format.UseCache, classify.PHI))
 
-		vault, err := keyring.OpenVault(document, strings.ReplaceAll(password, "\u00e4", "a\u0308"))
+		vault, err := keyring.OpenVault(document, c.open)
 		require.NoError(t, err)
 		require.Equal(t, []any{"tenant", "test"}, []any{vault.Owner(), vault.Environment()})
 		for _, use := range []format.Use{format.UseStorage, format.UseService} {
@@ -52,55 +57,78 @@ func TestShare(t *testing.T) {
 		require.ErrorIs(t, err, envelope.ErrUnknownKey)
 		_, err = seal.NewSealer(vault).Seal(nil, request(classify.PHI), nil)
 		require.ErrorIs(t, err, envelope.ErrKeyUnusable)
-		_, err = keyring.OpenVault(document, "another")
-		require.ErrorIs(t, err, envelope.ErrWrongSecret)
+		for _, wrong := range []keyring.Secret{keyring.Password("another"), keyring.MasterKey(make([]byte, 32)), {}} {
+			_, err = keyring.OpenVault(document, wrong)
+			require.ErrorIs(t, err, envelope.ErrWrongSecret)
+		}
 	}
 }
 
-func TestShareUses(t *testing.T) {
+func TestExportKeysetOfOneUse(t *testing.T) {
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
-	document, err := tenant.ExportKeyset(t.Context(), masterKey, 0, format.UseCache)
+	document, err := tenant.ExportKeyset(t.Context(), keyring.MasterKey(masterKey), format.UseCache)
 	require.NoError(t, err)
-	vault, err := keyring.OpenVault(document, masterKey)
+	vault, err := keyring.OpenVault(document, keyring.MasterKey(masterKey))
 	require.NoError(t, err)
 	opens(t, vault, sealed(t, tenant, classify.PHI))
 	_, err = vault.Primary(format.UseStorage, classify.PHI)
 	require.ErrorIs(t, err, envelope.ErrKeyUnusable)
 }
 
-func TestShareRefuses(t *testing.T) {
+func TestExportKeysetRefusesInvalidArguments(t *testing.T) {
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
-	for _, password := range []string{"", "\xff"} {
-		_, err := tenant.ExportKeyset(t.Context(), password, classify.MinWriteIterations)
-		require.ErrorIs(t, err, secret.ErrPassword)
+	for _, c := range []struct {
+		secret keyring.Secret
+		uses   []format.Use
+		err    error
+	}{
+		{keyring.Password(""), nil, secret.ErrPassword},
+		{keyring.Password("\xff"), nil, secret.ErrPassword},
+		{keyring.MasterKey(make([]byte, 31)), nil, secret.ErrMasterKey},
+		{keyring.Secret{}, nil, envelope.ErrWrongSecret},
+		{keyring.Password("password").WithIterations(classify.MaxIterations + 1), nil, classify.ErrIterations},
+		{keyring.Password("password"), []format.Use{9}, envelope.ErrInvalid},
+	} {
+		_, err := tenant.ExportKeyset(t.Context(), c.secret, c.uses...)
+		require.ErrorIs(t, err, c.err)
 	}
-	_, err := tenant.ExportKeyset(t.Context(), "password", classify.MaxIterations+1)
-	require.ErrorIs(t, err, classify.ErrIterations)
-	_, err = tenant.ExportKeyset(t.Context(), "password", classify.MinWriteIterations, 9)
-	require.ErrorIs(t, err, envelope.ErrInvalid)
-	document, err := tenant.ExportKeyset(t.Context(), "password", 1)
+}
+
+func TestExportKeysetRaisesIterations(t *testing.T) {
+	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
+	document, err := tenant.ExportKeyset(t.Context(), keyring.Password("password").WithIterations(1))
 	require.NoError(t, err)
 	d, err := envelope.ParseDocument(document)
 	require.NoError(t, err)
 	require.EqualValues(t, classify.MinWriteIterations, d.Slots[0].Iterations)
 }
 
-func TestNewDocument(t *testing.T) {
-	document, err := keyring.NewVaultDocument("dev", "vault-1", masterKey, 0)
+func TestNewVaultDocumentOpens(t *testing.T) {
+	document, err := keyring.NewVaultDocument("dev", "vault-1", keyring.MasterKey(masterKey))
 	require.NoError(t, err)
-	vault, err := keyring.OpenVault(document, masterKey)
+	vault, err := keyring.OpenVault(document, keyring.MasterKey(masterKey))
 	require.NoError(t, err)
 	pkg, err := seal.NewKeysetService(vault).Encrypt([]byte("value"), classify.PHI, nil)
 	require.NoError(t, err)
-	again, err := keyring.OpenVault(document, masterKey)
+	again, err := keyring.OpenVault(document, keyring.MasterKey(masterKey))
 	require.NoError(t, err)
 	_, err = seal.NewKeysetService(again).Decrypt(pkg)
 	require.NoError(t, err)
-	_, err = keyring.NewVaultDocument("dev", "", masterKey, 0)
+	_, err = keyring.NewVaultDocument("dev", "", keyring.MasterKey(masterKey))
 	require.ErrorIs(t, err, envelope.ErrInvalid)
 }
 
-// The vectors' documents open with each of their secrets, and the keys are the vectors'.
+func vectorSecret(t *testing.T, s *vectors.Secret) keyring.Secret {
+	t.Helper()
+	if s.Kind != "master-key" {
+		return keyring.Password(s.Text)
+	}
+	key, err := secret.ParseMasterKey(s.Text)
+	require.NoError(t, err)
+	return keyring.MasterKey(key)
+}
+
+// The documents of the vectors open with each of their secrets, and have the keys of the vectors.
 func TestVectorDocuments(t *testing.T) {
 	opened := 0
 	for _, v := range vectors.LoadDocuments().Documents {
@@ -108,7 +136,7 @@ func TestVectorDocuments(t *testing.T) {
 			if s.Secret == nil || s.Secret.Kind == "kms" {
 				continue
 			}
-			vault, err := keyring.OpenVault(v.Bytes, s.Secret.Text)
+			vault, err := keyring.OpenVault(v.Bytes, vectorSecret(t, s.Secret))
 			require.NoError(t, err, v.Name)
 			require.Equal(t, v.Owner, vault.Owner())
 			opened++
@@ -143,12 +171,12 @@ func TestVectorRefusals(t *testing.T) {
 			continue // TestVectorKMS has it; the secret of a slot does not verify shred records, and has no environment
 		}
 		t.Run(v.Name, func(t *testing.T) {
-			_, err := keyring.OpenVault(v.Bytes, v.Secret.Text)
+			_, err := keyring.OpenVault(v.Bytes, vectorSecret(t, &v.Secret))
 			require.Equal(t, v.Code, codes.Of(err).Code)
 		})
 	}
 	for _, v := range vectors.LoadDocuments().Invalid {
-		_, err := keyring.OpenVault(v.Bytes.Bytes(), "password")
+		_, err := keyring.OpenVault(v.Bytes.Bytes(), keyring.Password("password"))
 		require.Equal(t, v.Code, codes.Of(err).Code, v.Name)
 	}
 }
