@@ -1,4 +1,4 @@
-/** The README's examples, run as they are written. */
+/** The examples of the README and the documentation, run as they are written. */
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -14,13 +14,13 @@ import { ROOT, servePackage } from './support.js';
 
 const run = promisify(execFile);
 
-/** The code block of a language that holds a text. */
-async function example(language: string, text: string): Promise<string> {
-  const readme = await readFile(join(ROOT, 'README.md'), 'utf8');
-  const blocks = [...readme.matchAll(/```(\w+)\n([\s\S]*?)```/g)].filter(
+/** Returns the only code block of a page that has this language and contains the text. */
+async function example(page: string, language: string, text: string): Promise<string> {
+  const content = await readFile(join(ROOT, page), 'utf8');
+  const blocks = [...content.matchAll(/```(\w+)\n([\s\S]*?)```/g)].filter(
     ([, l, code]) => l === language && code?.includes(text),
   );
-  expect(blocks, `README's ${language} example with ${text}`).toHaveLength(1);
+  expect(blocks, `the ${language} example of ${page} with ${text}`).toHaveLength(1);
   return blocks[0]![2]!;
 }
 
@@ -47,22 +47,28 @@ async function started(command: string, args: string[], line: RegExp): Promise<R
   });
 }
 
-test('the browser example (chromium)', async () => {
-  const code = (await example('js', 'createEncryptedStorage')).replace(
-    "from '@coffer-storage/coffer'",
-    "from '/coffer/index.js'",
-  );
-  const server = await servePackage({ '/example.js': `${code}\nexport { patient, missing };` });
-  onTestFinished(() => server.close());
-  const session = await chromium.open();
-  onTestFinished(() => session.close());
-  const page = await session.page(server.origin);
-  const seen = await page.evaluate(async () => {
-    const { patient, missing } = (await import('/example.js' as string)) as Record<string, unknown>;
-    return [patient, missing];
-  });
-  expect(seen).toEqual([{ name: 'Ada', born: 1815 }, null]);
-});
+test.each(['README.md', 'docs/browser.md'])(
+  'the browser example of %s (chromium)',
+  async (document) => {
+    const code = (await example(document, 'js', 'createEncryptedStorage')).replace(
+      "from '@coffer-storage/coffer'",
+      "from '/coffer/index.js'",
+    );
+    const server = await servePackage({ '/example.js': `${code}\nexport { patient, storage };` });
+    onTestFinished(() => server.close());
+    const session = await chromium.open();
+    onTestFinished(() => session.close());
+    const page = await session.page(server.origin);
+    const seen = await page.evaluate(async () => {
+      const { patient, storage } = (await import('/example.js' as string)) as {
+        patient: unknown;
+        storage: { getDecrypted(key: string): Promise<unknown> };
+      };
+      return [patient, await storage.getDecrypted('patient:P2')];
+    });
+    expect(seen).toEqual([{ name: 'Ada', born: 1815 }, null]);
+  },
+);
 
 /** What differs from run to run, as one letter each. */
 function shape(output: string): string {
@@ -75,8 +81,8 @@ function shape(output: string): string {
     .trim();
 }
 
-test('each command of an operator says what the README says', async () => {
-  const [dir, readme] = [await temporaryFolder(), await readFile(join(ROOT, 'README.md'), 'utf8')];
+test('each command of docs/tour.md prints the output of the page', async () => {
+  const [dir, tour] = [await temporaryFolder(), await readFile(join(ROOT, 'docs/tour.md'), 'utf8')];
   onTestFinished(() => removeFolder(dir));
   const coffer = await buildServer();
   const server = await startCoffer(coffer, join(dir, 'coffer-data'));
@@ -95,7 +101,7 @@ test('each command of an operator says what the README says', async () => {
       headers: { Authorization: `Bearer ${server.token}` },
     });
   }
-  const commands = [...readme.matchAll(/```console\n([^]*?)```/g)].flatMap(([, block]) =>
+  const commands = [...tour.matchAll(/```console\n([^]*?)```/g)].flatMap(([, block]) =>
     block!.split(/^\$ /m).slice(1),
   );
   expect(commands.length).toBeGreaterThan(6);
@@ -106,14 +112,21 @@ test('each command of an operator says what the README says', async () => {
   }
 }, 300_000);
 
-test('the Go example', async () => {
+test('the Go program of docs/go.md', async () => {
+  const file = join(await folder(), 'main.go');
+  await writeFile(file, await example('docs/go.md', 'go', 'seal.NewService'));
+  const { stdout } = await run('go', ['run', file], { cwd: ROOT });
+  expect(stdout).toBe('Ada <nil>\n');
+});
+
+test('the Go program of the README', async () => {
   const [dir, port] = [await folder(), await freePort()];
   await started(
     'redis-server',
     ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir', dir],
     /Ready to accept connections/,
   );
-  const source = (await example('go', 'cache.Wrap'))
+  const source = (await example('README.md', 'go', 'cache.Wrap'))
     .replace('localhost:6379', `127.0.0.1:${port}`)
     .replace('"keys"', JSON.stringify(join(dir, 'keys')));
   const file = join(dir, 'main.go');
@@ -134,25 +147,25 @@ describe('over HTTP', () => {
     await removeFolder(dir);
   });
   /** The example, for the server of this test. */
-  const own = async (language: string, text: string) =>
-    (await example(language, text))
+  const own = async (page: string, language: string, text: string) =>
+    (await example(page, language, text))
       .replaceAll('http://localhost:8080', server.origin)
       .replace('coffer_…', server.token);
 
-  test('the curl example', async () => {
-    const { stdout } = await run('bash', ['-ec', await own('sh', 'curl')]);
+  test.each(['README.md', 'docs/http.md'])('the curl example of %s', async (page) => {
+    const { stdout } = await run('bash', ['-ec', await own(page, 'sh', 'curl')]);
     expect(stdout).toBe('Ada');
   });
 
-  test('the TypeScript client', async () => {
-    const code = `${await own('js', 'CofferClient')}\nprocess.stdout.write(Buffer.from(entry.value) + ' ' + entry.class);`;
+  test('the TypeScript client of docs/http.md', async () => {
+    const code = `${await own('docs/http.md', 'js', 'CofferClient')}\nprocess.stdout.write(Buffer.from(entry.value) + ' ' + entry.class);`;
     const { stdout } = await run('node', ['--input-type=module', '--eval', code], { cwd: ROOT });
     expect(stdout).toBe('Ada phi');
   });
 
-  test('the Go client', async () => {
+  test('the Go client of docs/http.md', async () => {
     const file = join(dir, 'main.go');
-    await writeFile(file, await own('go', 'client.New'));
+    await writeFile(file, await own('docs/http.md', 'go', 'client.New'));
     const { stdout } = await run('go', ['run', file], { cwd: ROOT });
     expect(stdout).toBe('Ada\n');
   });

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { calls } from './code.js';
 
 test('every line of code in the demo is in the documentation, whose examples are run', async () => {
-  const pages = ['README'];
+  const pages = ['README', 'docs/browser', 'docs/go', 'docs/http'];
   const texts = pages.map((page) =>
     readFile(new URL(`../../../../${page}.md`, import.meta.url), 'utf8'),
   );

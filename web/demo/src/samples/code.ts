@@ -18,7 +18,7 @@ return <button onClick={() => updateValue({ theme: 'dark' })}>Theme: {value?.the
     title: 'Go',
     code: `client := redis.NewClient(&redis.Options{Addr: "localhost:6379", ContextTimeoutEnabled: true})
 encrypted := cache.Wrap(client, seal.NewSealer(clinic))
-err = encrypted.SetEncrypted(ctx, "patient:P1", []byte("Ada"), classify.PHI, cache.TTL(time.Hour), cache.Context(purpose))
+err = encrypted.SetEncrypted(ctx, "patient:P1", []byte("Ada"), classify.PHI, cache.TTL(time.Hour))
 value, err := encrypted.GetDecrypted(ctx, "patient:P1")`,
   },
   {
