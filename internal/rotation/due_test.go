@@ -19,23 +19,23 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// paged is a store whose pages have one document each, and fail from the second on if err is set.
-type paged struct {
+// smallPageStore is a store whose pages have one document each. If err is set, every page after the first fails.
+type smallPageStore struct {
 	keystore.Store
 	err error
 }
 
-func (p *paged) Page(ctx context.Context, kind keystore.Kind, after string, _ int) ([]keystore.Document, string, error) {
+func (p *smallPageStore) Page(ctx context.Context, kind keystore.Kind, after string, _ int) ([]keystore.Document, string, error) {
 	if after != "" && p.err != nil {
 		return nil, "", p.err
 	}
 	return p.Store.Page(ctx, kind, after, 1)
 }
 
-// A check of the index that the store broke off has failed, so that the next look repeats it. One that met a damaged keyset has not:
-// the keyset would be damaged at the next look, too.
-func TestIndexBrokenOff(t *testing.T) {
-	store := &paged{Store: keystoretest.NewMemory()}
+// If the store fails during a repair, the repair fails and is repeated. A damaged keyset does not make it fail, because
+// the next repair would find the same damage.
+func TestRepairIsRepeatedAfterStoreError(t *testing.T) {
+	store := &smallPageStore{Store: keystoretest.NewMemory()}
 	s := newSite(t, store, nil, func(o *rotation.Options) { o.MaxAge = rotation.DefaultGrace })
 	keystoretest.Put(t, store, keystore.Keysets, "a", []byte("damaged"))
 	keystoretest.Put(t, store, keystore.Keysets, "z", []byte("damaged"))
@@ -44,13 +44,13 @@ func TestIndexBrokenOff(t *testing.T) {
 	require.ErrorIs(t, rotation.Repair(s.Rotator, t.Context()), store.err)
 }
 
-// changes counts the writes that change a keyset, and those before the last of some changes that write it as it is, for its due time.
-type changes struct {
+// writeCounter counts the writes that change a keyset, and those that only set its due time before the last change.
+type writeCounter struct {
 	keystore.Store
 	wanted, made, early atomic.Int64
 }
 
-func (c *changes) Swap(ctx context.Context, kind keystore.Kind, id string, old, content []byte, due int64) (bool, error) {
+func (c *writeCounter) Swap(ctx context.Context, kind keystore.Kind, id string, old, content []byte, due int64) (bool, error) {
 	switch {
 	case kind != keystore.Keysets:
 	case !bytes.Equal(old, content):
@@ -61,15 +61,15 @@ func (c *changes) Swap(ctx context.Context, kind keystore.Kind, id string, old, 
 	return c.Store.Swap(ctx, kind, id, old, content, due)
 }
 
-// A server that starts corrects no due times that are right, however many keysets are overdue: all servers read a keyset again after
-// each write.
-func TestRightDueTimesAreNotWritten(t *testing.T) {
+// A repair writes no due time that is already right, however many keysets are overdue: each write makes all servers
+// read the keyset again.
+func TestRepairWritesOnlyWrongDueTimes(t *testing.T) {
 	t.Parallel()
 	const tenants = 90
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	keys := &changes{Store: keystoretest.NewMemory()}
+	keys := &writeCounter{Store: keystoretest.NewMemory()}
 	s := newSite(t, keys, store, func(o *rotation.Options) { o.MaxAge = 24 * time.Hour })
 	for i := range tenants {
 		tenant, err := s.Keyring.Tenant(t.Context(), fmt.Sprint(i))
@@ -77,8 +77,8 @@ func TestRightDueTimesAreNotWritten(t *testing.T) {
 		_, err = tenant.Primary(format.UseFile, classify.PHI)
 		require.NoError(t, err)
 	}
-	s.clock.pass(25 * time.Hour)
+	s.clock.advance(25 * time.Hour)
 	keys.wanted.Store(keys.made.Load() + tenants)
-	s.serve(func() bool { return keys.made.Load() >= keys.wanted.Load() })
+	s.serveUntil(func() bool { return keys.made.Load() >= keys.wanted.Load() })
 	require.Zero(t, keys.early.Load())
 }

@@ -24,17 +24,17 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// victim tells the process that is to be killed where it works.
-const victim = "COFFER_ROTATION_TEST_VICTIM"
+// processEnv is set in the environment of the process that is killed. It describes the stores.
+const processEnv = "COFFER_ROTATION_TEST_VICTIM"
 
-// scene is where a rotation takes place.
-type scene struct {
+// rotationStores describes the stores of a rotation.
+type rotationStores struct {
 	Dir   string        // of the keysets, and of the embedded store
 	Redis string        // its address; empty: the embedded store
 	Ahead time.Duration // of the clock: a killed process's lease is over then
 }
 
-func (s *scene) open(t *testing.T) *site {
+func (s *rotationStores) open(t *testing.T) *site {
 	var store kv.Store
 	var err error
 	if s.Redis != "" {
@@ -44,12 +44,12 @@ func (s *scene) open(t *testing.T) *site {
 	}
 	require.NoError(t, err)
 	opened := newSite(t, directory(t, filepath.Join(s.Dir, "keys")), store, nil)
-	opened.clock.pass(s.Ahead)
+	opened.clock.advance(s.Ahead)
 	return opened
 }
 
-// kills is how often a rotation is killed.
-func kills(t *testing.T) int {
+// killCount returns how often a rotation is killed.
+func killCount(t *testing.T) int {
 	text := os.Getenv("COFFER_KILLS")
 	if text == "" {
 		return 10
@@ -59,18 +59,19 @@ func kills(t *testing.T) int {
 	return n
 }
 
-// TestVictim is the process that is killed. It takes rotations up and begins new ones, each to its end or back.
-func TestVictim(t *testing.T) {
-	text := os.Getenv(victim)
+// TestKilledProcess is the process that is killed. It continues rotations and begins new ones, and completes them or
+// rolls them back.
+func TestKilledProcess(t *testing.T) {
+	text := os.Getenv(processEnv)
 	if text == "" {
 		t.Skip("it is run by the others")
 	}
-	var at scene
+	var at rotationStores
 	require.NoError(t, json.Unmarshal([]byte(text), &at))
 	s := at.open(t)
 	fmt.Println("begun")
 	for {
-		record := s.work()
+		record := s.runAll()
 		switch {
 		case record == nil || !record.Active():
 			s.begin(rotation.Order{Compromised: rand.IntN(4) == 0})
@@ -78,19 +79,19 @@ func TestVictim(t *testing.T) {
 			_, err := s.Rollback(t.Context(), "tenant", rotation.Requester{})
 			require.NoError(t, err)
 		default:
-			s.clock.pass(rotation.DefaultGrace + time.Hour)
+			s.clock.advance(rotation.DefaultGrace + time.Hour)
 		}
 	}
 }
 
-// kill runs a victim for a random time.
-func (s *scene) kill(t *testing.T) {
+// kill runs the process for a random time and kills it.
+func (s *rotationStores) kill(t *testing.T) {
 	content, err := json.Marshal(s)
 	require.NoError(t, err)
 	path, err := os.Executable()
 	require.NoError(t, err)
-	command := exec.CommandContext(context.Background(), path, "-test.run", "^TestVictim$")
-	command.Env = append(os.Environ(), victim+"="+string(content))
+	command := exec.CommandContext(context.Background(), path, "-test.run", "^TestKilledProcess$")
+	command.Env = append(os.Environ(), processEnv+"="+string(content))
 	out, err := command.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, command.Start())
@@ -99,20 +100,20 @@ func (s *scene) kill(t *testing.T) {
 	require.Equal(t, "begun\n", line)
 	time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
 	require.NoError(t, command.Process.Kill())
-	require.ErrorContains(t, command.Wait(), "killed", "it was still at work")
+	require.ErrorContains(t, command.Wait(), "killed", "the process was still working")
 }
 
-// Whenever a rotation is killed, everything opens, what is written in between stays, and another process
-// takes it to its end.
-func TestKilled(t *testing.T) {
+// Whenever a process is killed, every entry opens, concurrent writes are kept, and another process completes the
+// rotation.
+func TestKilledRotationContinues(t *testing.T) {
 	t.Parallel()
 	const n = 400
-	for name, s := range map[string]*scene{"redis": {Redis: redistest.Start(t).Addr}, "embedded": {}} {
+	for name, s := range map[string]*rotationStores{"redis": {Redis: redistest.Start(t).Addr}, "embedded": {}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s.Dir = t.TempDir()
 			states := map[rotation.State]int{}
-			for i := range kills(t) + 1 {
+			for i := range killCount(t) + 1 {
 				if i > 0 {
 					s.kill(t)
 				}
@@ -123,7 +124,7 @@ func TestKilled(t *testing.T) {
 					if i == 0 {
 						opened.fill(n)
 					}
-					opened.reads(n)
+					opened.requireReadable(n)
 					record, err := opened.Record(t.Context(), "tenant")
 					require.NoError(t, err)
 					if record != nil {
@@ -139,18 +140,18 @@ func TestKilled(t *testing.T) {
 			opened := s.open(t)
 			defer opened.close()
 			for range 5 {
-				opened.clock.pass(30 * 24 * time.Hour)
-				opened.work()
+				opened.clock.advance(30 * 24 * time.Hour)
+				opened.runAll()
 			}
 			opened.begin(rotation.Order{})
-			require.Equal(t, rotation.Grace, opened.work().State)
-			opened.reads(n)
-			require.Equal(t, n, opened.under(n))
+			require.Equal(t, rotation.Grace, opened.runAll().State)
+			opened.requireReadable(n)
+			require.Equal(t, n, opened.entriesUnderPrimary(n))
 		})
 	}
 }
 
-// close ends what open opened.
+// close closes the stores that open opened.
 func (s *site) close() {
 	s.Keyring.Close()
 	require.NoError(s.t, s.Store.Close())

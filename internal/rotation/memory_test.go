@@ -18,13 +18,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// weighed is a store that knows what is on its way into it.
-type weighed struct {
+// memoryTracker is a store that measures the values in transit to and from it.
+type memoryTracker struct {
 	kv.Store
 	held, most, longest atomic.Int64
 }
 
-func (w *weighed) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
+func (w *memoryTracker) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	all, err := w.Store.Read(ctx, keys, limit)
 	for _, one := range all {
 		if n := int64(len(one.Value)); n > w.longest.Load() {
@@ -34,16 +34,16 @@ func (w *weighed) Read(ctx context.Context, keys []string, limit int) ([]kv.Read
 	return all, err
 }
 
-func (w *weighed) Topology(ctx context.Context) (kv.Topology, error) {
+func (w *memoryTracker) Topology(ctx context.Context) (kv.Topology, error) {
 	return w.Store.(kv.Sweeper).Topology(ctx)
 }
 
-func (w *weighed) SweepPage(ctx context.Context, part, prefix, cursor string, limit int) ([]string, string, error) {
+func (w *memoryTracker) SweepPage(ctx context.Context, part, prefix, cursor string, limit int) ([]string, string, error) {
 	return w.Store.(kv.Sweeper).SweepPage(ctx, part, prefix, cursor, limit)
 }
 
-func (w *weighed) Write(ctx context.Context, swaps []kv.Write) ([]bool, error) {
-	if swaps[0].If != kv.Equals { // not a sweep's
+func (w *memoryTracker) Write(ctx context.Context, swaps []kv.Write) ([]bool, error) {
+	if swaps[0].If != kv.Equals { // not a write of a sweep
 		return w.Store.Write(ctx, swaps)
 	}
 	n := int64(0)
@@ -54,18 +54,18 @@ func (w *weighed) Write(ctx context.Context, swaps []kv.Write) ([]bool, error) {
 	defer w.held.Add(-n)
 	for most := w.most.Load(); held > most && !w.most.CompareAndSwap(most, held); most = w.most.Load() {
 	}
-	time.Sleep(time.Millisecond) // so that others come in between
+	time.Sleep(time.Millisecond) // so that calls overlap
 	return w.Store.Write(ctx, swaps)
 }
 
 const kilobyte = 1 << 10
 
-// weighedSite has 40 entries of 100 KiB among 200 of 10.
-func weighedSite(t *testing.T, all int64) (*site, *weighed, *limit.Memory) {
+// newMemoryTrackedSite returns a site with 40 entries of 100 KiB and 200 entries of 10 KiB.
+func newMemoryTrackedSite(t *testing.T, all int64) (*site, *memoryTracker, *limit.Memory) {
 	inner, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, inner.Close()) })
-	store, memory := &weighed{Store: inner}, limit.NewMemory(all, 0)
+	store, memory := &memoryTracker{Store: inner}, limit.NewMemory(all, 0)
 	s := newSite(t, directory(t, t.TempDir()), store, func(o *rotation.Options) { o.Memory = memory })
 	for i := range 240 {
 		value := bytes.Repeat([]byte{byte(i)}, 10*kilobyte)
@@ -78,11 +78,11 @@ func weighedSite(t *testing.T, all int64) (*site, *weighed, *limit.Memory) {
 	return s, store, memory
 }
 
-// What is sealed anew at the same time is bounded by half of the memory that there is, and none of it is left taken.
-func TestMemoryIsBounded(t *testing.T) {
+// The entries that are resealed at the same time use at most half of the memory, and all of it is released.
+func TestSweepUsesHalfOfMemory(t *testing.T) {
 	t.Parallel()
-	s, store, memory := weighedSite(t, 800*kilobyte)
-	s.work()
+	s, store, memory := newMemoryTrackedSite(t, 800*kilobyte)
+	s.runAll()
 	require.Equal(t, rotation.Counts{Scanned: 240, Reencrypted: 240}, s.sweep().Counts())
 	require.LessOrEqual(t, store.most.Load(), int64(400*kilobyte))
 	require.Greater(t, store.longest.Load(), int64(100*kilobyte))
@@ -90,30 +90,30 @@ func TestMemoryIsBounded(t *testing.T) {
 
 	memory.Release("tenant", 800*kilobyte)
 	store.longest.Store(0)
-	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
-	require.Equal(t, rotation.Done, s.work().State)
-	require.LessOrEqual(t, store.longest.Load(), int64(kilobyte), "a sweep reads the headers of entries that are not due")
+	s.clock.advance(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
+	require.Equal(t, rotation.Done, s.runAll().State)
+	require.LessOrEqual(t, store.longest.Load(), int64(kilobyte), "a sweep reads only the headers of entries that are not due")
 }
 
-// While requests hold all memory the work waits, and goes on as soon as they give some back.
-func TestMemoryIsShared(t *testing.T) {
+// While requests use all memory, a sweep waits, and continues as soon as memory is released.
+func TestSweepWaitsForMemory(t *testing.T) {
 	t.Parallel()
-	s, store, memory := weighedSite(t, 1600*kilobyte)
+	s, store, memory := newMemoryTrackedSite(t, 1600*kilobyte)
 	require.NoError(t, memory.Reserve("tenant", 1600*kilobyte))
 	worked := make(chan *rotation.Record)
-	go func() { worked <- s.work() }()
+	go func() { worked <- s.runAll() }()
 	time.Sleep(100 * time.Millisecond)
 	require.Zero(t, store.most.Load())
 	memory.Release("tenant", 1600*kilobyte)
-	require.NoError(t, memory.Reserve("tenant", 800*kilobyte), "half is always for requests")
+	require.NoError(t, memory.Reserve("tenant", 800*kilobyte), "half is reserved for requests")
 	require.Equal(t, 240, (<-worked).Counts.Reencrypted)
 	memory.Release("tenant", 800*kilobyte)
 }
 
-// An entry that grew since it was looked at is not read into memory that was not asked for.
-func TestMemoryOfWhatGrew(t *testing.T) {
+// An entry that grew after its size was read is not read before its memory is reserved.
+func TestGrownEntryReservesItsMemory(t *testing.T) {
 	t.Parallel()
-	s, store := faultySite(t, nil)
+	s, store := newFaultySite(t, nil)
 	s.fill(5)
 	var sealed []cache.Sealed // under the former key
 	for _, size := range []int{20 << 10, 30 << 10} {
@@ -121,36 +121,36 @@ func TestMemoryOfWhatGrew(t *testing.T) {
 		require.NoError(t, err)
 		sealed = append(sealed, one)
 	}
-	grown := &growing{faulty: store, grow: func(n int) {
+	grown := &growingCache{faultyCache: store, grow: func(n int) {
 		require.NoError(t, s.cache.Put(t.Context(), &sealed[n], cache.Condition{}))
 	}}
 	s = newSite(t, s.Keystore, grown, nil)
 	s.begin(rotation.Order{})
-	s.work()
+	s.runAll()
 	require.Equal(t, 5, s.sweep().Counts().Reencrypted)
 	require.Equal(t, []int{16 << 10, 20<<10 + 200, 30<<10 + 200}, grown.rounded())
 }
 
-// growing is a store in which an entry is longer each time before it is read.
-type growing struct {
-	*faulty
+// growingCache is a store in which an entry grows before each read.
+type growingCache struct {
+	*faultyCache
 	grow   func(n int)
 	limits []int
 }
 
-func (g *growing) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
+func (g *growingCache) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	if limit <= 512 {
-		return g.faulty.Read(ctx, keys, limit) // headers
+		return g.faultyCache.Read(ctx, keys, limit) // reads of headers
 	}
 	g.limits = append(g.limits, limit)
 	if n := len(g.limits); n < 3 {
 		g.grow(n - 1)
 	}
-	return g.faulty.Read(ctx, keys, limit)
+	return g.faultyCache.Read(ctx, keys, limit)
 }
 
-// rounded gives the limits, to 200 bytes above a number of KiB where there is a header.
-func (g *growing) rounded() (all []int) {
+// rounded returns the limits of the reads. It rounds limits that include a header down to KiB.
+func (g *growingCache) rounded() (all []int) {
 	for _, limit := range g.limits {
 		if limit%kilobyte != 0 {
 			limit = limit/kilobyte*kilobyte + 200

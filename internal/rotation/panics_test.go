@@ -14,40 +14,40 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// panicking is a store that panics in one of its methods.
-type panicking struct {
+// panickingStore is a store that panics in one of its methods.
+type panickingStore struct {
 	*sqlitekv.Store
 	in string
 }
 
-func (p *panicking) panicIn(method string) {
+func (p *panickingStore) panicIn(method string) {
 	if p.in == method {
 		panic("a value of the store")
 	}
 }
 
-func (p *panicking) SweepPage(ctx context.Context, part, prefix, cursor string, limit int) ([]string, string, error) {
+func (p *panickingStore) SweepPage(ctx context.Context, part, prefix, cursor string, limit int) ([]string, string, error) {
 	p.panicIn("SweepPage")
 	return p.Store.SweepPage(ctx, part, prefix, cursor, limit)
 }
 
-func (p *panicking) Topology(ctx context.Context) (kv.Topology, error) {
+func (p *panickingStore) Topology(ctx context.Context) (kv.Topology, error) {
 	p.panicIn("Topology")
 	return p.Store.Topology(ctx)
 }
 
-func (p *panicking) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
+func (p *panickingStore) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	p.panicIn("Read")
 	return p.Store.Read(ctx, keys, limit)
 }
 
-func (p *panicking) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
+func (p *panickingStore) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	p.panicIn("Write")
 	return p.Store.Write(ctx, writes)
 }
 
-// A panic during a sweep is an error without the panic's value. The sweep is not complete, and no key is destroyed.
-func TestPanicKeepsKeys(t *testing.T) {
+// A panic during a sweep becomes an error without the panic's value. The sweep is incomplete and no key is destroyed.
+func TestPanicMakesSweepIncomplete(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"SweepPage", "Topology", "Read", "Write"} {
 		t.Run(method, func(t *testing.T) {
@@ -55,17 +55,17 @@ func TestPanicKeepsKeys(t *testing.T) {
 			inner, err := sqlitekv.Open(t.TempDir(), nil)
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, inner.Close()) })
-			store := &panicking{Store: inner}
+			store := &panickingStore{Store: inner}
 			s := newSite(t, directory(t, t.TempDir()), store, nil)
 			s.fill(10)
 			s.begin(rotation.Order{})
 			store.in = method
-			s.clock.pass(30 * time.Hour)
+			s.clock.advance(30 * time.Hour)
 			failed := false
 			for range 5 {
 				_, err := s.RunPending(t.Context())
 				if failed = failed || err != nil; err != nil {
-					require.ErrorContains(t, err, "rotation: panic at github.com/coffer-storage/coffer/internal/rotation_test.(*panicking).panicIn:")
+					require.ErrorContains(t, err, "rotation: panic at github.com/coffer-storage/coffer/internal/rotation_test.(*panickingStore).panicIn:")
 					require.NotContains(t, err.Error(), "a value of the store")
 				}
 			}

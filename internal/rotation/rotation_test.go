@@ -35,7 +35,7 @@ func (r *recorder) Record(_ context.Context, events ...audit.Event) error {
 	return nil
 }
 
-// clock is time.Now, or stands still, and is moved on by a test.
+// clock is time.Now, or a stopped clock. A test can advance it.
 type clock struct {
 	ahead atomic.Int64
 	still atomic.Pointer[time.Time]
@@ -49,9 +49,9 @@ func (c *clock) now() time.Time {
 	return now.Add(time.Duration(c.ahead.Load()))
 }
 
-func (c *clock) pass(by time.Duration) { c.ahead.Add(int64(by)) }
+func (c *clock) advance(by time.Duration) { c.ahead.Add(int64(by)) }
 
-func (c *clock) stand() {
+func (c *clock) stop() {
 	now := time.Now()
 	c.still.Store(&now)
 }
@@ -85,13 +85,13 @@ func newSite(t testing.TB, keys keystore.Store, store kv.Store, change func(*rot
 	return s
 }
 
-// local is a site of a directory and an embedded store.
-func local(t testing.TB, change func(*rotation.Options)) *site {
-	return localIn(t, t.TempDir(), change)
+// newLocalSite returns a site with a keystore in a temporary directory and an embedded store.
+func newLocalSite(t testing.TB, change func(*rotation.Options)) *site {
+	return newLocalSiteIn(t, t.TempDir(), change)
 }
 
-// localIn is local with the keystore in a directory.
-func localIn(t testing.TB, dir string, change func(*rotation.Options)) *site {
+// newLocalSiteIn is like newLocalSite, with the keystore in a given directory.
+func newLocalSiteIn(t testing.TB, dir string, change func(*rotation.Options)) *site {
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
@@ -105,7 +105,7 @@ func directory(t testing.TB, path string) keystore.Store {
 	return keys
 }
 
-// fill writes entries of every class.
+// fill writes n entries of every class.
 func (s *site) fill(n int) {
 	s.t.Helper()
 	items := make([]cache.Item, n)
@@ -116,8 +116,8 @@ func (s *site) fill(n int) {
 	require.NoError(s.t, s.cache.SetMany(s.t.Context(), items))
 }
 
-// reads has every entry read, with the value it was given.
-func (s *site) reads(n int) {
+// requireReadable reads every entry and checks its value.
+func (s *site) requireReadable(n int) {
 	s.t.Helper()
 	for i := range n {
 		value, err := s.cache.GetDecrypted(s.t.Context(), fmt.Sprint("entry ", i))
@@ -133,8 +133,8 @@ func (s *site) begin(order rotation.Order) *rotation.Record {
 	return record
 }
 
-// work works until there is nothing more to do now.
-func (s *site) work() *rotation.Record {
+// runAll calls RunPending until there is nothing more to do.
+func (s *site) runAll() *rotation.Record {
 	s.t.Helper()
 	for {
 		did, err := s.RunPending(s.t.Context())
@@ -159,7 +159,7 @@ func (s *site) sweep() *rotation.Sweep {
 	return sweep
 }
 
-// states counts the keys of a use by their state.
+// states counts the keys of a use by state.
 func (s *site) states(use format.Use) map[envelope.State]int {
 	s.t.Helper()
 	d, err := s.Keyring.Document(s.t.Context(), "tenant")
@@ -189,8 +189,8 @@ func (s *site) primaries() map[classify.Class]format.KeyID {
 	return all
 }
 
-// under counts the entries that are under their class's primary.
-func (s *site) under(n int) (under int) {
+// entriesUnderPrimary counts the entries under the primary of their class.
+func (s *site) entriesUnderPrimary(n int) (under int) {
 	s.t.Helper()
 	primaries := s.primaries()
 	for i := range n {
@@ -205,11 +205,12 @@ func (s *site) under(n int) (under int) {
 
 var classes = len(classify.All)
 
-// A rotation goes from new primaries to the destruction of the former keys, each step not before its time.
-func TestLife(t *testing.T) {
+// A rotation goes through its states from new primaries to the destruction of the former keys, and enters no state too
+// early.
+func TestRotationStates(t *testing.T) {
 	t.Parallel()
 	const n = 1000
-	s := local(t, nil)
+	s := newLocalSite(t, nil)
 	s.fill(n)
 	field, err := s.tenant().Primary(format.UseField, classify.PHI)
 	require.NoError(t, err)
@@ -218,28 +219,28 @@ func TestLife(t *testing.T) {
 	require.Equal(t, rotation.Reencrypting, record.State)
 	require.Len(t, record.Keysets, classes+1)
 	require.Len(t, record.Former, classes)
-	require.Zero(t, s.under(n))
-	s.reads(n)
-	record = s.work()
+	require.Zero(t, s.entriesUnderPrimary(n))
+	s.requireReadable(n)
+	record = s.runAll()
 	require.Equal(t, rotation.Grace, record.State)
 	require.Equal(t, n, record.Counts.Reencrypted)
 	require.Equal(t, rotation.Counts{Scanned: n, Reencrypted: n}, s.sweep().Counts())
-	require.Equal(t, n, s.under(n))
+	require.Equal(t, n, s.entriesUnderPrimary(n))
 	first := s.sweep().Number
-	s.clock.pass(rotation.DefaultGrace)
-	require.Equal(t, rotation.Grace, s.work().State, "a process that is cut off may still seal under the former keys")
+	s.clock.advance(rotation.DefaultGrace)
+	require.Equal(t, rotation.Grace, s.runAll().State, "a process without access to the keystore may still seal under the former keys")
 	require.Equal(t, first, s.sweep().Number)
 
-	s.clock.pass(s.Keyring.TTL() + rotation.Margin + time.Second)
-	record = s.work()
+	s.clock.advance(s.Keyring.TTL() + rotation.Margin + time.Second)
+	record = s.runAll()
 	require.Equal(t, rotation.Done, record.State)
 	require.Equal(t, first+2, s.sweep().Number, "two sweeps found nothing")
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Destroyed: classes}, s.states(format.UseCache))
-	require.Equal(t, map[envelope.State]int{envelope.Enabled: 2}, s.states(format.UseField), "no sweep sees what is under them")
+	require.Equal(t, map[envelope.State]int{envelope.Enabled: 2}, s.states(format.UseField), "no sweep sees the data under them")
 	now, err := s.tenant().Primary(format.UseField, classify.PHI)
 	require.NoError(t, err)
 	require.NotEqual(t, field, now)
-	s.reads(n)
+	s.requireReadable(n)
 	require.EqualValues(t, classes+1+classes, s.audit.events.Load())
 	_, err = s.Rollback(t.Context(), "tenant", rotation.Requester{})
 	require.ErrorIs(t, err, rotation.ErrNoRollback)
@@ -252,41 +253,41 @@ func (s *site) tenant() *keyring.Tenant {
 	return tenant
 }
 
-// An entry that a process wrote under a former key after the re-encryption is found by a sweep, and its key is kept until
-// two more sweeps found nothing.
-func TestSweepsFindStragglers(t *testing.T) {
+// A sweep finds an entry that a process wrote under a former key after the re-encryption. The key is kept until two
+// more sweeps have found nothing.
+func TestLateWriteKeepsFormerKey(t *testing.T) {
 	t.Parallel()
-	s := local(t, nil)
+	s := newLocalSite(t, nil)
 	s.fill(10)
-	stale := s.straggler("entry 3", "value 3")
+	stale := s.prepareLateWrite("entry 3", "value 3")
 	s.begin(rotation.Order{})
-	s.work()
-	require.Equal(t, 10, s.under(10))
+	s.runAll()
+	require.Equal(t, 10, s.entriesUnderPrimary(10))
 	stale()
-	require.Equal(t, 9, s.under(10))
-	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
+	require.Equal(t, 9, s.entriesUnderPrimary(10))
+	s.clock.advance(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	first := s.sweep().Number
-	record := s.work()
+	record := s.runAll()
 	require.Equal(t, rotation.Done, record.State)
-	require.Equal(t, first+3, s.sweep().Number, "the first of them found it")
+	require.Equal(t, first+3, s.sweep().Number, "the first sweep found the entry")
 	require.Equal(t, 11, record.Counts.Reencrypted)
-	require.Equal(t, 10, s.under(10))
-	s.reads(10)
+	require.Equal(t, 10, s.entriesUnderPrimary(10))
+	s.requireReadable(10)
 }
 
-// straggler seals a value now, for a write that comes later.
-func (s *site) straggler(key, value string) func() {
+// prepareLateWrite seals a value now and returns a function that writes it.
+func (s *site) prepareLateWrite(key, value string) func() {
 	sealed, err := s.cache.Seal(nil, &cache.Item{Key: key, Value: []byte(value), Class: classify.PHI})
 	require.NoError(s.t, err)
 	return func() { require.NoError(s.t, s.cache.Put(s.t.Context(), &sealed, cache.Condition{})) }
 }
 
-// After a rollback, half-way, everything opens: what was written before, what was sealed anew, and what was
-// written since.
-func TestRollback(t *testing.T) {
+// After a rollback in the middle of a rotation, every entry opens, whether it was written before the rotation, resealed
+// or written since.
+func TestRollbackKeepsEverythingReadable(t *testing.T) {
 	t.Parallel()
 	const n = 1000
-	s, store := faultySite(t, nil)
+	s, store := newFaultySite(t, nil)
 	s.fill(n)
 	before := s.primaries()
 	s.begin(rotation.Order{})
@@ -296,7 +297,7 @@ func TestRollback(t *testing.T) {
 	_, err := s.RunPending(ctx)
 	require.ErrorContains(t, err, "context")
 	store.after = nil
-	half := s.under(n)
+	half := s.entriesUnderPrimary(n)
 	require.NotZero(t, half)
 	require.NotEqual(t, n, half)
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 0", []byte("value 0"), classify.PHI, cache.TTL(time.Hour)))
@@ -306,22 +307,22 @@ func TestRollback(t *testing.T) {
 	require.Equal(t, rotation.RolledBack, record.State)
 	require.Equal(t, before, s.primaries())
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 1", []byte("value 1"), classify.PHI, cache.TTL(time.Hour)))
-	s.reads(n)
+	s.requireReadable(n)
 	record, err = s.Rollback(t.Context(), "tenant", rotation.Requester{})
-	require.NoError(t, err, "again is no error")
+	require.NoError(t, err, "a second rollback is not an error")
 	require.Equal(t, rotation.RolledBack, record.State)
 	require.Equal(t, before, s.primaries())
 
-	s.begin(rotation.Order{}) // and the next rotation takes care of both
-	require.Equal(t, rotation.Grace, s.work().State)
-	require.Equal(t, n, s.under(n))
-	s.reads(n)
+	s.begin(rotation.Order{}) // the next rotation retires both keys
+	require.Equal(t, rotation.Grace, s.runAll().State)
+	require.Equal(t, n, s.entriesUnderPrimary(n))
+	s.requireReadable(n)
 }
 
-// No more entries are resealed than the rate allows, the first ones of a sweep included.
-func TestRate(t *testing.T) {
+// A sweep does not exceed the rate limit, not even with its first entries.
+func TestSweepKeepsRateLimit(t *testing.T) {
 	t.Parallel()
-	s := local(t, func(o *rotation.Options) { o.Rate = 1 })
+	s := newLocalSite(t, func(o *rotation.Options) { o.Rate = 1 })
 	s.fill(60)
 	s.begin(rotation.Order{})
 	begun := time.Now()
@@ -334,17 +335,17 @@ func TestRate(t *testing.T) {
 	resealed := 0
 	for resealed == 0 {
 		time.Sleep(10 * time.Millisecond)
-		resealed = s.under(60)
+		resealed = s.entriesUnderPrimary(60)
 	}
 	stop()
 	require.ErrorIs(t, <-ended, context.Canceled)
-	require.LessOrEqual(t, resealed, 10+int(time.Since(begun)/time.Second), "ten at most come at once: the looks that a page needs")
+	require.LessOrEqual(t, resealed, 10+int(time.Since(begun)/time.Second), "at most ten at once, for the entries of a page")
 }
 
-// A compromised key never seals again, at once; there is no grace and no way back.
-func TestCompromised(t *testing.T) {
+// A compromised key never seals again and has no grace period and no rollback.
+func TestCompromisedKeyNeverSealsAgain(t *testing.T) {
 	t.Parallel()
-	s := local(t, func(o *rotation.Options) { o.Rate = 1 })
+	s := newLocalSite(t, func(o *rotation.Options) { o.Rate = 1 })
 	s.fill(500)
 	before, err := s.Keyring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
@@ -352,28 +353,28 @@ func TestCompromised(t *testing.T) {
 	record := s.begin(rotation.Order{Class: classify.PHI})
 	require.Len(t, record.Keysets, 1)
 	record = s.begin(rotation.Order{Compromised: true})
-	require.Len(t, record.Keysets, classes, "it joins the milder rotation")
+	require.Len(t, record.Keysets, classes, "it joins the running rotation")
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Compromised: classes + 1}, s.states(format.UseCache))
 	d, err := s.Keyring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
-	require.NotContains(t, d.Roots(), roots[0], "the root that may have leaked is gone")
+	require.NotContains(t, d.Roots(), roots[0], "the root that may have leaked was replaced")
 	require.Len(t, d.Roots(), 1)
 	_, err = s.Rollback(t.Context(), "tenant", rotation.Requester{})
 	require.ErrorIs(t, err, rotation.ErrNoRollback)
 	begun := time.Now()
-	require.Equal(t, rotation.Grace, s.work().State)
-	require.Less(t, time.Since(begun), time.Minute, "500 entries at one a second")
-	require.Equal(t, 500, s.under(500))
-	s.clock.pass(s.Keyring.TTL() + rotation.Margin + time.Second)
-	require.Equal(t, rotation.Done, s.work().State)
+	require.Equal(t, rotation.Grace, s.runAll().State)
+	require.Less(t, time.Since(begun), time.Minute, "500 entries at one per second")
+	require.Equal(t, 500, s.entriesUnderPrimary(500))
+	s.clock.advance(s.Keyring.TTL() + rotation.Margin + time.Second)
+	require.Equal(t, rotation.Done, s.runAll().State)
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Destroyed: classes + 1}, s.states(format.UseCache))
-	s.reads(500)
+	s.requireReadable(500)
 }
 
-// A keyset that was rotated otherwise since is not taken back to a key that was the primary long before.
+// A rollback does not change a keyset that was rotated again after the rotation.
 func TestRollbackLeavesLaterKeys(t *testing.T) {
 	t.Parallel()
-	s := local(t, nil)
+	s := newLocalSite(t, nil)
 	s.fill(10)
 	before := s.primaries()
 	s.begin(rotation.Order{})
@@ -388,13 +389,13 @@ func TestRollbackLeavesLaterKeys(t *testing.T) {
 		}
 		require.Equal(t, want, id)
 	}
-	s.reads(10)
+	s.requireReadable(10)
 }
 
-// The keyring's counters are taken if no number of uses rotates a key, too: it keeps them until then.
-func TestCountersAreTaken(t *testing.T) {
+// The keyring's counters are drained even if MaxUses is 0: otherwise the keyring keeps them.
+func TestUseCountersAreDrained(t *testing.T) {
 	t.Parallel()
-	s := local(t, nil)
+	s := newLocalSite(t, nil)
 	s.fill(10)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

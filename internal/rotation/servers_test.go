@@ -16,8 +16,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Servers with different caches destroy nothing, whichever of them sweeps, and report the reason; with one cache they destroy.
-func TestAnotherCache(t *testing.T) {
+// Servers with different caches destroy no key, whichever of them sweeps, and report the reason. With one cache, they
+// destroy keys.
+func TestServersWithDifferentCachesDestroyNoKey(t *testing.T) {
 	t.Parallel()
 	keys := directory(t, t.TempDir())
 	open := func() kv.Store {
@@ -29,7 +30,7 @@ func TestAnotherCache(t *testing.T) {
 	shared := open()
 	a, b := newSite(t, keys, shared, nil), newSite(t, keys, open(), nil)
 	announce := func(sites ...*site) (errs []error) {
-		for range 3 { // each has to see the other twice
+		for range 3 { // each server must see the other one twice
 			errs = nil
 			for _, one := range sites {
 				_, err := rotation.Announce(one.Rotator, t.Context())
@@ -45,8 +46,8 @@ func TestAnotherCache(t *testing.T) {
 		require.ErrorContains(t, err, "no key is destroyed")
 	}
 	require.ErrorContains(t, a.CheckCacheShared(t.Context()), "cache")
-	a.clock.pass(30 * time.Hour)
-	b.clock.pass(30 * time.Hour)
+	a.clock.advance(30 * time.Hour)
+	b.clock.advance(30 * time.Hour)
 	for range 5 {
 		announce(a, b)
 		for _, one := range []*site{a, b} {
@@ -55,27 +56,27 @@ func TestAnotherCache(t *testing.T) {
 	}
 	require.Contains(t, a.sweep().Fault, "no key is destroyed")
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: 2 * classes}, a.states(format.UseCache))
-	b.reads(10)
+	b.requireReadable(10)
 	status, err := a.Status(t.Context(), nil)
 	require.NoError(t, err)
 	require.NotEmpty(t, status.Warnings)
 
 	require.NoError(t, b.Withdraw(t.Context()))
 	c := newSite(t, keys, shared, nil)
-	c.clock.pass(30 * time.Hour)
+	c.clock.advance(30 * time.Hour)
 	for _, err := range announce(a, c) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, a.CheckCacheShared(t.Context()))
-	a.clock.pass(2 * time.Hour)
-	c.clock.pass(2 * time.Hour)
+	a.clock.advance(2 * time.Hour)
+	c.clock.advance(2 * time.Hour)
 	require.NoError(t, errors.Join(announce(a, c)...))
-	require.Equal(t, rotation.Done, a.work().State)
-	a.reads(10)
+	require.Equal(t, rotation.Done, a.runAll().State)
+	a.requireReadable(10)
 }
 
-// A cache that was emptied has the announcements again with the next round.
-func TestEmptiedCache(t *testing.T) {
+// An emptied cache contains the announcements again after the next round.
+func TestEmptiedCacheIsAnnouncedAgain(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
@@ -91,15 +92,15 @@ func TestEmptiedCache(t *testing.T) {
 	round()
 	a.fill(10)
 	a.begin(rotation.Order{})
-	a.work()
+	a.runAll()
 	require.NoError(t, client.FlushAll(t.Context()).Err())
 	require.NotEmpty(t, a.UnsharedReason(t.Context()))
 	round()
 	round()
 	require.Empty(t, a.UnsharedReason(t.Context()))
 	require.NoError(t, a.CheckCacheShared(t.Context()))
-	a.clock.pass(26 * time.Hour)
-	b.clock.pass(26 * time.Hour)
+	a.clock.advance(26 * time.Hour)
+	b.clock.advance(26 * time.Hour)
 	round()
-	require.Equal(t, rotation.Done, a.work().State)
+	require.Equal(t, rotation.Done, a.runAll().State)
 }

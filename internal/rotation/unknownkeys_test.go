@@ -16,7 +16,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// watch runs a scan of a site until it finds nothing to watch, and returns it with what it logs until then.
+// watch runs the scanner of a site. It returns the scanner, its log and a channel that is closed when Watch returns.
 func (s *site) watch() (u *rotation.UnknownKeyScanner, log *bytes.Buffer, ended chan struct{}) {
 	log, ended = &bytes.Buffer{}, make(chan struct{})
 	u = rotation.NewUnknownKeyScanner(s.Rotator, slog.New(slog.NewTextHandler(log, nil)), func(string) string { return "hash" })
@@ -28,9 +28,9 @@ func (s *site) watch() (u *rotation.UnknownKeyScanner, log *bytes.Buffer, ended 
 	return u, log, ended
 }
 
-// Entries whose keyset was lost, while another one was made, are found until the keyset is restored. Entries under former keys and those
-// of a shredded tenant are not meant.
-func TestUnknownKeys(t *testing.T) {
+// Entries whose keyset was lost and replaced by a new one are found until the keyset is restored. Entries under former
+// keys and those of a shredded tenant are not counted.
+func TestUnknownKeysAreFoundUntilRestored(t *testing.T) {
 	t.Parallel()
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
@@ -41,7 +41,7 @@ func TestUnknownKeys(t *testing.T) {
 	before.begin(rotation.Order{})
 	u, log, ended := before.watch()
 	<-ended
-	require.Zero(t, u.Entries(), "under former keys")
+	require.Zero(t, u.Entries(), "entries under former keys")
 	require.Empty(t, log.String())
 	backup, err := before.Keyring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
@@ -62,13 +62,13 @@ func TestUnknownKeys(t *testing.T) {
 	require.NoError(t, after.Keyring.Shred(t.Context(), "tenant"))
 	u, log, ended = after.watch()
 	<-ended
-	require.Zero(t, u.Entries(), "of a shredded tenant")
+	require.Zero(t, u.Entries(), "entries of a shredded tenant")
 	require.Empty(t, log.String())
 
 	none := newSite(t, directory(t, t.TempDir()), store, func(*rotation.Options) {})
 	gone, err := none.Keyring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
-	require.Empty(t, gone.Keysets, "it has no key yet")
+	require.Empty(t, gone.Keysets, "the tenant has no key yet")
 	u, _, _ = none.watch()
 	require.Eventually(t, func() bool { return u.Entries() == n+1 }, time.Minute, time.Millisecond)
 }

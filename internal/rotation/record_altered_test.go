@@ -16,9 +16,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Somebody with write access to the store of keysets does not decide which key is destroyed, or in the name of which caller:
-// records and sweeps are refused after any change, and in the place of another tenant's.
-func TestAlteredState(t *testing.T) {
+// A process that can write to the keystore must not decide which key is destroyed, or which caller the audit log names.
+// A record or a sweep is refused after any change, and if it was copied from another tenant.
+func TestAlteredRecordsAreRefused(t *testing.T) {
 	t.Parallel()
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
@@ -26,7 +26,7 @@ func TestAlteredState(t *testing.T) {
 	s := newSite(t, keystoretest.NewMemory(), store, nil)
 	s.fill(10)
 	s.begin(rotation.Order{})
-	s.work()
+	s.runAll()
 	record := func() error { _, err := s.Record(t.Context(), "tenant"); return err }
 	sweep := func() error { _, err := s.CurrentSweep(t.Context()); return err }
 	for document, err := range keystore.All(t.Context(), s.Keystore, keystore.Sweeps) {
@@ -59,18 +59,18 @@ func TestAlteredState(t *testing.T) {
 	}
 }
 
-// A record or a sweep that was altered is begun again. The former keys are destroyed after two more sweeps; if the record is lost,
-// they are kept as long as after a rotation before that.
-func TestAlteredStateIsBegunAgain(t *testing.T) {
+// An altered record or sweep is replaced. The former keys are destroyed after two more sweeps. If the record is lost,
+// they are kept for as long as after a rotation.
+func TestAlteredRecordsAreReplaced(t *testing.T) {
 	t.Parallel()
 	for kind, keeps := range map[keystore.Kind]int{keystore.Rotations: 25, keystore.Sweeps: 1} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			s := local(t, nil)
+			s := newLocalSite(t, nil)
 			s.fill(10)
 			s.begin(rotation.Order{})
-			require.Equal(t, rotation.Grace, s.work().State)
-			s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
+			require.Equal(t, rotation.Grace, s.runAll().State)
+			s.clock.advance(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 			for document, err := range keystore.All(t.Context(), s.Keystore, kind) {
 				require.NoError(t, err)
 				_, err = keystore.Replace(t.Context(), s.Keystore, kind, document.Name, document.Content, []byte("garbled"), s.clock.now().UnixMilli())
@@ -85,17 +85,17 @@ func TestAlteredStateIsBegunAgain(t *testing.T) {
 				if hours < keeps {
 					require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
 				}
-				s.clock.pass(time.Hour)
+				s.clock.advance(time.Hour)
 			}
 			require.Equal(t, classes, s.states(format.UseCache)[envelope.Destroyed])
-			s.reads(10)
+			s.requireReadable(10)
 		})
 	}
 }
 
-// An altered record that is due much later, such as one in the grace period, does not make a sweep incomplete that finds an entry of its
-// tenant, and stays due, whatever replaces it.
-func TestAlteredRecordOfLater(t *testing.T) {
+// An altered record that was not due soon, for example in the grace period, does not make a sweep incomplete that finds
+// an entry of the tenant. The record that replaces it is due at once.
+func TestAlteredRecordStaysDue(t *testing.T) {
 	t.Parallel()
 	garble := func(s *site) {
 		content, err := s.Keystore.Get(t.Context(), keystore.Rotations, "tenant")
@@ -105,12 +105,12 @@ func TestAlteredRecordOfLater(t *testing.T) {
 	}
 	t.Run("sweep", func(t *testing.T) {
 		t.Parallel()
-		s := local(t, nil)
+		s := newLocalSite(t, nil)
 		s.SetRetryWait(time.Microsecond)
 		s.fill(10)
-		stale := s.straggler("entry 3", "value 3")
+		stale := s.prepareLateWrite("entry 3", "value 3")
 		s.begin(rotation.Order{})
-		require.Equal(t, rotation.Grace, s.work().State)
+		require.Equal(t, rotation.Grace, s.runAll().State)
 		stale()
 		garble(s)
 		other, err := s.Keyring.Tenant(t.Context(), "other")
@@ -124,36 +124,36 @@ func TestAlteredRecordOfLater(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.Empty(t, s.sweep().Fault)
-		require.Equal(t, 10, s.under(10))
+		require.Equal(t, 10, s.entriesUnderPrimary(10))
 	})
 	t.Run("uses", func(t *testing.T) {
 		t.Parallel()
-		s := local(t, func(o *rotation.Options) { o.MaxUses = 1 << 40 })
+		s := newLocalSite(t, func(o *rotation.Options) { o.MaxUses = 1 << 40 })
 		s.fill(10)
 		s.begin(rotation.Order{})
-		require.Equal(t, rotation.Grace, s.work().State)
+		require.Equal(t, rotation.Grace, s.runAll().State)
 		garble(s)
 		s.fill(10) // counts uses
-		s.serve(func() bool {
+		s.serveUntil(func() bool {
 			record, err := s.Record(t.Context(), "tenant")
 			return err == nil && len(record.Sealed) > 0
 		})
 		for hours := 0; s.states(format.UseCache)[envelope.Destroyed] < classes; hours++ {
 			require.Less(t, hours, 40)
-			s.clock.pass(time.Hour)
-			s.work()
+			s.clock.advance(time.Hour)
+			s.runAll()
 		}
 	})
 }
 
-// A record that was begun again keeps the former keys while an entry of its tenant does not open, as any other record does.
-func TestAlteredRecordBesideUnreadable(t *testing.T) {
+// A record that replaced an altered one keeps the former keys while an entry of its tenant does not open.
+func TestReplacedRecordKeepsKeysOfUnreadableEntries(t *testing.T) {
 	t.Parallel()
-	s, f := faultySite(t, nil)
+	s, f := newFaultySite(t, nil)
 	s.fill(10)
-	stale := s.straggler("entry 3", "value 3")
+	stale := s.prepareLateWrite("entry 3", "value 3")
 	s.begin(rotation.Order{})
-	require.Equal(t, rotation.Grace, s.work().State)
+	require.Equal(t, rotation.Grace, s.runAll().State)
 	stale()
 	content, err := s.Keystore.Get(t.Context(), keystore.Rotations, "tenant")
 	require.NoError(t, err)
@@ -161,33 +161,33 @@ func TestAlteredRecordBesideUnreadable(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.RunPending(t.Context())
 	require.ErrorContains(t, err, "damaged or was altered")
-	f.spoils = "coffer/tenant/cache/entry 3"
+	f.unreadableKey = "coffer/tenant/cache/entry 3"
 	for range 40 {
-		s.clock.pass(time.Hour)
-		s.work()
+		s.clock.advance(time.Hour)
+		s.runAll()
 	}
 	require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
-	f.spoils = ""
-	s.clock.pass(time.Hour)
-	s.work()
-	s.reads(10)
+	f.unreadableKey = ""
+	s.clock.advance(time.Hour)
+	s.runAll()
+	s.requireReadable(10)
 }
 
-// A record that a failover lost is begun again, so that the former keys do not wait for the next rotation.
-func TestLostRecord(t *testing.T) {
+// A record that a failover lost is restored, so that the former keys do not wait for the next rotation.
+func TestLostRecordIsRestored(t *testing.T) {
 	t.Parallel()
-	s := local(t, nil)
+	s := newLocalSite(t, nil)
 	s.fill(10)
 	s.begin(rotation.Order{})
-	require.Equal(t, rotation.Grace, s.work().State)
+	require.Equal(t, rotation.Grace, s.runAll().State)
 	keystoretest.Put(t, s.Keystore, keystore.Rotations, "tenant", nil)
 	require.NoError(t, rotation.Repair(s.Rotator, t.Context()))
-	require.Len(t, s.work().Former, classes)
+	require.Len(t, s.runAll().Former, classes)
 	for hours := 0; s.states(format.UseCache)[envelope.Destroyed] < classes; hours++ {
 		require.Less(t, hours, 40)
 		require.Equal(t, hours <= 25, s.states(format.UseCache)[envelope.Destroyed] == 0, "the new record waits as long as a new rotation")
-		s.clock.pass(time.Hour)
-		s.work()
+		s.clock.advance(time.Hour)
+		s.runAll()
 	}
-	s.reads(10)
+	s.requireReadable(10)
 }

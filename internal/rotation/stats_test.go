@@ -15,42 +15,42 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 )
 
-// unwritable is a store of keysets in which no rotation can be written down.
-type unwritable struct {
+// unwritableKeystore is a keystore that refuses writes of records.
+type unwritableKeystore struct {
 	keystore.Store
 	broken atomic.Bool
 }
 
-func (u *unwritable) Swap(ctx context.Context, kind keystore.Kind, id string, old, content []byte, due int64) (bool, error) {
+func (u *unwritableKeystore) Swap(ctx context.Context, kind keystore.Kind, id string, old, content []byte, due int64) (bool, error) {
 	if u.broken.Load() && kind == keystore.Rotations {
 		return false, keystore.ErrUnavailable
 	}
 	return u.Store.Swap(ctx, kind, id, old, content, due)
 }
 
-// Metrics show how old keys are, which of them should have been rotated and were not, and how far rotations are.
-func TestSeen(t *testing.T) {
+// Stats describe the age of keys, overdue keysets and the progress of rotations.
+func TestStats(t *testing.T) {
 	t.Parallel()
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	keys := &unwritable{Store: directory(t, t.TempDir())}
+	keys := &unwritableKeystore{Store: directory(t, t.TempDir())}
 	s := newSite(t, keys, store, func(o *rotation.Options) { o.MaxAge = 90 * 24 * time.Hour })
 	const n = 600
 	s.fill(n)
-	require.Equal(t, rotation.Stats{SpareRotations: -1}, s.Stats(), "nothing was looked at")
-	s.serve(func() bool { return s.Stats().Checked && s.Stats().Rotations != nil && s.Stats().SpareRotations >= 0 })
+	require.Equal(t, rotation.Stats{SpareRotations: -1}, s.Stats(), "nothing was checked yet")
+	s.serveUntil(func() bool { return s.Stats().Checked && s.Stats().Rotations != nil && s.Stats().SpareRotations >= 0 })
 	seen := s.Stats()
 	require.WithinDuration(t, time.Now(), seen.OldestPrimary, time.Minute)
 	require.Equal(t, rotation.Stats{Checked: true, OldestPrimary: seen.OldestPrimary, SpareRotations: seen.SpareRotations, Rotations: map[rotation.State]int{}}, seen)
 	require.Greater(t, seen.SpareRotations, 200)
 
 	keys.broken.Store(true)
-	s.clock.pass(91 * 24 * time.Hour)
-	s.serve(func() bool { return s.Stats().Overdue > 0 && s.Stats().Errors > 0 })
+	s.clock.advance(91 * 24 * time.Hour)
+	s.serveUntil(func() bool { return s.Stats().Overdue > 0 && s.Stats().Errors > 0 })
 	keys.broken.Store(false)
-	s.clock.pass(2 * time.Minute)
-	s.serve(func() bool { return s.Stats().Rotations[rotation.Grace] == 1 && !s.Stats().Sweeping })
+	s.clock.advance(2 * time.Minute)
+	s.serveUntil(func() bool { return s.Stats().Rotations[rotation.Grace] == 1 && !s.Stats().Sweeping })
 	seen = s.Stats()
 	require.Zero(t, seen.Overdue)
 	require.Equal(t, rotation.Counts{Scanned: n, Reencrypted: n}, seen.Entries)
@@ -60,26 +60,26 @@ func TestSeen(t *testing.T) {
 	require.Equal(t, 1, s.Stats().Rotations[rotation.Grace], "the caller's copy")
 }
 
-// unreachable is a store of keysets that nothing is read from.
-type unreachable struct {
+// unreachableKeystore is a keystore that cannot be read.
+type unreachableKeystore struct {
 	keystore.Store
 	down atomic.Bool
 }
 
-func (u *unreachable) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
+func (u *unreachableKeystore) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
 	if u.down.Load() {
 		return nil, keystore.ErrUnavailable
 	}
 	return u.Store.Get(ctx, kind, name)
 }
 
-// What holds Serve up is counted with each look, and in the log once for each of its loops, and for its beginning and end.
-func TestHeldUpIsLoggedOnce(t *testing.T) {
+// Each failed check is counted. In each loop of Serve, and at its start and end, a repeated error is logged once.
+func TestServeLogsRepeatedErrorOnce(t *testing.T) {
 	t.Parallel()
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	keys := &unreachable{Store: directory(t, t.TempDir())}
+	keys := &unreachableKeystore{Store: directory(t, t.TempDir())}
 	s := newSite(t, keys, store, nil)
 	s.SetPollInterval(time.Millisecond)
 	keys.down.Store(true)

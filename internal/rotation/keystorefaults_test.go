@@ -18,8 +18,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// live rotates a class to the destruction of its former key, or back, again after each error.
-func (s *site) live(back bool) {
+// completeRotation rotates a class until its former key is destroyed or the rotation is rolled back. It repeats each
+// step after an error.
+func (s *site) completeRotation(back bool) {
 	s.t.Helper()
 	again := func(do func() error) {
 		for try := 0; ; try++ {
@@ -28,7 +29,7 @@ func (s *site) live(back bool) {
 				return
 			}
 			require.Less(s.t, try, 20, "%s", err)
-			s.clock.pass(2 * time.Minute)
+			s.clock.advance(2 * time.Minute)
 		}
 	}
 	again(func() error {
@@ -55,34 +56,34 @@ func (s *site) live(back bool) {
 		again(func() error { _, err := s.Rollback(s.t.Context(), "tenant", rotation.Requester{}); return err })
 		return
 	}
-	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
+	s.clock.advance(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	work(rotation.Done)
 }
 
-// Whatever goes wrong with any one write of the keystore, nothing is lost, the rotation ends, and no event reports
-// what did not happen, or fails to report what did.
-func TestFaultyKeystore(t *testing.T) {
+// Whichever write of the keystore fails, nothing is lost and the rotation ends. No event reports a change that did not
+// happen, and no change is missing in the events.
+func TestRotationSurvivesKeystoreFaults(t *testing.T) {
 	t.Parallel()
 	for _, back := range []bool{false, true} {
 		for _, fault := range keystoretest.Faults {
 			t.Run(fmt.Sprintf("%s, back: %t", fault, back), func(t *testing.T) {
 				t.Parallel()
-				writes := faultyLife(t, 1, fault, back)
-				if os.Getenv("COFFER_KILLS") == "" { // make soak tries each write
+				writes := rotateWithFault(t, 1, fault, back)
+				if os.Getenv("COFFER_KILLS") == "" { // make soak tries every write
 					for range 2 {
-						faultyLife(t, 2+rand.IntN(writes-1), fault, back)
+						rotateWithFault(t, 2+rand.IntN(writes-1), fault, back)
 					}
 					return
 				}
 				for n := 2; n <= writes; n++ {
-					faultyLife(t, n, fault, back)
+					rotateWithFault(t, n, fault, back)
 				}
 			})
 		}
 	}
 }
 
-func faultyLife(t *testing.T, n int, fault keystoretest.Fault, back bool) (writes int) {
+func rotateWithFault(t *testing.T, n int, fault keystoretest.Fault, back bool) (writes int) {
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, store.Close()) }()
@@ -94,16 +95,16 @@ func faultyLife(t *testing.T, n int, fault keystoretest.Fault, back bool) (write
 		return keystoretest.NoFault
 	})
 	keys.Pause = time.Millisecond
-	log := &journal{}
+	log := &eventLog{}
 	s := newSite(t, keys, store, func(o *rotation.Options) { o.Audit = log })
 	defer s.Keyring.Close()
 	s.fill(10)
 	former := s.primaries()[classify.PHI]
 	before = keys.Writes()
-	s.live(back)
+	s.completeRotation(back)
 	writes = keys.Writes() - before
 	keys.ApplyLateWrites()
-	s.reads(10)
+	s.requireReadable(10)
 	now := s.primaries()[classify.PHI]
 	d, err := s.Keyring.Document(t.Context(), "tenant")
 	require.NoError(t, err)

@@ -20,12 +20,12 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// toDestruction rotates a class, and works until the next step is the destruction of its former key.
-func (s *site) toDestruction() {
+// advanceToDestruction rotates a class until the next step is the destruction of its former key.
+func (s *site) advanceToDestruction() {
 	s.t.Helper()
 	s.begin(rotation.Order{Class: classify.PHI})
-	s.work()
-	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin)
+	s.runAll()
+	s.clock.advance(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin)
 	for first := s.sweep().Number; s.sweep().LastComplete < first+2; {
 		_, err := s.RunPending(s.t.Context())
 		require.NoError(s.t, err)
@@ -33,93 +33,95 @@ func (s *site) toDestruction() {
 	require.Zero(s.t, s.states(format.UseCache)[envelope.Destroyed])
 }
 
-// A server with another cache that starts after the sweeps keeps the keys for as long as it runs.
-func TestAnotherCacheBeforeDestruction(t *testing.T) {
+// A server with another cache that starts after the sweeps prevents the destruction for as long as it runs.
+func TestServerWithAnotherCachePreventsDestruction(t *testing.T) {
 	t.Parallel()
-	s := local(t, nil)
+	s := newLocalSite(t, nil)
 	s.fill(10)
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	other := newSite(t, s.Keystore, store, nil)
-	other.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin)
-	s.toDestruction()
+	other.clock.advance(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin)
+	s.advanceToDestruction()
 	_, err = rotation.Announce(other.Rotator, t.Context())
 	require.NoError(t, err)
 	_, err = s.RunPending(t.Context())
 	require.ErrorContains(t, err, "no key is destroyed")
 	require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
 	require.NoError(t, other.Withdraw(t.Context()))
-	s.clock.pass(2 * rotation.Margin)
-	require.Equal(t, rotation.Done, s.work().State)
+	s.clock.advance(2 * rotation.Margin)
+	require.Equal(t, rotation.Done, s.runAll().State)
 }
 
-// An announcement that is older than a server's silence keeps no key, unless the server announces itself again within seconds.
-func TestDeadServer(t *testing.T) {
+// The announcement of a server that stopped is ignored after a minute, unless the server announces itself again.
+func TestDeadServerIsIgnored(t *testing.T) {
 	t.Parallel()
-	s := local(t, nil)
+	s := newLocalSite(t, nil)
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	_, err = rotation.Announce(newSite(t, s.Keystore, store, nil).Rotator, t.Context())
 	require.NoError(t, err)
 	require.NotEmpty(t, newSite(t, s.Keystore, s.Store, nil).UnsharedReason(t.Context()))
-	s.clock.pass(15*time.Minute + time.Second)
+	s.clock.advance(15*time.Minute + time.Second)
 	require.Contains(t, s.UnsharedReason(t.Context()), "or that server was killed")
-	s.clock.pass(time.Minute)
+	s.clock.advance(time.Minute)
 	require.Empty(t, s.UnsharedReason(t.Context()))
 }
 
-// A sweep in the grace period that finds an entry under a former key does not count if that turns out to be compromised.
-func TestFoundBeforeCompromised(t *testing.T) {
+// A sweep in the grace period that finds an entry under a former key does not count if the key is marked compromised
+// later.
+func TestSweepDoesNotCountAfterFinding(t *testing.T) {
 	t.Parallel()
-	s := local(t, nil)
+	s := newLocalSite(t, nil)
 	s.fill(10)
 	former := s.primaries()[classify.PHI]
-	stale := s.straggler("entry 4", "value 4")
+	stale := s.prepareLateWrite("entry 4", "value 4")
 	s.begin(rotation.Order{Class: classify.PHI})
-	require.Equal(t, rotation.Grace, s.work().State)
-	s.clock.pass(s.Keyring.TTL() + rotation.Margin + time.Second)
+	require.Equal(t, rotation.Grace, s.runAll().State)
+	s.clock.advance(s.Keyring.TTL() + rotation.Margin + time.Second)
 	stale()
 	s.begin(rotation.Order{Class: classify.PII})
-	require.Equal(t, rotation.Grace, s.work().State)
-	require.Equal(t, 10, s.under(10))
+	require.Equal(t, rotation.Grace, s.runAll().State)
+	require.Equal(t, 10, s.entriesUnderPrimary(10))
 	first := s.sweep().Number
 	require.NoError(t, s.Keyring.Advance(t.Context(), "tenant", format.UseCache, classify.PHI, former, envelope.Compromised))
 	s.begin(rotation.Order{Class: classify.Public})
-	s.work()
+	s.runAll()
 	require.Equal(t, first+1, s.sweep().Number)
 	require.Zero(t, s.states(format.UseCache)[envelope.Destroyed], "one sweep found nothing")
-	s.clock.pass(time.Hour)
-	s.work()
+	s.clock.advance(time.Hour)
+	s.runAll()
 	require.Equal(t, 1, s.states(format.UseCache)[envelope.Destroyed])
 }
 
-// meddler is a journal. It calls a function once, when the first destruction is announced and not made yet.
-type meddler struct {
-	journal
+// interceptingRecorder is an eventLog that calls a function once, when the first destruction is announced but not made
+// yet.
+type interceptingRecorder struct {
+	eventLog
 	meddle func()
 }
 
-func (m *meddler) Record(ctx context.Context, events ...audit.Event) error {
+func (m *interceptingRecorder) Record(ctx context.Context, events ...audit.Event) error {
 	if meddle := m.meddle; meddle != nil && events[0].Action == audit.KeyDestroy {
 		m.meddle = nil
 		meddle()
 	}
-	return m.journal.Record(ctx, events...)
+	return m.eventLog.Record(ctx, events...)
 }
 
-// A key that is the primary again for a moment, after its destruction was decided, is not destroyed.
-func TestDestructionOfAPrimaryOfTheMeantime(t *testing.T) {
+// A key that becomes the primary again after its destruction was decided is not destroyed.
+func TestPromotedKeyIsNotDestroyed(t *testing.T) {
 	t.Parallel()
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	log := &meddler{}
+	log := &interceptingRecorder{}
 	s := newSite(t, directory(t, t.TempDir()), store, func(o *rotation.Options) { o.Audit = log })
 	s.fill(10)
 	former := s.primaries()[classify.PHI]
-	s.toDestruction()
+	s.advanceToDestruction()
 	log.meddle = func() {
 		require.NoError(t, s.Keyring.Edit(t.Context(), "tenant", func(e *keyring.Edit) error {
 			return e.Promote(format.UseCache, classify.PHI, former)
@@ -135,17 +137,17 @@ func TestDestructionOfAPrimaryOfTheMeantime(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, log.meddle)
 	require.Equal(t, "precondition_failed", log.events[len(log.events)-1].Code)
-	s.reads(10)
+	s.requireReadable(10)
 }
 
-// deaf is a keystore that loses the reply of a keyset's next write, and cannot be read back then.
-type deaf struct {
+// replyLosingStore is a keystore that loses the reply of the next write of a keyset and fails the read after it.
+type replyLosingStore struct {
 	keystore.Store
 	loses  atomic.Bool
 	unread atomic.Int32
 }
 
-func (d *deaf) Swap(ctx context.Context, kind keystore.Kind, name string, old, content []byte, due int64) (bool, error) {
+func (d *replyLosingStore) Swap(ctx context.Context, kind keystore.Kind, name string, old, content []byte, due int64) (bool, error) {
 	swapped, err := d.Store.Swap(ctx, kind, name, old, content, due)
 	if kind == keystore.Keysets && d.loses.CompareAndSwap(true, false) {
 		d.unread.Store(3)
@@ -154,20 +156,21 @@ func (d *deaf) Swap(ctx context.Context, kind keystore.Kind, name string, old, c
 	return swapped, err
 }
 
-func (d *deaf) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
+func (d *replyLosingStore) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
 	if d.unread.Add(-1) >= 0 {
 		return nil, keystore.ErrUnavailable
 	}
 	return d.Store.Get(ctx, kind, name)
 }
 
-// A change whose reply was lost, and that could be read back a moment later only, is made once and is not on record as failed.
-func TestLateReadBack(t *testing.T) {
+// A change whose reply was lost, and that can only be read back a moment later, is made once and is not recorded as
+// failed.
+func TestLostReplyIsRecordedAsSuccess(t *testing.T) {
 	t.Parallel()
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	keys, log := &deaf{Store: directory(t, t.TempDir())}, &journal{}
+	keys, log := &replyLosingStore{Store: directory(t, t.TempDir())}, &eventLog{}
 	s := newSite(t, keys, store, func(o *rotation.Options) { o.Audit = log })
 	s.fill(10)
 	first := s.primaries()
@@ -187,22 +190,22 @@ func TestLateReadBack(t *testing.T) {
 	require.False(t, slices.ContainsFunc(log.events, func(e audit.Event) bool { return e.Code != "" }), "%+v", log.events)
 }
 
-// A server whose clock is years ahead believes that all keys were kept for long enough. It destroys none while another server lives.
-func TestClocksApart(t *testing.T) {
+// A server whose clock is years ahead considers all keys old enough. It destroys none while another server is alive.
+func TestClockFarAheadDestroysNoKey(t *testing.T) {
 	t.Parallel()
 	for name, off := range map[string]time.Duration{"ahead": 70 * 365 * 24 * time.Hour, "behind": -24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := local(t, nil)
+			s := newLocalSite(t, nil)
 			s.fill(10)
 			other := newSite(t, s.Keystore, s.Store, nil)
-			other.clock.pass(off)
-			for range 2 { // a server lives if its announcement changes
+			other.clock.advance(off)
+			for range 2 { // a server is alive if its announcement changes
 				for _, one := range []*site{s, other} {
 					if _, err := rotation.Announce(one.Rotator, t.Context()); err != nil {
 						require.ErrorContains(t, err, "the clock of")
 					}
-					one.clock.pass(5 * time.Second)
+					one.clock.advance(5 * time.Second)
 				}
 			}
 			s.begin(rotation.Order{})
@@ -211,7 +214,7 @@ func TestClocksApart(t *testing.T) {
 			}
 			for range 5 {
 				_, _ = other.RunPending(t.Context())
-				other.clock.pass(time.Minute)
+				other.clock.advance(time.Minute)
 			}
 			require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
 			require.NoError(t, other.Withdraw(t.Context()))
@@ -220,28 +223,28 @@ func TestClocksApart(t *testing.T) {
 	}
 }
 
-// A process whose clock is years ahead destroys no key either if it has just started: another server may live, and announce itself
+// A process whose clock is years ahead destroys no key right after its start, because a live server may announce itself
 // a few seconds later.
-func TestClocksApartAtStart(t *testing.T) {
+func TestClockFarAheadDestroysNoKeyAtStart(t *testing.T) {
 	t.Parallel()
-	s := local(t, nil)
+	s := newLocalSite(t, nil)
 	s.fill(10)
 	_, err := rotation.Announce(s.Rotator, t.Context())
 	require.NoError(t, err)
 	s.begin(rotation.Order{})
-	require.Equal(t, rotation.Grace, s.work().State)
+	require.Equal(t, rotation.Grace, s.runAll().State)
 	other := newSite(t, s.Keystore, s.Store, nil)
-	other.clock.pass(70 * 365 * 24 * time.Hour)
+	other.clock.advance(70 * 365 * 24 * time.Hour)
 	for range 20 {
 		_, _ = other.RunPending(t.Context())
 	}
 	require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
 }
 
-// A server that died long ago warns of nothing, also if no other one has removed its announcement.
-func TestWarningOfADeadServer(t *testing.T) {
+// The announcement of a dead server causes no warning, even if no other server has removed it.
+func TestDeadServerWarnsOfNothing(t *testing.T) {
 	t.Parallel()
-	s := local(t, nil)
+	s := newLocalSite(t, nil)
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
@@ -257,6 +260,6 @@ func TestWarningOfADeadServer(t *testing.T) {
 		return status.Warnings
 	}
 	require.Len(t, warnings(), 2)
-	s.clock.pass(16 * time.Minute)
+	s.clock.advance(16 * time.Minute)
 	require.Empty(t, warnings())
 }

@@ -25,9 +25,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// While a tenant is rotated, from several processes at once, every read finds what was written last, and
-// entries expire when they should.
-func TestUnderLoad(t *testing.T) {
+// While several processes rotate a tenant, every read returns the last written value, and entries expire on time.
+func TestReadsSeeLastWriteDuringRotation(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(t *testing.T) kv.Store{
 		"redis":   func(t *testing.T) kv.Store { return rediskv.New(redistest.Start(t).Client(t)) },
@@ -41,22 +40,22 @@ func TestUnderLoad(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			underLoad(t, open(t))
+			testUnderLoad(t, open(t))
 		})
 	}
 }
 
-// counter is an entry that is written by one, who counts, and read by all.
+// counter is an entry with one writer and many readers.
 type counter struct {
 	key     string
 	class   classify.Class
-	written atomic.Int64 // at least this one was acknowledged
+	written atomic.Int64 // the last acknowledged value
 }
 
-func underLoad(t *testing.T, store kv.Store) {
+func testUnderLoad(t *testing.T, store kv.Store) {
 	const n, entries = 3, 1000
 	keys := t.TempDir()
-	sites := make([]*site, n) // processes
+	sites := make([]*site, n) // one for each process
 	for i := range sites {
 		sites[i] = newSite(t, directory(t, keys), store, nil)
 	}
@@ -71,7 +70,7 @@ func underLoad(t *testing.T, store kv.Store) {
 	var load sync.WaitGroup
 	var operations atomic.Int64
 	for i, s := range sites {
-		load.Go(func() { // writes its third of the counters, and reads all of them and of the entries
+		load.Go(func() { // writes a third of the counters, and reads all counters and entries
 			for ctx.Err() == nil {
 				c := counters[rand.IntN(len(counters)/n)*n+i]
 				assert.NoError(t, c.write(t.Context(), s))
@@ -86,13 +85,13 @@ func underLoad(t *testing.T, store kv.Store) {
 	}
 	for range 3 {
 		before := operations.Load()
-		rotateOnce(t, sites)
-		require.Greater(t, operations.Load(), before, "there was load meanwhile")
+		rotateConcurrently(t, sites)
+		require.Greater(t, operations.Load(), before, "there was load during the rotation")
 	}
 	cancel()
 	load.Wait()
-	require.Equal(t, entries, sites[0].under(entries))
-	sites[1].reads(entries)
+	require.Equal(t, entries, sites[0].entriesUnderPrimary(entries))
+	sites[1].requireReadable(entries)
 	for i := range entries {
 		left, err := sites[2].cache.TTL(t.Context(), fmt.Sprint("entry ", i))
 		require.NoError(t, err)
@@ -100,8 +99,8 @@ func underLoad(t *testing.T, store kv.Store) {
 	}
 }
 
-// rotateOnce has all processes begin and work at once.
-func rotateOnce(t *testing.T, sites []*site) {
+// rotateConcurrently begins a rotation in all processes at the same time and completes it.
+func rotateConcurrently(t *testing.T, sites []*site) {
 	t.Helper()
 	before := sites[0].primaries()
 	epoch := sites[0].epochs()
@@ -155,7 +154,7 @@ func (c *counter) read(ctx context.Context, s *site) error {
 	return nil
 }
 
-// epochs gives the epoch of each class's keyset of the cache.
+// epochs returns the epoch of each class's keyset of the cache.
 func (s *site) epochs() map[classify.Class]uint32 {
 	s.t.Helper()
 	d, err := s.Keyring.Document(s.t.Context(), "tenant")
@@ -169,8 +168,8 @@ func (s *site) epochs() map[classify.Class]uint32 {
 	return all
 }
 
-// Many processes on one Redis, which holds the keysets too, begin a rotation at once: each keyset gets one new primary.
-func TestManyBegin(t *testing.T) {
+// If many processes with one Redis begin a rotation at the same time, each keyset gets one new primary.
+func TestConcurrentBeginMakesOnePrimary(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	var sites []*site
@@ -180,7 +179,7 @@ func TestManyBegin(t *testing.T) {
 	}
 	sites[0].fill(200)
 	for range 3 {
-		rotateOnce(t, sites)
+		rotateConcurrently(t, sites)
 	}
-	sites[0].reads(200)
+	sites[0].requireReadable(200)
 }

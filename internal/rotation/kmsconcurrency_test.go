@@ -18,14 +18,15 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// gathering is a KEK that answers a call of Unwrap when others wait too, except the first call, for the system document.
-type gathering struct {
+// waitingKEK is a KEK whose Unwrap returns only when another call is waiting too. The first call, for the system
+// document, returns at once.
+type waitingKEK struct {
 	kms.KEK
 	waiting atomic.Int32
 	enough  chan struct{}
 }
 
-func (g *gathering) Unwrap(ctx context.Context, wrapped, additional []byte) ([]byte, error) {
+func (g *waitingKEK) Unwrap(ctx context.Context, wrapped, additional []byte) ([]byte, error) {
 	switch g.waiting.Add(1) {
 	case 1:
 		return g.KEK.Unwrap(ctx, wrapped, additional)
@@ -40,10 +41,10 @@ func (g *gathering) Unwrap(ctx context.Context, wrapped, additional []byte) ([]b
 	}
 }
 
-// A sweep does not wait for the KMS for one tenant after another.
-func TestTenantsAreUnlockedTogether(t *testing.T) {
+// A sweep unlocks several tenants at the same time, so that it does not wait for the KMS once per tenant.
+func TestTenantsAreUnlockedConcurrently(t *testing.T) {
 	t.Parallel()
-	s := local(t, nil)
+	s := newLocalSite(t, nil)
 	for i := range 10 {
 		id := fmt.Sprint(i)
 		tenant, err := s.Keyring.Tenant(t.Context(), id)
@@ -54,7 +55,7 @@ func TestTenantsAreUnlockedTogether(t *testing.T) {
 	}
 	kek, err := kms.Open(t.Context(), kekURL)
 	require.NoError(t, err)
-	ring, err := keyring.New(s.Keystore, kms.NewSet(&gathering{KEK: kek, enough: make(chan struct{})}), "test")
+	ring, err := keyring.New(s.Keystore, kms.NewSet(&waitingKEK{KEK: kek, enough: make(chan struct{})}), "test")
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
 	_, err = ring.System(t.Context())

@@ -17,28 +17,29 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Tenants whose keysets or rotations cannot be read delay no other's rotation, though they are due before it.
-func TestDueBesideUnreadable(t *testing.T) {
+// Due tenants whose keysets or records cannot be read do not delay the rotations of others, even if they were due
+// before.
+func TestUnreadableTenantsDelayNoOther(t *testing.T) {
 	t.Parallel()
-	s := local(t, func(o *rotation.Options) { o.MaxAge = 24 * time.Hour })
+	s := newLocalSite(t, func(o *rotation.Options) { o.MaxAge = 24 * time.Hour })
 	s.fill(10)
 	for _, kind := range []keystore.Kind{keystore.Keysets, keystore.Rotations} {
-		for i := range 120 { // more than are looked at at once
+		for i := range 120 { // more than one batch
 			swapped, err := s.Keystore.Swap(t.Context(), kind, fmt.Sprint(i), nil, []byte("damaged"), 1)
 			require.NoError(t, err)
 			require.True(t, swapped)
 		}
 	}
 	before := s.primaries()
-	s.clock.pass(25 * time.Hour)
-	s.serve(func() bool {
-		return s.primaries()[classify.PHI] != before[classify.PHI] && s.came(rotation.Grace)() && s.Stats().Errors >= 2
+	s.clock.advance(25 * time.Hour)
+	s.serveUntil(func() bool {
+		return s.primaries()[classify.PHI] != before[classify.PHI] && s.reached(rotation.Grace)() && s.Stats().Errors >= 2
 	})
 }
 
-// Documents that somebody removed from Redis by hand leave their due times. They are looked at once: the looks after it wait, and
-// others get their turn.
-func TestDueOfRemovedDocuments(t *testing.T) {
+// If documents are deleted in Redis by hand, their due times remain. The next check removes them, so that they do not
+// delay others.
+func TestRemovedDocumentsLeaveTheIndex(t *testing.T) {
 	t.Parallel()
 	client := redistest.Start(t).Client(t)
 	store, err := sqlitekv.Open(t.TempDir(), nil)
@@ -47,23 +48,23 @@ func TestDueOfRemovedDocuments(t *testing.T) {
 	s := newSite(t, rediskeys.New(client), store, func(o *rotation.Options) { o.MaxAge = 24 * time.Hour })
 	s.fill(10)
 	for _, kind := range []keystore.Kind{keystore.Keysets, keystore.Rotations} {
-		for i := range 120 { // more than are looked at at once
+		for i := range 120 { // more than one batch
 			name := fmt.Sprint(i)
 			_, err := s.Keystore.Swap(t.Context(), kind, name, nil, []byte("document"), 1)
 			require.NoError(t, err)
 			require.NoError(t, client.Del(t.Context(), s.Keystore.Location(kind, name)).Err())
 		}
 	}
-	s.work()
+	s.runAll()
 	before := s.primaries()
-	s.clock.pass(25 * time.Hour)
-	s.serve(func() bool { return s.primaries()[classify.PHI] != before[classify.PHI] })
+	s.clock.advance(25 * time.Hour)
+	s.serveUntil(func() bool { return s.primaries()[classify.PHI] != before[classify.PHI] })
 }
 
-// A tenant whose keyset is damaged does not hold up the sweeps that others wait for.
-func TestSweepsBesideADamagedKeyset(t *testing.T) {
+// A tenant whose keyset is damaged does not delay the sweeps that other tenants wait for.
+func TestDamagedKeysetDelaysNoSweep(t *testing.T) {
 	t.Parallel()
-	s := local(t, nil)
+	s := newLocalSite(t, nil)
 	s.fill(10)
 	damaged, err := s.Keyring.Tenant(t.Context(), "damaged")
 	require.NoError(t, err)
@@ -73,8 +74,8 @@ func TestSweepsBesideADamagedKeyset(t *testing.T) {
 		_, err = s.Begin(t.Context(), tenant, rotation.Order{})
 		require.NoError(t, err)
 	}
-	require.Equal(t, rotation.Grace, s.work().State)
-	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
+	require.Equal(t, rotation.Grace, s.runAll().State)
+	s.clock.advance(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	keystoretest.Put(t, s.Keystore, keystore.Keysets, "damaged", []byte("damaged"))
 	for range 10 {
 		_, _ = s.RunPending(t.Context())

@@ -15,13 +15,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// damaged is a keystore in which an announcement of a server cannot be read.
-type damaged struct {
+// damagedKeystore is a keystore in which an announcement cannot be read.
+type damagedKeystore struct {
 	keystore.Store
 	on bool
 }
 
-func (d *damaged) Page(ctx context.Context, kind keystore.Kind, after string, limit int) ([]keystore.Document, string, error) {
+func (d *damagedKeystore) Page(ctx context.Context, kind keystore.Kind, after string, limit int) ([]keystore.Document, string, error) {
 	documents, next, err := d.Store.Page(ctx, kind, after, limit)
 	if d.on && kind == keystore.Servers {
 		documents = append(documents, keystore.Document{Name: "another server", Err: keystore.ErrUnavailable})
@@ -29,38 +29,38 @@ func (d *damaged) Page(ctx context.Context, kind keystore.Kind, after string, li
 	return documents, next, err
 }
 
-// unreadable is a store of which a page of the list is damaged.
-type unreadable struct {
+// damagedCache is a store in which one page of the list is damaged.
+type damagedCache struct {
 	*sqlitekv.Store
 	on bool
 }
 
-func (u *unreadable) SweepPage(ctx context.Context, part, prefix, cursor string, limit int) ([]string, string, error) {
+func (u *damagedCache) SweepPage(ctx context.Context, part, prefix, cursor string, limit int) ([]string, string, error) {
 	if u.on {
 		return nil, "", kv.ErrDamaged
 	}
 	return u.Store.SweepPage(ctx, part, prefix, cursor, limit)
 }
 
-// While a part of the list of entries, or an announcement of a server, cannot be read, no sweep is complete and no key is
+// While a page of the entries or an announcement of a server cannot be read, no sweep is complete and no key is
 // destroyed.
-func TestDamageKeepsKeys(t *testing.T) {
+func TestUnreadableDocumentsPreventDestruction(t *testing.T) {
 	t.Parallel()
-	for name, damage := range map[string]func(d *damaged, u *unreadable){
-		"entries": func(_ *damaged, u *unreadable) { u.on = true },
-		"servers": func(d *damaged, _ *unreadable) { d.on = true },
+	for name, damage := range map[string]func(d *damagedKeystore, u *damagedCache){
+		"entries": func(_ *damagedKeystore, u *damagedCache) { u.on = true },
+		"servers": func(d *damagedKeystore, _ *damagedCache) { d.on = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inner, err := sqlitekv.Open(t.TempDir(), nil)
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, inner.Close()) })
-			keys, store := &damaged{Store: directory(t, t.TempDir())}, &unreadable{Store: inner}
+			keys, store := &damagedKeystore{Store: directory(t, t.TempDir())}, &damagedCache{Store: inner}
 			s := newSite(t, keys, store, nil)
 			s.fill(10)
 			s.begin(rotation.Order{})
 			damage(keys, store)
-			s.clock.pass(30 * time.Hour)
+			s.clock.advance(30 * time.Hour)
 			for range 5 {
 				_, _ = s.RunPending(t.Context())
 			}

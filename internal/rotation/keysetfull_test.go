@@ -13,17 +13,18 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A keyset that has no room for another key is refused before anything is announced, and delays no other that is due.
-func TestFull(t *testing.T) {
+// A keyset that cannot take another key is refused before anything is announced, and does not delay others that are
+// due.
+func TestFullKeysetIsRefused(t *testing.T) {
 	t.Parallel()
-	s := local(t, nil)
+	s := newLocalSite(t, nil)
 	s.fill(10)
 	full := func() *envelope.Document {
 		d, err := s.Keyring.Document(t.Context(), "tenant")
 		require.NoError(t, err)
 		for err == nil {
 			one := envelope.Key{State: envelope.Enabled, Root: d.Keyset(format.UseCache, classify.PII).Keys[0].Root, Wrapped: make([]byte, envelope.WrappedSize)}
-			_, _ = rand.Read(one.ID[:]) // cannot fail
+			_, _ = rand.Read(one.ID[:]) // never fails
 			err = d.AddKey(format.UseCache, classify.PII, one)
 		}
 		return d
@@ -40,8 +41,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// However few uses a key is to have, the successors come more rarely the more keys there are.
-func TestUsesRest(t *testing.T) {
+// The more keys a keyset has, the less often a low MaxUses leads to a new primary.
+func TestMinPrimaryAgeGrowsWithKeys(t *testing.T) {
 	t.Parallel()
 	for keys, want := range map[int]time.Duration{1: 0, 2: time.Minute, 31: 15 * time.Hour} {
 		require.Equal(t, want, rotation.MinPrimaryAge(&envelope.Keyset{Keys: make([]envelope.Key, keys)}))
