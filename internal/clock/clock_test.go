@@ -12,9 +12,9 @@ import (
 
 const decade = 10 * 365 * 24 * time.Hour
 
-// No step of the system's clock makes a value look old that is not: dated and judged at any of these times, it is new. A value
-// that is as old by both readings as by the calendar is outlived.
-func TestSteps(t *testing.T) {
+// No step of the system's clock makes a new value look old, at whichever of these times it is dated and judged. A value
+// that is too old by both readings has expired. that is as old by both readings as by the calendar is outlived.
+func TestClockStepsAgeNoValue(t *testing.T) {
 	t.Parallel()
 	real := time.Now()
 	at := func(step time.Duration) *clock.Clock {
@@ -35,7 +35,7 @@ func TestSteps(t *testing.T) {
 	require.False(t, later.SurelyExpired(real, 0), "no limit")
 }
 
-func TestExtremes(t *testing.T) {
+func TestExtremeDatesDoNotOverflow(t *testing.T) {
 	t.Parallel()
 	for _, date := range []int64{0, 1, math.MaxInt64 / 4, 253402300799999} {
 		left := clock.System.Left(time.UnixMilli(date), 24*time.Hour)

@@ -9,7 +9,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/duration"
 )
 
-func TestParse(t *testing.T) {
+func TestParseAcceptsDays(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"90s": 90 * time.Second, "1h30m": 90 * time.Minute, "0d": 0, "7d": 7 * duration.Day, "1d12h": 36 * time.Hour, "106751d": 106751 * duration.Day,
 		"-1h": -time.Hour, "1d0s": duration.Day,
@@ -24,7 +24,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestFormat(t *testing.T) {
+func TestFormatIsParsedBack(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", 7 * duration.Day: "7d", 36 * time.Hour: "1d12h", 90 * time.Minute: "1h30m", time.Minute: "1m", 1500 * time.Millisecond: "1.5s",
 		duration.Day + 10*time.Second: "1d10s", 10 * time.Hour: "10h", 20 * time.Minute: "20m",

@@ -14,7 +14,7 @@ import (
 
 var all = []string{"cache:read", "cache:write", "package:encrypt", "package:decrypt", "keys:admin", "audit:read", "metrics:read"}
 
-func TestScopesAreASet(t *testing.T) {
+func TestScopesFormSet(t *testing.T) {
 	require.Equal(t, all, identity.AllScopes.Names())
 	require.Equal(t, []string{}, identity.Scopes(0).Names())
 	set, err := identity.ParseScopes([]string{"audit:read", "cache:read", "audit:read"})
@@ -35,7 +35,7 @@ func TestScopesAreASet(t *testing.T) {
 	}
 }
 
-func TestMay(t *testing.T) {
+func TestAuthorizeNamesMissingScopes(t *testing.T) {
 	id := identity.Identity{Scopes: identity.CacheRead | identity.AuditRead}
 	require.NoError(t, id.Authorize(identity.CacheRead))
 	require.NoError(t, id.Authorize(identity.CacheRead|identity.AuditRead))
@@ -46,7 +46,7 @@ func TestMay(t *testing.T) {
 	require.ErrorIs(t, identity.Identity{}.Authorize(identity.CacheRead), identity.ErrForbidden)
 }
 
-func TestValidTenant(t *testing.T) {
+func TestValidTenantRefusesLookalikes(t *testing.T) {
 	for id, valid := range map[string]bool{
 		"": false, "a": true, "default": true, strings.Repeat("x", 255): true, strings.Repeat("x", 256): false, "\xff": false, "Ñ/..": true,
 		"*": true, "St. Mary's": true, "病院": true, "क्लिनिक": true, "klinik-ü": true, "klinik-u\u0308": false, "\u212bngstrom": false, "\ufb01": false,
@@ -60,8 +60,8 @@ func TestValidTenant(t *testing.T) {
 	}
 }
 
-// An operator has no data: the identity of every tenant takes the scopes of administration only.
-func TestEveryTenant(t *testing.T) {
+// The identity of an operator can only have the scopes of administration.
+func TestEveryTenantHasAdminScopesOnly(t *testing.T) {
 	for bit := identity.Scopes(1); bit&identity.AllScopes != 0; bit <<= 1 {
 		admin := bit == identity.KeysAdmin || bit == identity.AuditRead || bit == identity.MetricsRead
 		require.Equal(t, admin, identity.ValidGrant(identity.EveryTenant, bit), bit)
@@ -73,9 +73,9 @@ func TestEveryTenant(t *testing.T) {
 	require.False(t, identity.Identity{Tenant: "clinic"}.CanAdminister("other"))
 }
 
-type answers map[string]error
+type fixedAuthenticator map[string]error
 
-func (a answers) Authenticate(_ context.Context, bearer string) (identity.Identity, error) {
+func (a fixedAuthenticator) Authenticate(_ context.Context, bearer string) (identity.Identity, error) {
 	err, known := a[bearer]
 	if !known {
 		err = identity.ErrUnauthorized
@@ -83,10 +83,11 @@ func (a answers) Authenticate(_ context.Context, bearer string) (identity.Identi
 	return identity.Identity{Subject: bearer}, err
 }
 
-// TestAny: one that cannot decide refuses nothing that another accepts, and is not taken for a verdict.
-func TestAny(t *testing.T) {
+// An authenticator that cannot decide does not prevent another one from accepting a token, and its error is not
+// reported as a refusal.
+func TestAnyReturnsFirstIdentity(t *testing.T) {
 	broken := errors.New("broken")
-	any := identity.Any(answers{"a": nil, "unsure": broken, "either": broken}, answers{"b": nil, "either": nil, "unsure": identity.ErrUnavailable})
+	any := identity.Any(fixedAuthenticator{"a": nil, "unsure": broken, "either": broken}, fixedAuthenticator{"b": nil, "either": nil, "unsure": identity.ErrUnavailable})
 	for _, good := range []string{"a", "b", "either"} {
 		id, err := any.Authenticate(t.Context(), good)
 		require.NoError(t, err)

@@ -15,8 +15,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A former key that a clock in 2099 made holds up no key of its keyset.
-func TestGuardsOfAnotherClock(t *testing.T) {
+// A former key that was made by a clock in 2099 does not delay the retirement of the keyset's other keys.
+func TestKeyFromFutureDelaysNoRetirement(t *testing.T) {
 	kek, err := kms.Open(t.Context(), "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 	require.NoError(t, err)
 	ring, err := keyring.New(keystoretest.NewMemory(), kms.NewSet(kek), "test", keyring.WithTTL(time.Hour))
@@ -30,7 +30,7 @@ func TestGuardsOfAnotherClock(t *testing.T) {
 		s.Primaries = []envelope.Primary{{KeyID: format.KeyID{id}, Epoch: uint32(id)}}
 	}
 	dated(1, now.AddDate(70, 0, 0))
-	require.ErrorIs(t, keys.checkPropagation(nil, s), keyring.ErrInUse, "the primary, which is rotated at once")
+	require.ErrorIs(t, keys.checkPropagation(nil, s), keyring.ErrInUse, "the primary, which is rotated immediately")
 	dated(2, now.Add(-time.Minute))
 	require.ErrorIs(t, keys.checkPropagation(nil, s), keyring.ErrInUse)
 	now = now.Add(2 * time.Hour)

@@ -27,26 +27,26 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// log is an audit log in memory, which may fail.
-type log struct {
+// eventLog is an audit log in memory that can fail.
+type eventLog struct {
 	all  []audit.Event
 	fail error
 }
 
-func (l *log) Record(_ context.Context, events ...audit.Event) error {
+func (l *eventLog) Record(_ context.Context, events ...audit.Event) error {
 	if l.fail == nil {
 		l.all = append(l.all, events...)
 	}
 	return l.fail
 }
 
-// clock is time.Now, moved on by a test.
+// clock is time.Now, advanced by the test.
 type clock struct{ ahead atomic.Int64 }
 
-func (c *clock) now() time.Time        { return time.Now().Add(time.Duration(c.ahead.Load())) }
-func (c *clock) pass(by time.Duration) { c.ahead.Add(int64(by)) }
+func (c *clock) now() time.Time           { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) advance(by time.Duration) { c.ahead.Add(int64(by)) }
 
-// site is an operator with the keys and the cache of a tenant.
+// site is a tenant with its keys and cache.
 type site struct {
 	*lifecycle.Manager
 	t      *testing.T
@@ -55,10 +55,10 @@ type site struct {
 	cache  *cache.Cache
 	store  kv.Store
 	clock  clock
-	log    log
+	log    eventLog
 }
 
-const ttl = time.Hour + rotation.Margin // after which a server that is cut off seals nothing
+const ttl = time.Hour + rotation.Margin // after this time, a server without access to the keystore seals nothing
 
 func newSite(t *testing.T) *site {
 	kek, err := kms.Open(t.Context(), "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
@@ -77,30 +77,30 @@ func newSite(t *testing.T) *site {
 	s.cache = cache.New(s.store, seal.NewSealer(s.tenant))
 	s.Manager = lifecycle.New(lifecycle.Options{
 		Rotator: rotation.New(rotation.Options{
-			Keyring: s.ring, Keystore: keys, Store: s.store, Audit: &log{}, Grace: 3 * ttl, Now: s.clock.now,
+			Keyring: s.ring, Keystore: keys, Store: s.store, Audit: &eventLog{}, Grace: 3 * ttl, Now: s.clock.now,
 		}),
 		Audit: &s.log, Operation: "keys test",
 	})
 	return s
 }
 
-// former makes a key that was the primary once.
-func (s *site) former(use format.Use) lifecycle.Key {
+// makeFormerKey rotates a keyset and returns the key that was the primary.
+func (s *site) makeFormerKey(use format.Use) lifecycle.Key {
 	s.t.Helper()
 	id, err := s.tenant.Primary(use, classify.PHI)
 	require.NoError(s.t, err)
-	time.Sleep(2 * time.Millisecond) // keys are in order by the millisecond that they were made in
+	time.Sleep(2 * time.Millisecond) // keys are ordered by the millisecond in which they were made
 	_, err = s.tenant.Rotate(s.t.Context(), use, classify.PHI, nil)
 	require.NoError(s.t, err)
 	return lifecycle.Key{Tenant: "clinic", Use: use, Class: classify.PHI, ID: id}
 }
 
 func (s *site) retire(key lifecycle.Key, to envelope.State) error {
-	plan, err := s.Prepare(s.t.Context(), key, to)
+	retirement, err := s.Prepare(s.t.Context(), key, to)
 	if err != nil {
 		return err
 	}
-	return plan.Apply(s.t.Context())
+	return retirement.Apply(s.t.Context())
 }
 
 func (s *site) state(key lifecycle.Key) string {
@@ -115,8 +115,8 @@ func (s *site) state(key lifecycle.Key) string {
 	return "none"
 }
 
-// refuses holds both steps to a refusal that leaves the key as it is and records nothing.
-func (s *site) refuses(key lifecycle.Key, to envelope.State, want error, says string) {
+// requireRefused checks that a retirement is refused, changes nothing and records nothing.
+func (s *site) requireRefused(key lifecycle.Key, to envelope.State, want error, says string) {
 	s.t.Helper()
 	before, events := s.state(key), len(s.log.all)
 	err := s.retire(key, to)
@@ -128,9 +128,10 @@ func (s *site) refuses(key lifecycle.Key, to envelope.State, want error, says st
 
 var uses = []format.Use{format.UseService, format.UseField, format.UseFile} // all but the cache's
 
-// A former key of every use is disabled, then destroyed, each on record before. Packages under it answer so. To do it
-// again changes nothing, and records that it was done: the first time may be on no record.
-func TestRetire(t *testing.T) {
+// For every use, a former key is disabled and then destroyed, and each change is recorded before it is made. Packages
+// under the key are then refused. A repeated retirement changes nothing but is recorded, because the first one may not
+// have been.
+func TestRetirementIsRecordedAndRepeatable(t *testing.T) {
 	for _, use := range uses {
 		t.Run(use.String(), func(t *testing.T) {
 			s := newSite(t)
@@ -145,8 +146,8 @@ func TestRetire(t *testing.T) {
 				}
 				return codes.Of(err).Code
 			}
-			key := s.former(use)
-			s.clock.pass(ttl)
+			key := s.makeFormerKey(use)
+			s.clock.advance(ttl)
 			require.Empty(t, opens())
 			for _, step := range []struct {
 				to           envelope.State
@@ -164,27 +165,27 @@ func TestRetire(t *testing.T) {
 				last = s.log.all[len(s.log.all)-1]
 				require.Equal(t, audit.Facts{audit.FactPhase: "already", audit.FactUse: use.String(), audit.FactFrom: step.to.String()}, last.Facts)
 			}
-			s.refuses(key, envelope.Disabled, lifecycle.ErrState, "already destroyed")
+			s.requireRefused(key, envelope.Disabled, lifecycle.ErrState, "already destroyed")
 		})
 	}
 }
 
-// Each thing that needs a key keeps it, for as long as it does.
-func TestGuards(t *testing.T) {
+// A key is refused for as long as it is needed.
+func TestNeededKeysAreRefused(t *testing.T) {
 	for _, use := range uses {
 		t.Run(use.String(), func(t *testing.T) {
 			s := newSite(t)
-			key := s.former(use)
-			s.refuses(key, envelope.Disabled, keyring.ErrInUse, "may seal under the key until")
-			s.clock.pass(ttl - time.Minute)
-			s.refuses(key, envelope.Disabled, keyring.ErrInUse, "may seal under the key until")
-			s.clock.pass(time.Minute)
-			s.refuses(key, envelope.Destroyed, lifecycle.ErrState, "disable it first")
-			s.refuses(key, envelope.Compromised, lifecycle.ErrState, "on request")
+			key := s.makeFormerKey(use)
+			s.requireRefused(key, envelope.Disabled, keyring.ErrInUse, "may seal under the key until")
+			s.clock.advance(ttl - time.Minute)
+			s.requireRefused(key, envelope.Disabled, keyring.ErrInUse, "may seal under the key until")
+			s.clock.advance(time.Minute)
+			s.requireRefused(key, envelope.Destroyed, lifecycle.ErrState, "disable it first")
+			s.requireRefused(key, envelope.Compromised, lifecycle.ErrState, "on request")
 			primary := key
 			primary.ID, _ = s.tenant.Primary(use, classify.PHI)
 			for _, to := range []envelope.State{envelope.Disabled, envelope.Destroyed} {
-				s.refuses(primary, to, keyring.ErrInUse, "is the primary")
+				s.requireRefused(primary, to, keyring.ErrInUse, "is the primary")
 			}
 			for _, other := range []lifecycle.Key{
 				{Tenant: "clinic", Use: use, Class: classify.PHI, ID: format.KeyID{1}}, {Tenant: "clinic", Use: use, Class: classify.Public, ID: key.ID},
@@ -199,9 +200,9 @@ func TestGuards(t *testing.T) {
 			require.NoError(t, s.ring.Advance(t.Context(), "clinic", use, classify.PHI, key.ID, envelope.Compromised))
 			s.log.fail = errors.New("the disk is full")
 			require.ErrorIs(t, s.retire(key, envelope.Destroyed), s.log.fail)
-			require.Equal(t, "compromised", s.state(key), "nothing is done that is not on record")
+			require.Equal(t, "compromised", s.state(key), "nothing is changed without an audit record")
 			s.log.fail = nil
-			if use == format.UseFile { // both ways are open
+			if use == format.UseFile { // a compromised key can be disabled or destroyed
 				require.NoError(t, s.retire(key, envelope.Disabled))
 				require.Equal(t, "disabled", s.state(key))
 			}
@@ -213,8 +214,9 @@ func TestGuards(t *testing.T) {
 	}
 }
 
-// A rotation holds the keys that it may go back to; one that was rolled back, the keys that sealed until then for as long as a server may not have heard of it.
-func TestRotationHolds(t *testing.T) {
+// A running rotation keeps the keys to which it can be rolled back. After a rollback, the keys that sealed until then
+// are kept for as long as a server may not know of the rollback.
+func TestRotationKeepsKeysForRollback(t *testing.T) {
 	s := newSite(t)
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI))
 	keys := map[format.Use]lifecycle.Key{}
@@ -238,12 +240,12 @@ func TestRotationHolds(t *testing.T) {
 		return record
 	}
 	begin(rotation.Order{})
-	s.clock.pass(2 * ttl)
+	s.clock.advance(2 * ttl)
 	for _, use := range uses {
-		s.refuses(keys[use], envelope.Disabled, keyring.ErrInUse, "its state is reencrypting")
+		s.requireRefused(keys[use], envelope.Disabled, keyring.ErrInUse, "its state is reencrypting")
 	}
 	require.Equal(t, rotation.Grace, work().State)
-	s.refuses(keys[format.UseFile], envelope.Disabled, keyring.ErrInUse, "its state is grace")
+	s.requireRefused(keys[format.UseFile], envelope.Disabled, keyring.ErrInUse, "its state is grace")
 
 	d, err := s.ring.Document(t.Context(), "clinic")
 	require.NoError(t, err)
@@ -251,41 +253,41 @@ func TestRotationHolds(t *testing.T) {
 	newer.ID = d.Keyset(format.UseService, classify.PHI).Primary()
 	_, err = s.Rotator.Rollback(t.Context(), "clinic", rotation.Requester{})
 	require.NoError(t, err)
-	s.refuses(newer, envelope.Disabled, keyring.ErrInUse, "may seal under the key until")
-	s.clock.pass(ttl)
+	s.requireRefused(newer, envelope.Disabled, keyring.ErrInUse, "may seal under the key until")
+	s.clock.advance(ttl)
 	require.NoError(t, s.retire(newer, envelope.Disabled))
 
 	begin(rotation.Order{})
-	s.clock.pass(4*ttl + time.Minute)
+	s.clock.advance(4*ttl + time.Minute)
 	require.Equal(t, rotation.Reencrypting, func() rotation.State { r, _ := s.Rotator.Record(t.Context(), "clinic"); return r.State }())
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI))
 	require.Equal(t, rotation.Done, work().State)
-	require.NoError(t, s.retire(keys[format.UseFile], envelope.Disabled), "there is no way back anymore")
+	require.NoError(t, s.retire(keys[format.UseFile], envelope.Disabled), "the rotation cannot be rolled back anymore")
 
 	leaked := keys[format.UseField]
 	leaked.ID, err = s.tenant.Primary(format.UseField, classify.PHI)
 	require.NoError(t, err)
 	begin(rotation.Order{Compromised: true})
-	s.clock.pass(ttl)
-	require.NoError(t, s.retire(leaked, envelope.Destroyed), "nor to a compromised key")
+	s.clock.advance(ttl)
+	require.NoError(t, s.retire(leaked, envelope.Destroyed), "a compromised key cannot be rolled back to")
 }
 
-// Keys of the cache are refused, with or without entries: a look at the entries can miss those that move, or that a failover brings
-// back.
-func TestKeysOfTheCache(t *testing.T) {
+// Keys of the cache are refused, with or without entries: one scan can miss entries that move or that a failover
+// restores.
+func TestKeysOfCacheAreRefused(t *testing.T) {
 	s := newSite(t)
-	key := s.former(format.UseCache)
-	s.clock.pass(2 * ttl)
-	s.refuses(key, envelope.Disabled, keyring.ErrInUse, "rotations destroy former keys of the cache")
+	key := s.makeFormerKey(format.UseCache)
+	s.clock.advance(2 * ttl)
+	s.requireRefused(key, envelope.Disabled, keyring.ErrInUse, "rotations destroy former keys of the cache")
 	require.NoError(t, s.ring.Advance(t.Context(), "clinic", key.Use, key.Class, key.ID, envelope.Compromised))
-	s.refuses(key, envelope.Destroyed, keyring.ErrInUse, "rotations destroy former keys of the cache")
+	s.requireRefused(key, envelope.Destroyed, keyring.ErrInUse, "rotations destroy former keys of the cache")
 }
 
-// A key that becomes the primary again between the plan and the change is refused then.
-func TestPlanIsLookedAtAgain(t *testing.T) {
+// Apply refuses a key that became the primary again after Prepare.
+func TestApplyChecksAgain(t *testing.T) {
 	s := newSite(t)
-	key := s.former(format.UseService)
-	s.clock.pass(ttl)
+	key := s.makeFormerKey(format.UseService)
+	s.clock.advance(ttl)
 	plan, err := s.Prepare(t.Context(), key, envelope.Disabled)
 	require.NoError(t, err)
 	require.NoError(t, s.ring.Edit(t.Context(), "clinic", func(e *keyring.Edit) error { return e.Promote(key.Use, key.Class, key.ID) }))
@@ -294,8 +296,8 @@ func TestPlanIsLookedAtAgain(t *testing.T) {
 	require.Equal(t, "enabled", s.state(key))
 }
 
-// A warning describes what no scan sees.
-func TestWarning(t *testing.T) {
+// A warning names the data that no scan sees.
+func TestWarningNamesRisks(t *testing.T) {
 	for _, use := range uses {
 		for _, to := range []envelope.State{envelope.Disabled, envelope.Destroyed} {
 			says := (&lifecycle.Retirement{Key: lifecycle.Key{Use: use}, To: to}).Warning()
@@ -305,9 +307,9 @@ func TestWarning(t *testing.T) {
 	}
 }
 
-func TestDescribe(t *testing.T) {
+func TestDescribeOrdersKeys(t *testing.T) {
 	s := newSite(t)
-	first := s.former(format.UseCache)
+	first := s.makeFormerKey(format.UseCache)
 	time.Sleep(2 * time.Millisecond)
 	_, err := s.tenant.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
 	require.NoError(t, err)
@@ -319,8 +321,8 @@ func TestDescribe(t *testing.T) {
 	require.Equal(t, []string{"clinic", "cache", "phi", fmt.Sprintf("%x", first.ID)}, []string{all[0].Tenant, all[0].Use, all[0].Class, all[0].Primary})
 	require.Len(t, all[0].Keys, 3)
 	require.Equal(t, all[0].Primary, all[0].Keys[0].ID, "the primary, which is the oldest")
-	require.True(t, all[0].Keys[1].CreatedAt.After(all[0].Keys[2].CreatedAt.Time), "then the youngest")
-	require.Nil(t, all[0].NextRotationAt, "there is no age")
+	require.True(t, all[0].Keys[1].CreatedAt.After(all[0].Keys[2].CreatedAt.Time), "then the newest")
+	require.Nil(t, all[0].NextRotationAt, "no maximum age is configured")
 	text, err := json.Marshal(rotation.TimeFromMilli(1_000))
 	require.NoError(t, err)
 	require.Equal(t, `"1970-01-01T00:00:01.000Z"`, string(text))

@@ -17,7 +17,7 @@ func TestFailuresAreBounded(t *testing.T) {
 	}
 	for i := range 3 * maxAddresses {
 		_ = failures.RecordFailure(number(i))
-		_ = failures.RecordFailure(number(0)) // one that goes on is not forgotten for others
+		_ = failures.RecordFailure(number(0)) // an active address is not forgotten because of others
 	}
 	require.Equal(t, maxAddresses, failures.known.Len())
 	require.Error(t, failures.RecordFailure(number(0)))
@@ -37,10 +37,10 @@ func TestTenantsAreBounded(t *testing.T) {
 	require.Equal(t, maxTenants, tenants.idle.Len())
 	require.Len(t, tenants.active, 1)
 	_, err = tenants.Begin("runs")
-	require.ErrorIs(t, err, ErrRateLimited, "one with requests running is not forgotten")
+	require.ErrorIs(t, err, ErrRateLimited, "a tenant with running requests is not forgotten")
 }
 
-func TestFailuresTogether(t *testing.T) {
+func TestConcurrentFailures(t *testing.T) {
 	failures := NewFailures(3, nil)
 	var wg sync.WaitGroup
 	for i := range 32 {

@@ -20,8 +20,8 @@ import (
 
 var silent = slog.New(slog.DiscardHandler)
 
-// bounded starts a server that accepts the token "right", and returns its address.
-func bounded(t *testing.T, c *Connections) (address string) {
+// newLimitedServer starts a server that accepts the token "right", and returns its address.
+func newLimitedServer(t *testing.T, c *Connections) (address string) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") == "Bearer right" {
@@ -57,11 +57,11 @@ func (c *client) ask(token string) bool {
 	return err == nil && answer.StatusCode == http.StatusNoContent
 }
 
-// However many connections come without a token, or with wrong ones, those with a right token go on and new ones are answered.
-func TestStrangersAreClosedFirst(t *testing.T) {
+// However many connections have no valid token, those with a valid token are kept and new ones are answered.
+func TestUnauthenticatedConnectionsAreClosedFirst(t *testing.T) {
 	t.Parallel()
 	c := NewConnections(8, silent, nil)
-	address := bounded(t, c)
+	address := newLimitedServer(t, c)
 	known := []*client{dial(t, address), dial(t, address), dial(t, address)}
 	for _, one := range known {
 		require.True(t, one.ask("right"))
@@ -78,7 +78,7 @@ func TestStrangersAreClosedFirst(t *testing.T) {
 	require.Eventually(t, func() bool { open, closed := c.Counts(); return open <= 8 && closed >= 46 }, time.Minute, time.Millisecond)
 }
 
-// Without strangers, the connection that was used longest ago is closed for a new one.
+// If all connections had a valid token, the one with the oldest last request is closed for a new one.
 func TestUnusedConnectionIsClosed(t *testing.T) {
 	t.Parallel()
 	clock := time.Unix(1000, 0)
@@ -108,8 +108,9 @@ func TestUnusedConnectionIsClosed(t *testing.T) {
 	require.Equal(t, []bool{true, false, false, true, true}, open(clients))
 }
 
-// Strangers that stay hold memory, so there may be only some of them, whatever files there are. New ones have the time for a request.
-func TestOldStrangersAreClosed(t *testing.T) {
+// Old unauthenticated connections use memory, so their number is limited even if there are enough file descriptors. New
+// ones have time for a request.
+func TestOldUnauthenticatedConnectionsAreClosed(t *testing.T) {
 	t.Parallel()
 	clock := time.Unix(1000, 0)
 	var said strings.Builder
@@ -133,14 +134,14 @@ func TestOldStrangersAreClosed(t *testing.T) {
 	number, closed := c.Counts()
 	require.Equal(t, []int{maxUnauthenticated, 11}, []int{number, closed})
 	require.Equal(t, []bool{false, true}, open([]net.Conn{clients[10], clients[11]}))
-	require.Equal(t, 1, strings.Count(said.String(), "there are too many connections"), "once a minute")
+	require.Equal(t, 1, strings.Count(said.String(), "there are too many connections"), "one warning per minute")
 	server.ConnState(ends[20], http.StateClosed)
-	server.ConnState(ends[0], http.StateClosed) // which was forgotten already
+	server.ConnState(ends[0], http.StateClosed) // the connection was already removed
 	number, _ = c.Counts()
 	require.Equal(t, maxUnauthenticated-1, number)
 }
 
-// open reports which connections the other side has not closed.
+// open reports which connections the server has not closed.
 func open(clients []net.Conn) (are []bool) {
 	for _, one := range clients {
 		_ = one.SetReadDeadline(time.Now().Add(time.Millisecond))
@@ -150,28 +151,28 @@ func open(clients []net.Conn) (are []bool) {
 	return are
 }
 
-// secured is a connection that writes before it is closed, like one of TLS.
-type secured struct {
+// tlsLikeConn is a connection that writes before it is closed, like a TLS connection.
+type tlsLikeConn struct {
 	net.Conn
 	closed bool
 }
 
-func (s *secured) Close() error {
+func (s *tlsLikeConn) Close() error {
 	s.closed = true
 	return s.Conn.Close()
 }
 
-func (s *secured) NetConn() net.Conn { return s.Conn }
+func (s *tlsLikeConn) NetConn() net.Conn { return s.Conn }
 
-// A client that does not read what TLS would write at the end keeps no connection open, and no other one waits for it.
-func TestSecuredConnectionIsClosed(t *testing.T) {
+// A client that does not read the last bytes of a TLS connection cannot keep it open or delay others.
+func TestTLSConnectionIsClosedAtOnce(t *testing.T) {
 	t.Parallel()
-	c := NewConnections(0, silent, nil) // at least 2
+	c := NewConnections(0, silent, nil) // the limit is at least 2
 	var peers []net.Conn
-	var all []*secured
+	var all []*tlsLikeConn
 	for range 3 {
 		ours, theirs := net.Pipe()
-		one := &secured{Conn: ours}
+		one := &tlsLikeConn{Conn: ours}
 		c.accept(one)
 		peers, all = append(peers, theirs), append(all, one)
 	}

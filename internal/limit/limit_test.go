@@ -14,7 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// clock stands still until it is set forward.
+// clock is a stopped clock that tests advance.
 type clock struct {
 	mu sync.Mutex
 	at time.Time
@@ -28,7 +28,7 @@ func (c *clock) now() time.Time {
 	return c.at
 }
 
-func (c *clock) forward(d time.Duration) {
+func (c *clock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
@@ -46,7 +46,7 @@ func requireWait(t *testing.T, err error, seconds int) {
 	require.True(t, row.Retry)
 }
 
-func TestRetryAfter(t *testing.T) {
+func TestRetryAfterRoundsUp(t *testing.T) {
 	for wait, seconds := range map[time.Duration]int{0: 1, 1: 1, time.Second: 1, time.Second + 1: 2, time.Minute: 60} {
 		t.Run(wait.String(), func(t *testing.T) {
 			requireWait(t, &limit.Refusal{Wait: wait}, seconds)
@@ -58,10 +58,10 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestCharge(t *testing.T) {
+func TestChargedRequestsDelayLaterOnes(t *testing.T) {
 	c := newClock()
 	tenants := limit.NewTenants(limit.Quota{Rate: 2, Burst: 10}, c.now)
-	tenants.Charge("a", 5) // it has no request, and is not known
+	tenants.Charge("a", 5) // the tenant has no request and is unknown
 	for range 8 {
 		_, err := tenants.Begin("a")
 		require.NoError(t, err)
@@ -69,8 +69,8 @@ func TestCharge(t *testing.T) {
 	tenants.Charge("a", 6)
 	tenants.Charge("a", 0)
 	_, err := tenants.Begin("a")
-	requireWait(t, err, 3) // a debt of four, and one for itself
-	c.forward(3 * time.Second)
+	requireWait(t, err, 3) // a debt of four requests, and one more
+	c.advance(3 * time.Second)
 	_, err = tenants.Begin("a")
 	require.NoError(t, err)
 
@@ -78,33 +78,33 @@ func TestCharge(t *testing.T) {
 	require.NoError(t, err, "tenants do not share")
 	tenants.Charge("b", 1000)
 	_, err = tenants.Begin("b")
-	requireWait(t, err, 1) // a burst is the most that a request costs
+	requireWait(t, err, 1) // a request is charged at most a burst
 }
 
-func TestRateOfTenants(t *testing.T) {
+func TestTenantsHaveSeparateRates(t *testing.T) {
 	c := newClock()
 	tenants := limit.NewTenants(limit.Quota{Rate: 0.5, Burst: 3}, c.now)
 	for range 3 {
 		_, err := tenants.Begin("a")
 		require.NoError(t, err)
 	}
-	for range 100 { // what is refused costs nothing
+	for range 100 { // refused requests cost nothing
 		_, err := tenants.Begin("a")
 		requireWait(t, err, 2)
 	}
 	_, err := tenants.Begin("b")
 	require.NoError(t, err, "tenants do not share")
 
-	c.forward(1500 * time.Millisecond)
+	c.advance(1500 * time.Millisecond)
 	_, err = tenants.Begin("a")
 	requireWait(t, err, 1)
-	c.forward(500 * time.Millisecond)
+	c.advance(500 * time.Millisecond)
 	_, err = tenants.Begin("a")
-	require.NoError(t, err, "after Retry-After it is let through")
+	require.NoError(t, err, "the request is accepted after Retry-After")
 	_, err = tenants.Begin("a")
 	requireWait(t, err, 2)
 
-	c.forward(time.Hour)
+	c.advance(time.Hour)
 	for range 3 {
 		_, err := tenants.Begin("a")
 		require.NoError(t, err)
@@ -113,7 +113,7 @@ func TestRateOfTenants(t *testing.T) {
 	requireWait(t, err, 2)
 }
 
-func TestConcurrencyOfTenants(t *testing.T) {
+func TestTenantsHaveSeparateConcurrency(t *testing.T) {
 	tenants := limit.NewTenants(limit.Quota{Concurrent: 2}, nil)
 	first, err := tenants.Begin("a")
 	require.NoError(t, err)
@@ -128,8 +128,8 @@ func TestConcurrencyOfTenants(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestConcurrentTenants: never more than the quota run, and all of them end.
-func TestConcurrentTenants(t *testing.T) {
+// No more requests run than the quota allows, and all of them end.
+func TestConcurrencyNeverExceedsQuota(t *testing.T) {
 	tenants := limit.NewTenants(limit.Quota{Concurrent: 4}, nil)
 	var mu sync.Mutex
 	var running, most, let int
@@ -157,11 +157,11 @@ func TestConcurrentTenants(t *testing.T) {
 	require.Positive(t, let)
 	for range 4 {
 		_, err := tenants.Begin("a")
-		require.NoError(t, err, "none was lost")
+		require.NoError(t, err, "no request was lost")
 	}
 }
 
-func TestNoQuota(t *testing.T) {
+func TestZeroQuotaIsUnlimited(t *testing.T) {
 	tenants := limit.NewTenants(limit.Quota{}, nil)
 	for range 1000 {
 		_, err := tenants.Begin("a")
@@ -171,11 +171,11 @@ func TestNoQuota(t *testing.T) {
 
 var address = netip.MustParseAddr("203.0.113.7")
 
-func TestFailuresAreSlowed(t *testing.T) {
+func TestWrongTokensAreBlocked(t *testing.T) {
 	c := newClock()
 	failures := limit.NewFailures(5, c.now)
 	for range 6 {
-		require.NoError(t, failures.RecordFailure(address), "mistakes are free, and the one too many is answered like them")
+		require.NoError(t, failures.RecordFailure(address), "the allowed failures and the next one are not blocked")
 	}
 	for _, seconds := range []int{1, 2, 4, 8, 16, 32, 60, 60, 60} {
 		for range 2 { // wrong tokens in the meantime do not count
@@ -184,25 +184,25 @@ func TestFailuresAreSlowed(t *testing.T) {
 			require.ErrorIs(t, err, limit.ErrWrongTokens)
 			require.ErrorContains(t, err, "too many wrong tokens came from this address")
 		}
-		c.forward(time.Duration(seconds)*time.Second - time.Nanosecond)
+		c.advance(time.Duration(seconds)*time.Second - time.Nanosecond)
 		requireWait(t, failures.RecordFailure(address), 1)
-		c.forward(time.Nanosecond)
+		c.advance(time.Nanosecond)
 		require.NoError(t, failures.RecordFailure(address))
 	}
-	require.NoError(t, failures.RecordFailure(netip.MustParseAddr("203.0.113.8")), "others are not meant")
+	require.NoError(t, failures.RecordFailure(netip.MustParseAddr("203.0.113.8")), "other addresses are not blocked")
 
-	c.forward(2 * time.Minute)
+	c.advance(2 * time.Minute)
 	for range 2 {
-		require.NoError(t, failures.RecordFailure(address), "a minute without failures forgives")
+		require.NoError(t, failures.RecordFailure(address), "a minute without failures resets the block")
 	}
 }
 
-// TestGuessesInAnHour: how many guesses are counted of an address that sends as many as it can.
-func TestGuessesInAnHour(t *testing.T) {
+// The number of guesses per hour that are checked is limited for an address that sends as many as it can.
+func TestGuessesPerHourAreLimited(t *testing.T) {
 	c := newClock()
 	failures := limit.NewFailures(10, c.now)
 	tried := 0
-	for end := c.now().Add(time.Hour); c.now().Before(end); c.forward(100 * time.Millisecond) {
+	for end := c.now().Add(time.Hour); c.now().Before(end); c.advance(100 * time.Millisecond) {
 		if failures.RecordFailure(address) == nil {
 			tried++
 		}
@@ -210,16 +210,16 @@ func TestGuessesInAnHour(t *testing.T) {
 	require.Less(t, tried, 80)
 }
 
-func TestSlowMistakesAreFree(t *testing.T) {
+func TestSlowFailuresAreNotBlocked(t *testing.T) {
 	c := newClock()
 	failures := limit.NewFailures(5, c.now)
 	for range 1000 {
 		require.NoError(t, failures.RecordFailure(address))
-		c.forward(15 * time.Second)
+		c.advance(15 * time.Second)
 	}
 }
 
-func TestAddressesOfOneClient(t *testing.T) {
+func TestNetworkOfOneClient(t *testing.T) {
 	for name, c := range map[string]struct {
 		failing, asking string
 		same            bool

@@ -13,25 +13,26 @@ import (
 	"github.com/coffer-storage/coffer/internal/limit"
 )
 
-func TestBytes(t *testing.T) {
+func TestReserveLimitsTotalAndTenant(t *testing.T) {
 	b := limit.NewMemory(100, 60)
 	require.NoError(t, b.Reserve("a", 60))
 	require.ErrorIs(t, b.Reserve("a", 1), limit.ErrRateLimited)
 	require.NoError(t, b.Reserve("b", 40))
 	err := b.Reserve("c", 1)
-	require.ErrorIs(t, err, limit.ErrRateLimited, "all together hold what they may")
+	require.ErrorIs(t, err, limit.ErrRateLimited, "the total is limited")
 	seconds, ok := limit.RetryAfter(err)
 	require.True(t, ok)
 	require.Equal(t, 1, seconds)
 	b.Release("a", 60)
 	require.NoError(t, b.Reserve("c", 60))
 	b.Release("b", 40)
-	require.NoError(t, b.Reserve("a", 40), "nothing is left of what was given back")
+	require.NoError(t, b.Reserve("a", 40), "all memory was released")
 	require.NoError(t, limit.NewMemory(0, 0).Reserve("a", 1<<62))
 }
 
-// Own work waits until there is room, takes no more than half, and requests leave it room meanwhile.
-func TestOwnWork(t *testing.T) {
+// Background work waits for memory and uses at most half of it. While it waits, requests leave it the memory that it
+// waits for.
+func TestBackgroundWorkWaitsForMemory(t *testing.T) {
 	b := limit.NewMemory(100, 0)
 	require.NoError(t, b.Reserve("a", 80))
 	taken := make(chan func())
@@ -49,10 +50,10 @@ func TestOwnWork(t *testing.T) {
 		return false
 	}, 5*time.Minute, time.Millisecond, "while it waits nobody takes what it needs")
 	b.Release("a", 30)
-	require.NoError(t, b.Reserve("b", 10), "what it does not need is there")
+	require.NoError(t, b.Reserve("b", 10), "requests get the memory that it does not wait for")
 	b.Release("b", 10)
 	giveBack := <-taken
-	require.ErrorIs(t, b.Reserve("b", 11), limit.ErrRateLimited, "what it has counts")
+	require.ErrorIs(t, b.Reserve("b", 11), limit.ErrRateLimited, "the reserved memory counts")
 	require.NoError(t, b.Reserve("b", 10))
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -64,10 +65,10 @@ func TestOwnWork(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, <-failed, context.Canceled)
 	b.Release("a", 50)
-	require.NoError(t, b.Reserve("a", 50), "who gave up awaits nothing")
+	require.NoError(t, b.Reserve("a", 50), "a canceled call does not wait for memory anymore")
 	b.Release("a", 50)
 
-	go await(t.Context(), 20) // more than half together
+	go await(t.Context(), 20) // together more than half
 	select {
 	case <-taken:
 		t.Fatal("own work has more than half")
@@ -77,7 +78,7 @@ func TestOwnWork(t *testing.T) {
 	giveBack()
 	(<-taken)()
 	whole, err := b.ReserveBackground(t.Context(), 1<<40)
-	require.NoError(t, err, "half is as much as it ever needs")
+	require.NoError(t, err, "more than half counts as half")
 	require.NoError(t, b.Reserve("a", 40))
 	require.Error(t, b.Reserve("a", 1))
 	whole()
@@ -92,8 +93,8 @@ func TestOwnWork(t *testing.T) {
 	none()
 }
 
-// Among requests that take all that they get own work gets its turn, and they theirs.
-func TestOwnWorkAmongRequests(t *testing.T) {
+// While requests take all memory that they can get, background work gets its share, and requests theirs.
+func TestBackgroundWorkIsNotStarved(t *testing.T) {
 	b := limit.NewMemory(1000, 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -120,7 +121,7 @@ func TestOwnWorkAmongRequests(t *testing.T) {
 					return
 				}
 				before := got.Load()
-				for got.Load() == before { // requests go on
+				for got.Load() == before { // requests continue
 					runtime.Gosched()
 				}
 				giveBack()
@@ -130,10 +131,10 @@ func TestOwnWorkAmongRequests(t *testing.T) {
 	own.Wait()
 	cancel()
 	wg.Wait()
-	require.NoError(t, b.Reserve("a", 1000), "nothing is left of it")
+	require.NoError(t, b.Reserve("a", 1000), "all memory was released")
 }
 
-func TestBytesTogether(t *testing.T) {
+func TestConcurrentReservations(t *testing.T) {
 	b := limit.NewMemory(1000, 0)
 	var wg sync.WaitGroup
 	for range 50 {

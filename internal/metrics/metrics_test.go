@@ -25,9 +25,9 @@ func hash(tenant string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-func fresh() *metrics.Metrics { return metrics.New([]string{"getEntry", "putEntry"}, hash) }
+func newMetrics() *metrics.Metrics { return metrics.New([]string{"getEntry", "putEntry"}, hash) }
 
-// scrape gives the metrics as Prometheus reads them.
+// scrape returns the metrics as Prometheus reads them.
 func scrape(t *testing.T, m *metrics.Metrics) string {
 	t.Helper()
 	recorder := httptest.NewRecorder()
@@ -37,8 +37,8 @@ func scrape(t *testing.T, m *metrics.Metrics) string {
 	return recorder.Body.String()
 }
 
-func TestOperations(t *testing.T) {
-	m := fresh()
+func TestOperationsAreCounted(t *testing.T) {
+	m := newMetrics()
 	m.Operation(metrics.OperationResult{Operation: "getEntry", Tenant: "clinic", Class: classify.PHI, Took: 2 * time.Millisecond})
 	m.Operation(metrics.OperationResult{Operation: "getEntry", Tenant: "clinic", Class: classify.PHI, Took: 20 * time.Second})
 	m.Operation(metrics.OperationResult{
@@ -85,10 +85,10 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// TestBounded plants what clients control into every field, ten thousand times over: the series stay few, and
-// none of it is in them.
-func TestBounded(t *testing.T) {
-	m := fresh()
+// The test puts text that clients control into every field, ten thousand times. The series stay few and contain none of
+// the text.
+func TestSeriesAreBounded(t *testing.T) {
+	m := newMetrics()
 	var wg sync.WaitGroup
 	for i := range 10 {
 		wg.Go(func() {
@@ -111,17 +111,17 @@ func TestBounded(t *testing.T) {
 	require.Equal(t, len(classify.All)+1, strings.Count(text, "\ncoffer_key_uses_total{"))
 }
 
-// The first failure is an increase: the counters that alerts are about begin at 0.
-func TestAlarmsBeginAtZero(t *testing.T) {
-	text := scrape(t, fresh())
+// The counters that alerts use start at 0, so that the first failure is an increase.
+func TestAlertCountersStartAtZero(t *testing.T) {
+	text := scrape(t, newMetrics())
 	for _, class := range []string{"none", "public", "internal", "confidential", "pii", "phi"} {
 		require.Contains(t, text, `coffer_integrity_failures_total{class="`+class+`"} 0`)
 	}
 	require.Contains(t, text, "coffer_audit_unrecorded_total 0\n")
 }
 
-func TestRegistriesAreApart(t *testing.T) {
-	one, another := fresh(), fresh()
+func TestRegistriesAreIndependent(t *testing.T) {
+	one, another := newMetrics(), newMetrics()
 	one.Lookups(1, 0)
 	require.NotContains(t, scrape(t, another), "coffer_cache_lookups_total{")
 }
@@ -134,8 +134,8 @@ func (failing) Unwrap(context.Context, []byte, []byte) ([]byte, error) {
 }
 func (failing) URL() string { return "test://kek" }
 
-func TestWatchKMS(t *testing.T) {
-	m := fresh()
+func TestKMSCallsAreCounted(t *testing.T) {
+	m := newMetrics()
 	kek := m.WatchKMS(failing{})
 	require.Equal(t, "test://kek", kek.URL())
 	wrapped, err := kek.Wrap(t.Context(), nil, nil)
@@ -149,16 +149,16 @@ func TestWatchKMS(t *testing.T) {
 	require.Contains(t, text, `coffer_kms_call_duration_seconds_count{call="unwrap"} 1`)
 }
 
-type keysOf struct{ failed error }
+type testKeyring struct{ failed error }
 
-func (k *keysOf) KEKHealth() (time.Time, error) { return time.Now().Add(-time.Minute), k.failed }
-func (k *keysOf) CacheStats() (int, uint64)     { return 3, 5 }
-func (k *keysOf) MissingStats() (int, uint64)   { return 2, 7 }
+func (k *testKeyring) KEKHealth() (time.Time, error) { return time.Now().Add(-time.Minute), k.failed }
+func (k *testKeyring) CacheStats() (int, uint64)     { return 3, 5 }
+func (k *testKeyring) MissingStats() (int, uint64)   { return 2, 7 }
 
-// Since when the KMS fails is asked when the metrics are.
-func TestKeysHealth(t *testing.T) {
+// The time since the KMS began to fail is determined when the metrics are read.
+func TestKeyringMetrics(t *testing.T) {
 	m := metrics.New(nil, func(string) string { return "" })
-	keys := &keysOf{}
+	keys := &testKeyring{}
 	m.WatchKeys(keys)
 	require.Contains(t, scrape(t, m), "coffer_unlocked_tenants 3\n")
 	require.Contains(t, scrape(t, m), "coffer_key_cache_misses_total 5\n")
@@ -170,9 +170,8 @@ func TestKeysHealth(t *testing.T) {
 	require.NotContains(t, scrape(t, m), "pl4nted")
 }
 
-// What is not known yet is not told as nothing; every state has its series, also where no tenant is in it;
-// and no other state gets one.
-func TestRotations(t *testing.T) {
+// Unknown values are omitted. Every state has a series, even with no tenant in it, and no other state has one.
+func TestRotationMetricsOmitUnknownValues(t *testing.T) {
 	m := metrics.New(nil, hash)
 	now := metrics.RotationStats{SpareRotations: -1}
 	m.WatchRotations([]string{"grace", "done"}, []string{"kept", "failed"}, func() metrics.RotationStats { return now })

@@ -18,8 +18,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 )
 
-// A flood of questions runs the checks once for each memory, and a check that does not answer is started once.
-func TestFlood(t *testing.T) {
+// Many concurrent requests run the checks once per reuse time. A check that does not return is not started again.
+func TestChecksRunOncePerReuseTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var runs, hung atomic.Int64
 		release := make(chan struct{})
@@ -40,7 +40,7 @@ func TestFlood(t *testing.T) {
 			time.Sleep(readiness.ReuseTime)
 		}
 		require.EqualValues(t, 3, runs.Load())
-		require.EqualValues(t, 1, hung.Load(), "it did not end")
+		require.EqualValues(t, 1, hung.Load(), "the check has not returned")
 		close(release)
 		synctest.Wait()
 		time.Sleep(readiness.ReuseTime)
@@ -48,7 +48,7 @@ func TestFlood(t *testing.T) {
 	})
 }
 
-// A change is logged once, and Watch sees it though nobody asks.
+// A change is logged once. Watch sees it without requests.
 func TestTransitionsAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -84,21 +84,21 @@ func TestTransitionsAreLogged(t *testing.T) {
 		pass()
 		require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("level=INFO")), log.String())
 		ending.Store(true)
-		require.Equal(t, "shutting_down", m.LastFailures()[0].Code, "at once")
+		require.Equal(t, "shutting_down", m.LastFailures()[0].Code, "immediately")
 		cancel()
 		synctest.Wait()
 	})
 }
 
-// forgetful is a store that takes writes and does not keep them.
-type forgetful struct{ kv.Store }
+// forgetfulStore is a store that accepts writes and does not keep them.
+type forgetfulStore struct{ kv.Store }
 
-func (forgetful) Write(_ context.Context, writes []kv.Write) ([]bool, error) {
+func (forgetfulStore) Write(_ context.Context, writes []kv.Write) ([]bool, error) {
 	return make([]bool, len(writes)), nil
 }
 
-// The probe is satisfied by a store that returns what was written, and leaves nothing that a tenant could list.
-func TestStore(t *testing.T) {
+// The probe passes for a store that returns the written value. It leaves nothing that a tenant could list.
+func TestStoreProbe(t *testing.T) {
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	run, err := readiness.StoreProbe(store)
@@ -115,7 +115,7 @@ func TestStore(t *testing.T) {
 	require.Less(t, left, time.Minute+time.Millisecond) // a store rounds up
 	require.Positive(t, left)
 
-	lies, err := readiness.StoreProbe(forgetful{store})
+	lies, err := readiness.StoreProbe(forgetfulStore{store})
 	require.NoError(t, err)
 	require.Error(t, lies(t.Context()))
 	require.NoError(t, store.Close())

@@ -20,8 +20,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// ofTenants returns a keyring, and the sessions of a tenant of it.
-func ofTenants(t *testing.T, store kv.Store) (*keyring.Keyring, func(tenant string) *session.Manager) {
+// newTenantSessions returns a keyring and a function that returns the sessions of a tenant.
+func newTenantSessions(t *testing.T, store kv.Store) (*keyring.Keyring, func(tenant string) *session.Manager) {
 	kek, err := kms.Open(t.Context(), "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 	require.NoError(t, err)
 	ring, err := keyring.Open(t.TempDir(), kek, "test")
@@ -34,40 +34,40 @@ func ofTenants(t *testing.T, store kv.Store) (*keyring.Keyring, func(tenant stri
 	}
 }
 
-// Shredding a tenant ends its sessions. Nothing opens them, the store and the id together neither.
-func TestShredEndsSessions(t *testing.T) {
+// Shredding a tenant ends its sessions: the store and the id together do not open them.
+func TestShreddingEndsSessions(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store) {
-		ring, of := ofTenants(t, store)
+		ring, of := newTenantSessions(t, store)
 		ctx, m, other := t.Context(), of("clinic"), of("other")
-		id, _, err := m.Create(ctx, []byte("planted"), time.Minute, quiet)
+		id, _, err := m.Create(ctx, []byte("planted"), time.Minute, discardRecord)
 		require.NoError(t, err)
-		kept, _, err := other.Create(ctx, []byte("kept"), time.Minute, quiet)
+		kept, _, err := other.Create(ctx, []byte("kept"), time.Minute, discardRecord)
 		require.NoError(t, err)
-		got, err := m.Get(ctx, id, quiet)
+		got, err := m.Get(ctx, id, discardRecord)
 		require.NoError(t, err)
 		require.Equal(t, "planted", string(got.Data))
-		_, err = session.New(store, "clinic").Get(ctx, id, quiet)
-		require.Error(t, err, "the session's own key is not enough")
+		_, err = session.New(store, "clinic").Get(ctx, id, discardRecord)
+		require.Error(t, err, "the session's own key is not sufficient")
 
 		require.NoError(t, ring.Shred(ctx, "clinic"))
 		for name, call := range map[string]func() error{
-			"get":    func() error { _, err := m.Get(ctx, id, quiet); return err },
-			"extend": func() error { _, err := m.Extend(ctx, id, time.Hour, quiet); return err },
-			"create": func() error { _, _, err := m.Create(ctx, []byte("new"), time.Minute, quiet); return err },
+			"get":    func() error { _, err := m.Get(ctx, id, discardRecord); return err },
+			"extend": func() error { _, err := m.Extend(ctx, id, time.Hour, discardRecord); return err },
+			"create": func() error { _, _, err := m.Create(ctx, []byte("new"), time.Minute, discardRecord); return err },
 		} {
 			t.Run(name, func(t *testing.T) { require.Equal(t, "key_destroyed", codes.Of(call()).Code) })
 		}
-		require.NoError(t, m.End(ctx, id, quiet))
-		got, err = other.Get(ctx, kept, quiet)
+		require.NoError(t, m.End(ctx, id, discardRecord))
+		got, err = other.Get(ctx, kept, discardRecord)
 		require.NoError(t, err)
 		require.Equal(t, "kept", string(got.Data))
 	})
 }
 
-// A rotation leaves the sessions that there are; events name the tenant's key.
-func TestSessionsOverRotation(t *testing.T) {
+// Sessions survive a rotation. Their events name the tenant's key.
+func TestSessionsSurviveRotation(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store) {
-		ring, of := ofTenants(t, store)
+		ring, of := newTenantSessions(t, store)
 		ctx, m := t.Context(), of("clinic")
 		var key format.KeyID
 		id, _, err := m.Create(ctx, []byte("v"), time.Minute, func(_ audit.Action, used format.KeyID, _ error) error {
@@ -82,21 +82,21 @@ func TestSessionsOverRotation(t *testing.T) {
 		require.Equal(t, former, key)
 		_, err = tenant.Rotate(ctx, format.UseService, classify.Confidential, nil)
 		require.NoError(t, err)
-		_, err = m.Get(ctx, id, quiet)
+		_, err = m.Get(ctx, id, discardRecord)
 		require.NoError(t, err)
 		require.NoError(t, ring.Advance(ctx, "clinic", format.UseService, classify.Confidential, former, envelope.Disabled))
-		_, err = m.Get(ctx, id, quiet)
+		_, err = m.Get(ctx, id, discardRecord)
 		require.ErrorIs(t, err, envelope.ErrKeyUnusable)
 	})
 }
 
-// lossy is a store that applies writes and loses the replies.
-type lossy struct {
+// replyLosingStore is a store that applies writes and loses the replies.
+type replyLosingStore struct {
 	kv.Store
 	apply bool
 }
 
-func (l *lossy) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
+func (l *replyLosingStore) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	if l.apply {
 		if _, err := l.Store.Write(ctx, writes); err != nil {
 			return nil, err
@@ -105,7 +105,7 @@ func (l *lossy) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	return nil, kv.ErrLostReply
 }
 
-// A session whose reply is lost is there. One that was not stored is on record as failed.
+// A session is created although the reply of the write was lost. If it was not stored, it is recorded as failed.
 func TestCreateReadsBack(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store) {
 		var failures []error
@@ -113,11 +113,11 @@ func TestCreateReadsBack(t *testing.T) {
 			failures = append(failures, failed)
 			return nil
 		}
-		l := &lossy{store, true}
+		l := &replyLosingStore{store, true}
 		m := session.New(l, "a")
 		id, _, err := m.Create(t.Context(), []byte("v"), time.Minute, record)
 		require.NoError(t, err)
-		_, err = m.Get(t.Context(), id, quiet)
+		_, err = m.Get(t.Context(), id, discardRecord)
 		require.NoError(t, err)
 		require.Equal(t, []error{nil}, failures)
 		l.apply = false
@@ -128,8 +128,8 @@ func TestCreateReadsBack(t *testing.T) {
 	})
 }
 
-// Extending and ending a session take effect once, and are answered so, whatever becomes of the replies.
-func TestSessionsUnderFaults(t *testing.T) {
+// Extending and ending a session take effect once and succeed, whichever replies are lost.
+func TestLostRepliesOfExtendAndEnd(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store) {
 		f := kvtest.NewFaulty(store, nil)
 		ctx, m := t.Context(), session.New(f, "a")
@@ -138,19 +138,19 @@ func TestSessionsUnderFaults(t *testing.T) {
 				continue
 			}
 			t.Run(name, func(t *testing.T) {
-				id, _, err := m.Create(ctx, []byte("v"), time.Minute, quiet)
+				id, _, err := m.Create(ctx, []byte("v"), time.Minute, discardRecord)
 				require.NoError(t, err)
 				f.SetFaults(kvtest.Once(fault))
-				extended, err := m.Extend(ctx, id, time.Hour, quiet)
+				extended, err := m.Extend(ctx, id, time.Hour, discardRecord)
 				require.NoError(t, err)
 				f.Flush(ctx)
-				got, err := m.Get(ctx, id, quiet)
+				got, err := m.Get(ctx, id, discardRecord)
 				require.NoError(t, err)
 				require.WithinDuration(t, extended.ExpiresAt, got.ExpiresAt, time.Minute)
 				f.SetFaults(kvtest.Once(fault))
-				require.NoError(t, m.End(ctx, id, quiet))
+				require.NoError(t, m.End(ctx, id, discardRecord))
 				f.Flush(ctx)
-				_, err = m.Get(ctx, id, quiet)
+				_, err = m.Get(ctx, id, discardRecord)
 				require.ErrorIs(t, err, session.ErrNotFound)
 			})
 		}

@@ -22,8 +22,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 )
 
-// The vectors say what follows from an id for owners of all kinds.
-func TestVectors(t *testing.T) {
+// The key and name that are derived from an id match the vectors, for all kinds of owners.
+func TestDerivationMatchesVectors(t *testing.T) {
 	store, err := sqlitekv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer store.Close()
@@ -39,7 +39,7 @@ func TestVectors(t *testing.T) {
 			}, []byte("planted"))
 			require.NoError(t, err)
 			require.NoError(t, kv.Set(t.Context(), store, kv.Prefix(v.Owner, "session")+v.StoredAs, pkg, time.Minute))
-			got, err := session.New(store, v.Owner).Get(t.Context(), v.ID, quiet)
+			got, err := session.New(store, v.Owner).Get(t.Context(), v.ID, discardRecord)
 			require.NoError(t, err)
 			require.Equal(t, "planted", string(got.Data))
 		})
@@ -50,13 +50,13 @@ func placeOf(v vectors.Session) format.Place {
 	return format.Place{Owner: v.Owner, Collection: "session", Name: v.StoredAs, Named: true}
 }
 
-// A session of the owner "a" does not open for the owner "a" followed by U+0000: HMAC, which pads its keys with zeros,
-// would give both one key if the owner were HKDF's salt.
+// A session of the owner "a" does not open for the owner "a" followed by U+0000. HMAC pads its keys with zeros, so both
+// owners would have the same key if the owner were HKDF's salt.
 func TestOwnersDoNotShareSessions(t *testing.T) {
 	store, err := sqlitekv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer store.Close()
-	id, _, err := session.New(store, "a").Create(t.Context(), []byte("data"), time.Minute, quiet)
+	id, _, err := session.New(store, "a").Create(t.Context(), []byte("data"), time.Minute, discardRecord)
 	require.NoError(t, err)
 	keys, _, err := store.Scan(t.Context(), "", "", 0)
 	require.NoError(t, err)
@@ -64,12 +64,12 @@ func TestOwnersDoNotShareSessions(t *testing.T) {
 	require.NoError(t, err)
 	name := strings.TrimPrefix(keys[0], kv.Prefix("a", "session"))
 	require.NoError(t, kv.Set(t.Context(), store, kv.Prefix("a\x00", "session")+name, pkg, time.Minute))
-	_, err = session.New(store, "a\x00").Get(t.Context(), id, quiet)
+	_, err = session.New(store, "a\x00").Get(t.Context(), id, discardRecord)
 	require.ErrorIs(t, err, session.ErrNotFound)
 }
 
-// plainSession derives by the standard library alone what section 4.7 says.
-func plainSession(t *testing.T, id []byte, owner string) (masterKey []byte, name string) {
+// deriveBySpec derives the key and name according to section 4.7, with the standard library only.
+func deriveBySpec(t *testing.T, id []byte, owner string) (masterKey []byte, name string) {
 	t.Helper()
 	info := func(label string) string { return label + "\x00" + string(rune(len(owner))) + owner }
 	masterKey, err := hkdf.Key(sha256.New, id, nil, info("coffer/v1 session key"), 32)
@@ -80,16 +80,16 @@ func plainSession(t *testing.T, id []byte, owner string) (masterKey []byte, name
 	return masterKey, hex.EncodeToString(hash[:])
 }
 
-// What a manager stores is found and opened by the page alone.
-func TestSpecOpensSessions(t *testing.T) {
+// An implementation that follows only the specification finds and opens a session.
+func TestSessionOpensBySpecAlone(t *testing.T) {
 	store, err := sqlitekv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer store.Close()
-	text, _, err := session.New(store, "clinic-7").Create(t.Context(), []byte("data"), time.Minute, quiet)
+	text, _, err := session.New(store, "clinic-7").Create(t.Context(), []byte("data"), time.Minute, discardRecord)
 	require.NoError(t, err)
 	id, err := base64.RawURLEncoding.DecodeString(text)
 	require.NoError(t, err)
-	masterKey, name := plainSession(t, id, "clinic-7")
+	masterKey, name := deriveBySpec(t, id, "clinic-7")
 	pkg, ok, err := kv.Get(t.Context(), store, "coffer/clinic-7/session/"+name)
 	require.NoError(t, err)
 	require.True(t, ok)

@@ -19,15 +19,15 @@ import (
 
 const alteredEvent = "token.altered authentication_failed altered critical"
 
-// No byte of a document can be changed, removed or added.
+// A document is refused if any byte is changed, removed or added.
 func TestEveryByteIsAuthenticated(t *testing.T) {
 	site, store := newMemorySite(t)
-	made, known := issue(t, site.registry(), reader)
+	made, known := issue(t, site.registry(), readGrant)
 	s, good := site.server(t), document(t, store, known.ID)
 	try := func(content []byte) {
 		t.Helper()
 		keystoretest.Put(t, store, keystore.Tokens, known.ID, content)
-		s.look(t)
+		s.poll(t)
 		s.requireRefused(t, made)
 		require.Equal(t, []string{alteredEvent}, s.audit.take(), "%s", content)
 	}
@@ -42,12 +42,12 @@ func TestEveryByteIsAuthenticated(t *testing.T) {
 	}
 	try(append(good, '\n'))
 	keystoretest.Put(t, store, keystore.Tokens, known.ID, good)
-	s.look(t)
-	s.requireHolds(t, made)
+	s.poll(t)
+	s.requireAccepted(t, made)
 }
 
-// Whatever somebody without the KEK writes is in force nowhere, is reported once by each server, and is listed.
-func TestAlteredDocuments(t *testing.T) {
+// A document that was written without the KEK is not accepted. Each server reports it once, and it is listed.
+func TestAlteredDocumentsAreReported(t *testing.T) {
 	member := func(name, value string) func(t *testing.T, content []byte) []byte {
 		return func(t *testing.T, content []byte) []byte {
 			var d map[string]json.RawMessage
@@ -74,7 +74,7 @@ func TestAlteredDocuments(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			site, store := newMemorySite(t)
-			made, known := issue(t, site.registry(), reader)
+			made, known := issue(t, site.registry(), readGrant)
 			keystoretest.Put(t, store, keystore.Tokens, known.ID, change(t, document(t, store, known.ID)))
 			s := site.server(t)
 			s.requireRefused(t, made)
@@ -83,26 +83,26 @@ func TestAlteredDocuments(t *testing.T) {
 			require.Equal(t, token.Counts{Altered: 1}, s.Counts())
 			require.Equal(t, []token.Token{{ID: known.ID, Altered: true}}, list(t, site.registry()))
 			require.NoError(t, s.Scan(t.Context()))
-			require.Empty(t, s.audit.take(), "reported once")
+			require.Empty(t, s.audit.take(), "each document is reported once")
 
 			revoke(t, site.registry(), known.ID)
-			s.look(t)
+			s.poll(t)
 			require.Equal(t, token.Counts{Revoked: 1}, s.Counts())
 			require.Empty(t, list(t, site.registry()))
 		})
 	}
 }
 
-// A document is good under its own name, in its own environment, only.
-func TestMovedDocuments(t *testing.T) {
+// A document is accepted only under its own name and in its own environment.
+func TestCopiedDocumentIsRefused(t *testing.T) {
 	site, store := newMemorySite(t)
-	one, first := issue(t, site.registry(), reader)
-	two, second := issue(t, site.registry(), reader)
+	one, first := issue(t, site.registry(), readGrant)
+	two, second := issue(t, site.registry(), readGrant)
 	s := site.server(t)
 	a, b := document(t, store, first.ID), document(t, store, second.ID)
 	keystoretest.Put(t, store, keystore.Tokens, first.ID, b)
 	keystoretest.Put(t, store, keystore.Tokens, second.ID, a)
-	s.look(t)
+	s.poll(t)
 	s.requireRefused(t, one)
 	s.requireRefused(t, two)
 	require.Equal(t, []string{alteredEvent, alteredEvent}, s.audit.take())
@@ -111,20 +111,21 @@ func TestMovedDocuments(t *testing.T) {
 	text, theirs := issue(t, foreign.registry(), token.Grant{Tenant: identity.DefaultTenant, Scopes: identity.AllScopes})
 	keystoretest.Put(t, store, keystore.Tokens, theirs.ID, document(t, foreign.store, theirs.ID))
 	keystoretest.Put(t, store, keystore.Tokens, "added", a)
-	s.look(t)
+	s.poll(t)
 	s.requireRefused(t, text)
 	require.Equal(t, []string{alteredEvent, alteredEvent}, s.audit.take())
 	require.Equal(t, token.Counts{Altered: 4}, s.Counts())
 }
 
-// A record of a token that was revoked is not accepted again, and its tombstone comes back, also if it was removed.
+// An earlier document of a revoked token is not accepted, and its tombstone is restored, even if the document was
+// removed.
 func TestRevocationIsNotUndone(t *testing.T) {
 	site, store := newMemorySite(t)
-	made, known := issue(t, site.registry(), reader)
+	made, known := issue(t, site.registry(), readGrant)
 	s := site.server(t)
 	live := document(t, store, known.ID)
 	revoke(t, site.registry(), known.ID)
-	s.look(t)
+	s.poll(t)
 	tombstone := document(t, store, known.ID)
 	for content, event := range map[string]string{
 		string(live): "token.altered authentication_failed returned critical",
@@ -136,11 +137,11 @@ func TestRevocationIsNotUndone(t *testing.T) {
 			document1 = []byte(content)
 		}
 		keystoretest.Put(t, store, keystore.Tokens, known.ID, document1)
-		s.look(t)
+		s.poll(t)
 		s.requireRefused(t, made)
 		require.Equal(t, tombstone, document(t, store, known.ID))
 		require.Equal(t, []string{event}, s.audit.take())
-		s.look(t)
+		s.poll(t)
 		require.Empty(t, s.audit.take())
 	}
 
@@ -149,43 +150,44 @@ func TestRevocationIsNotUndone(t *testing.T) {
 	require.Empty(t, again.audit.take())
 }
 
-// A store that went back to an earlier state, as a failover does, without a trace in the feed, revives no token and loses none.
-func TestStoreGoesBack(t *testing.T) {
+// If a failover takes the store back to an earlier state without entries in the feed, no token is revived and none is
+// lost.
+func TestRestoredStoreRevivesNoToken(t *testing.T) {
 	site, store := newMemorySite(t)
-	gone, known := issue(t, site.registry(), reader)
+	gone, known := issue(t, site.registry(), readGrant)
 	s := site.server(t)
 	restore := store.Snapshot()
 	revoke(t, site.registry(), known.ID)
-	kept, _ := issue(t, site.registry(), reader)
-	s.look(t)
+	kept, _ := issue(t, site.registry(), readGrant)
+	s.poll(t)
 	restore()
 	require.NoError(t, s.Scan(t.Context()))
 	s.requireRefused(t, gone)
-	s.requireHolds(t, kept)
+	s.requireAccepted(t, kept)
 	require.ElementsMatch(t, []string{"token.altered authentication_failed returned critical", "token.altered not_found missing warning"}, s.audit.take())
 	another := site.server(t)
 	another.requireRefused(t, gone)
-	another.requireHolds(t, kept)
+	another.requireAccepted(t, kept)
 }
 
-// A document of a token that is about to expire is not written again: a server whose clock is ahead deleted it.
-func TestDeletedByAnotherClock(t *testing.T) {
+// A missing document of a token that is about to expire is not restored: a server whose clock is ahead deleted it.
+func TestDocumentDeletedByClockAheadIsNotRestored(t *testing.T) {
 	site, store := newMemorySite(t)
 	s := site.server(t)
-	brief := reader
+	brief := readGrant
 	brief.Lifetime = token.ClockSkew / 2
 	made, known := issue(t, site.registry(), brief)
-	s.look(t)
-	s.requireHolds(t, made)
+	s.poll(t)
+	s.requireAccepted(t, made)
 	keystoretest.Put(t, store, keystore.Tokens, known.ID, nil)
-	s.look(t)
+	s.poll(t)
 	s.requireRefused(t, made)
 	require.Nil(t, document(t, store, known.ID))
 	require.Empty(t, s.audit.take())
 }
 
-// Reports of many altered documents are bounded; one event has the number of the others.
-func TestManyAltered(t *testing.T) {
+// Only a limited number of altered documents is reported one by one. One event has the number of the others.
+func TestReportsAreBounded(t *testing.T) {
 	site, store := newMemorySite(t)
 	for i := range 100 {
 		keystoretest.Put(t, store, keystore.Tokens, fmt.Sprint("added ", i), []byte("{}"))
@@ -196,8 +198,8 @@ func TestManyAltered(t *testing.T) {
 	require.Contains(t, s.log.String(), `"count":80`)
 }
 
-// A due time that the record does not confirm deletes nothing, and does not hold up others.
-func TestDueTimesProveNothing(t *testing.T) {
+// A due time that differs from the token's expiry deletes nothing and does not delay other deletions.
+func TestWrongDueTimeDeletesNothing(t *testing.T) {
 	site, store := newMemorySite(t)
 	swap := func(name string, old, content []byte, due int64) {
 		swapped, err := store.Swap(t.Context(), keystore.Tokens, name, old, content, due)
@@ -207,10 +209,10 @@ func TestDueTimesProveNothing(t *testing.T) {
 	for i := range 150 {
 		swap(fmt.Sprint("added ", i), nil, []byte("{}"), 1)
 	}
-	made, known := issue(t, site.registry(), reader)
+	made, known := issue(t, site.registry(), readGrant)
 	content := document(t, store, known.ID)
 	swap(known.ID, content, content, 1)
-	brief := reader
+	brief := readGrant
 	brief.Lifetime = time.Nanosecond
 	_, over := issue(t, site.registry(), brief)
 	s := site.server(t)
@@ -220,20 +222,20 @@ func TestDueTimesProveNothing(t *testing.T) {
 	names, err := store.Due(t.Context(), keystore.Tokens, time.Now().UnixMilli(), 10)
 	require.NoError(t, err)
 	require.Empty(t, names)
-	s.look(t)
-	s.requireHolds(t, made)
+	s.poll(t)
+	s.requireAccepted(t, made)
 }
 
-// Tombstones of tokens with an end are deleted at their end; others stay.
-func TestTombstonesEnd(t *testing.T) {
+// The tombstone of a token that expires is deleted at that time. Other tombstones are kept.
+func TestTombstoneIsDeletedAtExpiry(t *testing.T) {
 	site, store := newMemorySite(t)
-	brief := reader
+	brief := readGrant
 	brief.Lifetime = time.Minute
 	_, known := issue(t, site.registry(), brief)
-	_, other := issue(t, site.registry(), reader)
+	_, other := issue(t, site.registry(), readGrant)
 	revoke(t, site.registry(), known.ID)
 	revoke(t, site.registry(), other.ID)
-	_, err := site.registry().Revoke(context.Background(), known.ID, unrecorded)
+	_, err := site.registry().Revoke(context.Background(), known.ID, discardAudit)
 	require.ErrorIs(t, err, token.ErrNoToken)
 	s := site.server(t)
 	s.Expire(t.Context())
@@ -242,6 +244,6 @@ func TestTombstonesEnd(t *testing.T) {
 	s.Expire(t.Context())
 	require.Nil(t, document(t, store, known.ID))
 	require.NotNil(t, document(t, store, other.ID))
-	s.look(t)
+	s.poll(t)
 	require.Equal(t, token.Counts{Revoked: 1}, s.Counts())
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 )
 
-const many = 100_000 // of the benchmarks
+const benchmarkTokens = 100_000 // tokens in the benchmarks
 
-// fill makes n tokens in a directory, in one transaction, and returns their texts.
+// fill makes n tokens in a keystore directory in one transaction, and returns their texts.
 func fill(t testing.TB, n int) (*site, []string) {
 	dir := t.TempDir()
 	store, err := sqlitekeys.Open(dir)
@@ -28,14 +28,14 @@ func fill(t testing.TB, n int) (*site, []string) {
 	texts := make([]string, n)
 	inMemory := token.NewRegistry(memory, site.system)
 	for i := range texts {
-		texts[i], _ = issue(t, inMemory, reader)
+		texts[i], _ = issue(t, inMemory, readGrant)
 	}
 	keystoretest.CopyDocuments(t, dir, memory, keystore.Tokens)
 	return site, texts
 }
 
-// Many tokens are read page by page, and every one of them holds.
-func TestManyTokens(t *testing.T) {
+// Many tokens are read page by page, and all of them are accepted.
+func TestManyTokensAreReadInPages(t *testing.T) {
 	site, texts := fill(t, 5000)
 	begin := time.Now()
 	s := site.server(t)
@@ -49,20 +49,20 @@ func TestManyTokens(t *testing.T) {
 }
 
 func BenchmarkOpen(b *testing.B) {
-	site, _ := fill(b, many)
+	site, _ := fill(b, benchmarkTokens)
 	for b.Loop() {
-		one := &server{audit: &events{}, log: &lockedBuffer{}}
+		one := &server{audit: &eventLog{}, log: &lockedBuffer{}}
 		s := token.Load(site.options(one))
-		require.NoError(b, s.Look(b.Context()))
+		require.NoError(b, s.Poll(b.Context()))
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	b.ReportMetric(float64(m.HeapAlloc)/(1<<20), "heap-MiB")
 }
 
-// BenchmarkAuthenticate is with as many tokens, each used for the first time in its hour at first, while their uses are written.
+// BenchmarkAuthenticate measures requests with many tokens while their first uses of the hour are saved.
 func BenchmarkAuthenticate(b *testing.B) {
-	site, texts := fill(b, many)
+	site, texts := fill(b, benchmarkTokens)
 	s := site.server(b)
 	for _, noting := range []bool{false, true} {
 		b.Run(fmt.Sprintf("noting=%v", noting), func(b *testing.B) {
@@ -71,7 +71,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 			if noting {
 				go func() {
 					defer close(done)
-					s.NoteUses(b.Context())
+					s.SaveUses(b.Context())
 				}()
 			} else {
 				close(done)
@@ -79,7 +79,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 			var next atomic.Int64
 			b.RunParallel(func(pb *testing.PB) {
 				for i := int(next.Add(1)) * 7919; pb.Next(); i++ {
-					if _, err := s.Authenticate(b.Context(), texts[i%many]); err != nil {
+					if _, err := s.Authenticate(b.Context(), texts[i%benchmarkTokens]); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -15,8 +15,8 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
 
-// Tokens are compared with what a log recorded of them.
-func TestCompare(t *testing.T) {
+// Compare finds tokens that differ from the events of an audit log.
+func TestCompareFindsDifferencesFromLog(t *testing.T) {
 	site, store := newMemorySite(t)
 	path, key := filepath.Join(t.TempDir(), "audit"), audit.NewKey(new(secret.Key))
 	log, err := audit.Open(path, key, audit.Options{})
@@ -24,7 +24,7 @@ func TestCompare(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, log.Close()) })
 	recorded := token.Audit{Recorder: log, Operation: "token test"}
 	make := func(log token.Audit) string {
-		_, made, err := site.registry().Issue(t.Context(), reader, log)
+		_, made, err := site.registry().Issue(t.Context(), readGrant, log)
 		require.NoError(t, err)
 		return made.ID
 	}
@@ -46,14 +46,14 @@ func TestCompare(t *testing.T) {
 	keystoretest.Put(t, store, keystore.Tokens, gone, nil)
 	require.Equal(t, token.Comparison{Compared: 1}, compare(false))
 
-	unknown := make(unrecorded)
+	unknown := make(discardAudit)
 	require.Equal(t, token.Comparison{Compared: 1, Unexplained: 1}, compare(true))
 	require.Equal(t, token.Comparison{Compared: 1, Findings: []token.Finding{{ID: unknown, Kind: token.Unrecorded}}}, compare(false))
 	keystoretest.Put(t, store, keystore.Tokens, unknown, []byte("altered"))
 	require.Equal(t, token.Comparison{Compared: 1, Findings: []token.Finding{{ID: unknown, Kind: token.Altered}}}, compare(true))
 	keystoretest.Put(t, store, keystore.Tokens, unknown, nil)
 
-	// Another token under a recorded id takes the KEK.
+	// Only a process that can use the KEK can write another token under a recorded id.
 	other := make(token.Audit{Recorder: audit.Discard})
 	require.NoError(t, log.Record(t.Context(), audit.Event{
 		Action: audit.TokenCreate, Subject: other, Facts: audit.Facts{audit.FactDigest: "another"},

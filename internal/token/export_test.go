@@ -9,7 +9,7 @@ import (
 // changes.
 func Load(o Options) *Authenticator { return newAuthenticator(o) }
 
-func (t *Authenticator) Look(ctx context.Context) error { return t.poll(ctx) }
+func (t *Authenticator) Poll(ctx context.Context) error { return t.poll(ctx) }
 
 // Scan reads all documents, as a server does every few minutes.
 func (t *Authenticator) Scan(ctx context.Context) error {
@@ -29,13 +29,13 @@ func (t *Authenticator) Retry(ctx context.Context) error {
 }
 
 func (t *Authenticator) Expire(ctx context.Context)   { t.deleteExpired(ctx) }
-func (t *Authenticator) NoteUses(ctx context.Context) { t.saveUses(ctx, 0) }
+func (t *Authenticator) SaveUses(ctx context.Context) { t.saveUses(ctx, 0) }
 
 // SetClock sets the clock. It must be called before the registry is used.
 func (r *Registry) SetClock(now func() time.Time) { r.now = now }
 
 // Age makes the last complete poll older.
-func (t *Authenticator) Age(by time.Duration) {
+func (t *Authenticator) AgeLastPoll(by time.Duration) {
 	f := *t.lastPoll.Load()
 	f.at = f.at.Add(-by)
 	t.lastPoll.Store(&f)

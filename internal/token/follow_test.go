@@ -17,15 +17,15 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 )
 
-// silent is a keystore that answers nothing while it is silent, and counts calls.
-type silent struct {
+// unavailableStore is a keystore that can be made unavailable, and counts calls.
+type unavailableStore struct {
 	keystore.Store
 	silent atomic.Bool
 	calls  atomic.Int64
 	broken atomic.Pointer[string] // a document that cannot be read
 }
 
-func (s *silent) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
+func (s *unavailableStore) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
 	s.calls.Add(1)
 	if broken := s.broken.Load(); s.silent.Load() || kind == keystore.Tokens && broken != nil && *broken == name {
 		return nil, keystore.ErrUnavailable
@@ -33,7 +33,7 @@ func (s *silent) Get(ctx context.Context, kind keystore.Kind, name string) ([]by
 	return s.Store.Get(ctx, kind, name)
 }
 
-func (s *silent) Page(ctx context.Context, kind keystore.Kind, after string, limit int) ([]keystore.Document, string, error) {
+func (s *unavailableStore) Page(ctx context.Context, kind keystore.Kind, after string, limit int) ([]keystore.Document, string, error) {
 	s.calls.Add(1)
 	if s.silent.Load() {
 		return nil, "", keystore.ErrUnavailable
@@ -41,7 +41,7 @@ func (s *silent) Page(ctx context.Context, kind keystore.Kind, after string, lim
 	return s.Store.Page(ctx, kind, after, limit)
 }
 
-func (s *silent) Changes(ctx context.Context, since keystore.Position) ([]keystore.Change, keystore.Position, error) {
+func (s *unavailableStore) Changes(ctx context.Context, since keystore.Position) ([]keystore.Change, keystore.Position, error) {
 	s.calls.Add(1)
 	if s.silent.Load() {
 		return nil, "", keystore.ErrUnavailable
@@ -49,44 +49,44 @@ func (s *silent) Changes(ctx context.Context, since keystore.Position) ([]keysto
 	return s.Store.Changes(ctx, since)
 }
 
-// While the keystore cannot be read, known tokens work, and readiness says so.
-func TestKeystoreAway(t *testing.T) {
+// While the keystore cannot be read, known tokens are accepted and Ready reports the outage.
+func TestTokensWorkWithoutKeystore(t *testing.T) {
 	site, store := newMemorySite(t)
-	away := &silent{Store: store}
+	away := &unavailableStore{Store: store}
 	site.store = away
-	made, known := issue(t, site.registry(), reader)
+	made, known := issue(t, site.registry(), readGrant)
 	s := site.server(t)
 	require.NoError(t, s.Ready(t.Context()))
 	away.silent.Store(true)
-	require.ErrorIs(t, s.Look(t.Context()), keystore.ErrUnavailable)
-	require.NoError(t, s.Ready(t.Context()), "one look may fail")
-	s.Age(token.StaleAfter)
+	require.ErrorIs(t, s.Poll(t.Context()), keystore.ErrUnavailable)
+	require.NoError(t, s.Ready(t.Context()), "one poll may fail")
+	s.AgeLastPoll(token.StaleAfter)
 	require.ErrorIs(t, s.Ready(t.Context()), keystore.ErrUnavailable)
 	require.Contains(t, s.log.String(), `"level":"WARN"`)
-	s.requireHolds(t, made)
+	s.requireAccepted(t, made)
 
-	_, err := token.NewRegistry(store, site.system).Revoke(t.Context(), known.ID, unrecorded)
+	_, err := token.NewRegistry(store, site.system).Revoke(t.Context(), known.ID, discardAudit)
 	require.NoError(t, err)
 	away.silent.Store(false)
-	s.look(t)
+	s.poll(t)
 	require.NoError(t, s.Ready(t.Context()))
 	s.requireRefused(t, made)
 }
 
-// A document that cannot be read takes no token away, and readiness says so until it can.
-func TestDocumentDamaged(t *testing.T) {
+// A document that cannot be read removes no token. Ready reports it until it can be read.
+func TestUnreadableDocumentKeepsTokens(t *testing.T) {
 	site, store := newMemorySite(t)
-	away := &silent{Store: store}
+	away := &unavailableStore{Store: store}
 	site.store = away
-	made, known := issue(t, site.registry(), reader)
+	made, known := issue(t, site.registry(), readGrant)
 	s := site.server(t)
 	away.broken.Store(&known.ID)
 	content := document(t, store, known.ID)
 	keystoretest.Put(t, store, keystore.Tokens, known.ID, nil)
 	keystoretest.Put(t, store, keystore.Tokens, known.ID, content)
-	s.look(t)
-	s.requireHolds(t, made)
-	s.Age(token.StaleAfter)
+	s.poll(t)
+	s.requireAccepted(t, made)
+	s.AgeLastPoll(token.StaleAfter)
 	require.Error(t, s.Ready(t.Context()))
 	away.broken.Store(nil)
 	require.NoError(t, s.Retry(t.Context()))
@@ -94,42 +94,42 @@ func TestDocumentDamaged(t *testing.T) {
 	require.Empty(t, s.audit.take())
 }
 
-// A feed that was lost, and documents that change without it, are found by reading all.
-func TestFeedLost(t *testing.T) {
+// A scan of all documents finds changes that the feed does not contain, for example after the feed was lost.
+func TestLostFeedCausesScan(t *testing.T) {
 	site, store := newMemorySite(t)
 	s := site.server(t)
-	made, known := issue(t, site.registry(), reader)
+	made, known := issue(t, site.registry(), readGrant)
 	store.LoseFeed()
-	s.look(t)
-	s.requireHolds(t, made)
-	issue(t, site.registry(), reader)
-	s.look(t) // its position is not the beginning of another feed
+	s.poll(t)
+	s.requireAccepted(t, made)
+	issue(t, site.registry(), readGrant)
+	s.poll(t) // so that the position is not the start of another feed
 	revoke(t, site.registry(), known.ID)
 	store.LoseFeed()
-	s.look(t)
+	s.poll(t)
 	s.requireRefused(t, made)
 }
 
 // A request reads no keystore.
-func TestRequestsReadMemory(t *testing.T) {
+func TestRequestsReadNoKeystore(t *testing.T) {
 	site, store := newMemorySite(t)
-	counted := &silent{Store: store}
+	counted := &unavailableStore{Store: store}
 	site.store = counted
-	made, _ := issue(t, site.registry(), reader)
+	made, _ := issue(t, site.registry(), readGrant)
 	s := site.server(t)
 	before := counted.calls.Load()
 	for range 1000 {
-		s.requireHolds(t, made)
+		s.requireAccepted(t, made)
 		s.requireRefused(t, token.Prefix+made[len(token.Prefix)+1:]+"A")
 	}
 	require.Equal(t, before, counted.calls.Load())
 }
 
-// within is the time in which every server sees a change.
-const within = 3 * time.Second
+// propagationTime is the promised time in which every server sees a change.
+const propagationTime = 3 * time.Second
 
 // Servers that share a keystore see each other's tokens and revocations.
-func TestServersShareTokens(t *testing.T) {
+func TestServersSeeChangesInTime(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) func() keystore.Store{
 		"sqlite": func(t *testing.T) func() keystore.Store {
 			dir := t.TempDir()
@@ -149,7 +149,7 @@ func TestServersShareTokens(t *testing.T) {
 			t.Parallel()
 			store := open(t)
 			serve := func() *token.Authenticator {
-				one := &server{audit: &events{}, log: &lockedBuffer{}}
+				one := &server{audit: &eventLog{}, log: &lockedBuffer{}}
 				s, err := token.Open(t.Context(), newSite(t, store()).options(one))
 				require.NoError(t, err)
 				t.Cleanup(func() {
@@ -160,7 +160,7 @@ func TestServersShareTokens(t *testing.T) {
 			}
 			a, b := serve(), serve()
 			for range 3 {
-				made, known := issue(t, a.Registry, reader)
+				made, known := issue(t, a.Registry, readGrant)
 				holds := func(s *token.Authenticator) func() bool {
 					return func() bool {
 						_, err := s.Authenticate(context.Background(), made)
@@ -177,18 +177,18 @@ func TestServersShareTokens(t *testing.T) {
 	}
 }
 
-// requireWithin waits for an event, and fails if it takes longer than promised on a machine that has time for it.
+// requireWithin waits for a condition. It fails if that takes longer than promised on a machine that is not overloaded.
 func requireWithin(t *testing.T, holds func() bool) {
 	t.Helper()
 	begin := time.Now()
 	require.Eventually(t, holds, time.Minute, 10*time.Millisecond)
-	if took := time.Since(begin); took > within {
+	if took := time.Since(begin); took > propagationTime {
 		t.Logf("it took %s: is the machine busy?", took)
 	}
 }
 
-// Servers that make, use and revoke at once lose nothing, and nothing revoked comes back.
-func TestTogether(t *testing.T) {
+// Servers that make, use and revoke tokens at the same time lose no change and revive no token.
+func TestConcurrentChangesLoseNothing(t *testing.T) {
 	site, _ := newMemorySite(t)
 	s := site.server(t)
 	var wg sync.WaitGroup
@@ -199,7 +199,7 @@ func TestTogether(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				_ = s.Look(context.Background())
+				_ = s.Poll(context.Background())
 			}
 		}
 	})
@@ -209,7 +209,7 @@ func TestTogether(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				s.NoteUses(context.Background())
+				s.SaveUses(context.Background())
 			}
 		}
 	})
@@ -221,9 +221,9 @@ func TestTogether(t *testing.T) {
 			if i%2 == 0 {
 				registry = s.Registry
 			}
-			kept[i], _ = issue(t, registry, reader)
+			kept[i], _ = issue(t, registry, readGrant)
 			var known token.Token
-			gone[i], known = issue(t, registry, reader)
+			gone[i], known = issue(t, registry, readGrant)
 			_, _ = s.Authenticate(context.Background(), kept[i])
 			revoke(t, registry, known.ID)
 		})
@@ -231,9 +231,9 @@ func TestTogether(t *testing.T) {
 	makers.Wait()
 	close(stop)
 	wg.Wait()
-	s.look(t)
+	s.poll(t)
 	for i := range kept {
-		s.requireHolds(t, kept[i])
+		s.requireAccepted(t, kept[i])
 		s.requireRefused(t, gone[i])
 	}
 	require.Equal(t, token.Counts{Live: 8, Revoked: 8}, s.Counts())

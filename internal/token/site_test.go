@@ -18,13 +18,13 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
-// unrecorded is the log of tests in which it does not matter.
-var unrecorded = token.Audit{Recorder: audit.Discard}
+// discardAudit is for tests that do not check the events.
+var discardAudit = token.Audit{Recorder: audit.Discard}
 
-// reader is a grant of little.
-var reader = token.Grant{Name: "the reader's", Tenant: "clinic", Scopes: identity.CacheRead}
+// readGrant is a grant with few scopes.
+var readGrant = token.Grant{Name: "the reader's", Tenant: "clinic", Scopes: identity.CacheRead}
 
-// site is a keystore with the environment's keys.
+// site is a keystore with the keys of an environment.
 type site struct {
 	store  keystore.Store
 	system *keyring.System
@@ -47,21 +47,21 @@ func newMemorySite(t testing.TB) (*site, *keystoretest.Memory) {
 	return newSite(t, memory), memory
 }
 
-// registry is another process's.
+// registry returns the registry of another process.
 func (s *site) registry() *token.Registry { return token.NewRegistry(s.store, s.system) }
 
-// server is a server that looks for changes when the test says so.
+// server is a server that polls for changes when the test calls poll.
 type server struct {
 	*token.Authenticator
-	audit *events
+	audit *eventLog
 	log   *lockedBuffer
 }
 
 func (s *site) server(t testing.TB) *server {
 	t.Helper()
-	one := &server{audit: &events{}, log: &lockedBuffer{}}
+	one := &server{audit: &eventLog{}, log: &lockedBuffer{}}
 	one.Authenticator = token.Load(s.options(one))
-	require.NoError(t, one.Look(t.Context()))
+	require.NoError(t, one.Poll(t.Context()))
 	return one
 }
 
@@ -71,12 +71,12 @@ func (s *site) options(one *server) token.Options {
 	}
 }
 
-func (s *server) look(t testing.TB) {
+func (s *server) poll(t testing.TB) {
 	t.Helper()
-	require.NoError(t, s.Look(t.Context()))
+	require.NoError(t, s.Poll(t.Context()))
 }
 
-func (s *server) requireHolds(t testing.TB, text string) {
+func (s *server) requireAccepted(t testing.TB, text string) {
 	t.Helper()
 	_, err := s.Authenticate(t.Context(), text)
 	require.NoError(t, err)
@@ -85,20 +85,20 @@ func (s *server) requireHolds(t testing.TB, text string) {
 func (s *server) requireRefused(t testing.TB, bearer string) {
 	t.Helper()
 	id, err := s.Authenticate(t.Context(), bearer)
-	require.Equal(t, token.ErrUnauthorized, err, "nothing is added to it")
+	require.Equal(t, token.ErrUnauthorized, err, "the error has no details")
 	require.Zero(t, id)
 }
 
 func issue(t testing.TB, r *token.Registry, g token.Grant) (string, token.Token) {
 	t.Helper()
-	text, made, err := r.Issue(context.Background(), g, unrecorded)
+	text, made, err := r.Issue(context.Background(), g, discardAudit)
 	require.NoError(t, err)
 	return text, made
 }
 
 func revoke(t testing.TB, r *token.Registry, id string) {
 	t.Helper()
-	_, err := r.Revoke(context.Background(), id, unrecorded)
+	_, err := r.Revoke(context.Background(), id, discardAudit)
 	require.NoError(t, err)
 }
 
@@ -116,7 +116,7 @@ func document(t testing.TB, store keystore.Store, name string) []byte {
 	return content
 }
 
-// lockedBuffer is written by several goroutines.
+// lockedBuffer is a buffer for several goroutines.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	all bytes.Buffer
@@ -134,17 +134,17 @@ func (b *lockedBuffer) String() string {
 	return b.all.String()
 }
 
-// events is an audit log in memory.
-type events struct {
-	mu   sync.Mutex
-	all  []audit.Event
-	fail error
-	look func() // before an event is taken
+// eventLog is an audit log in memory.
+type eventLog struct {
+	mu           sync.Mutex
+	all          []audit.Event
+	fail         error
+	beforeRecord func() // called before an event is recorded
 }
 
-func (e *events) Record(_ context.Context, events ...audit.Event) error {
-	if e.look != nil {
-		e.look()
+func (e *eventLog) Record(_ context.Context, events ...audit.Event) error {
+	if e.beforeRecord != nil {
+		e.beforeRecord()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -154,8 +154,8 @@ func (e *events) Record(_ context.Context, events ...audit.Event) error {
 	return e.fail
 }
 
-// take returns what was recorded since the last call.
-func (e *events) take() (names []string) {
+// take returns the events since the last call.
+func (e *eventLog) take() (names []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, one := range e.all {

@@ -18,13 +18,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// Only the start that makes the environment's key for tokens makes a first token, whatever became of the tokens.
-func TestFirstAndSecondStart(t *testing.T) {
+// Only the start that makes the environment's key for tokens makes a first token, even if all tokens were removed
+// since.
+func TestOnlyFirstStartMakesToken(t *testing.T) {
 	site, store := newMemorySite(t)
 	s := site.server(t)
 	s.requireRefused(t, token.Prefix+strings.Repeat("A", 43))
 
-	first, known, err := s.CreateFirst(context.Background(), unrecorded)
+	first, known, err := s.CreateFirst(context.Background(), discardAudit)
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(first, token.Prefix))
 	random, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(first, token.Prefix))
@@ -35,27 +36,27 @@ func TestFirstAndSecondStart(t *testing.T) {
 	require.Equal(t, identity.Identity{Issuer: "coffer", Subject: known.ID, Tenant: "default", Scopes: identity.AllScopes}, id)
 
 	again := site.server(t)
-	second, _, err := again.CreateFirst(context.Background(), unrecorded)
+	second, _, err := again.CreateFirst(context.Background(), discardAudit)
 	require.NoError(t, err)
-	require.Empty(t, second, "made once")
-	again.requireHolds(t, first)
+	require.Empty(t, second, "the first token is made once")
+	again.requireAccepted(t, first)
 
 	revoke(t, again.Registry, known.ID)
 	store.LoseDocuments(keystore.Tokens, known.ID)
-	third, _, err := site.server(t).CreateFirst(context.Background(), unrecorded)
+	third, _, err := site.server(t).CreateFirst(context.Background(), discardAudit)
 	require.NoError(t, err)
 	require.Empty(t, third, "the environment is not new")
 }
 
-// Of several servers that start at once, one makes a token, and it holds.
-func TestConcurrentFirstStarts(t *testing.T) {
+// If several servers start at the same time, one of them makes a token, and all accept it.
+func TestConcurrentStartsMakeOneToken(t *testing.T) {
 	site, store := newMemorySite(t)
 	made := make([]string, 8)
 	var wg sync.WaitGroup
 	for i := range made {
 		s := newSite(t, store).server(t)
 		wg.Go(func() {
-			first, _, err := s.CreateFirst(context.Background(), unrecorded)
+			first, _, err := s.CreateFirst(context.Background(), discardAudit)
 			if err == nil {
 				made[i] = first
 			}
@@ -64,12 +65,12 @@ func TestConcurrentFirstStarts(t *testing.T) {
 	wg.Wait()
 	one := strings.Join(made, "")
 	require.Len(t, one, len(token.Prefix)+43)
-	site.server(t).requireHolds(t, one)
+	site.server(t).requireAccepted(t, one)
 }
 
-func TestGrantsAreKept(t *testing.T) {
+func TestTokenHasItsGrant(t *testing.T) {
 	site, _ := newMemorySite(t)
-	first, _ := issue(t, site.registry(), reader)
+	first, _ := issue(t, site.registry(), readGrant)
 	second, made := issue(t, site.registry(), token.Grant{Tenant: "Ñ/..", Scopes: identity.KeysAdmin | identity.AuditRead, Lifetime: time.Hour})
 	require.NotEqual(t, first, second)
 
@@ -87,7 +88,7 @@ func TestGrantsAreKept(t *testing.T) {
 	require.Contains(t, tokens, made)
 }
 
-func TestBadGrants(t *testing.T) {
+func TestInvalidGrantsAreRefused(t *testing.T) {
 	site, store := newMemorySite(t)
 	for name, change := range map[string]func(*token.Grant){
 		"no tenant":       func(g *token.Grant) { g.Tenant = "" },
@@ -102,9 +103,9 @@ func TestBadGrants(t *testing.T) {
 		"a tenant's UTF8": func(g *token.Grant) { g.Tenant = "\xff" },
 		"everyone's data": func(g *token.Grant) { g.Tenant, g.Scopes = identity.EveryTenant, identity.AuditRead|identity.CacheRead },
 	} {
-		g := reader
+		g := readGrant
 		change(&g)
-		_, _, err := site.registry().Issue(context.Background(), g, unrecorded)
+		_, _, err := site.registry().Issue(context.Background(), g, discardAudit)
 		require.ErrorIs(t, err, token.ErrGrant, name)
 	}
 	for range keystore.All(t.Context(), store, keystore.Tokens) {
@@ -112,17 +113,17 @@ func TestBadGrants(t *testing.T) {
 	}
 }
 
-// The longest grant fits into a document that is read.
-func TestLongestGrant(t *testing.T) {
+// The document of the longest grant is not too long to be read.
+func TestLongestGrantFitsDocument(t *testing.T) {
 	site, _ := newMemorySite(t)
 	longest := token.Grant{Name: strings.Repeat("<", 100), Tenant: strings.Repeat("<", 255), Scopes: identity.AllScopes, Lifetime: time.Hour}
 	text, _ := issue(t, site.registry(), longest)
-	site.server(t).requireHolds(t, text)
+	site.server(t).requireAccepted(t, text)
 }
 
-func TestOnlyTheHashIsKept(t *testing.T) {
+func TestKeystoreContainsNoToken(t *testing.T) {
 	site, store := newMemorySite(t)
-	made, known := issue(t, site.registry(), reader)
+	made, known := issue(t, site.registry(), readGrant)
 	content := string(document(t, store, known.ID))
 	require.NotContains(t, content, strings.TrimPrefix(made, token.Prefix))
 	hash := sha256.Sum256([]byte(made))
@@ -131,10 +132,10 @@ func TestOnlyTheHashIsKept(t *testing.T) {
 	require.NotContains(t, string(document(t, store, known.ID)), hex.EncodeToString(hash[:]))
 }
 
-func TestWrongTokens(t *testing.T) {
+func TestWrongTokensAreRefused(t *testing.T) {
 	site, _ := newMemorySite(t)
 	s := site.server(t)
-	made, known := issue(t, s.Registry, reader)
+	made, known := issue(t, s.Registry, readGrant)
 	other := made[:len(made)-1] + string(made[len(made)-1]^1)
 	for _, wrong := range []string{"", " ", token.Prefix, made[:len(made)-1], made + "x", " " + made, strings.ToUpper(made), made[len(token.Prefix):],
 		other, known.ID, token.Prefix + strings.Repeat("A", 43), strings.Repeat("x", len(made)), strings.Repeat("x", 1<<20)} {
@@ -142,20 +143,20 @@ func TestWrongTokens(t *testing.T) {
 	}
 	_, err := s.Authenticate(t.Context(), "x")
 	require.Equal(t, "unauthorized", codes.Of(err).Code)
-	s.requireHolds(t, made)
+	s.requireAccepted(t, made)
 }
 
-func TestExpiry(t *testing.T) {
+func TestExpiredTokenIsRefusedAndDeleted(t *testing.T) {
 	site, _ := newMemorySite(t)
 	s := site.server(t)
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	s.SetClock(func() time.Time { return now })
-	brief := reader
+	brief := readGrant
 	brief.Lifetime = time.Minute
 	made, known := issue(t, s.Registry, brief)
 	require.Equal(t, now.Add(time.Minute), known.ExpiresAt)
 	now = now.Add(time.Minute - 1)
-	s.requireHolds(t, made)
+	s.requireAccepted(t, made)
 	require.Equal(t, token.Counts{Live: 1, Expiring: 1}, s.Counts())
 	now = now.Add(1)
 	s.requireRefused(t, made)
@@ -163,7 +164,7 @@ func TestExpiry(t *testing.T) {
 	require.Len(t, list(t, s.Registry), 1, "an expired token is listed until it is deleted")
 	s.Expire(t.Context())
 	require.Empty(t, list(t, s.Registry))
-	s.look(t)
+	s.poll(t)
 	require.Zero(t, s.Counts())
 	require.Empty(t, s.audit.take())
 }

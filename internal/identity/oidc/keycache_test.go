@@ -18,23 +18,23 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// TestRotation: a token under a new key makes the keys be fetched; the former key ends when the provider withdrew it.
-func TestRotation(t *testing.T) {
+// A token under a new key leads to a fetch of the keys. A key that the provider withdrew is refused.
+func TestNewKeyIsFetched(t *testing.T) {
 	p := newIDP(t)
-	r := p.rely(nil)
+	r := p.newRelyingParty(nil)
 	old := p.token(r, map[string]any{"exp": r.clock.now().Add(time.Hour).Unix()})
 	requireAccepted(t, r, old)
 
 	p.publish(public(rsaKey, kid), public(rsaOther, "key-2"))
 	fresh := sign(t, jose.RS256, rsaOther, header("key-2"), p.claims(r, map[string]any{"exp": r.clock.now().Add(time.Hour).Unix()}))
-	requireRefused(t, r, fresh) // the keys were fetched just now
-	r.clock.forward(oidc.MinFetchPause)
+	requireRefused(t, r, fresh) // the last fetch was a moment ago
+	r.clock.advance(oidc.MinFetchPause)
 	requireAccepted(t, r, fresh)
 	requireAccepted(t, r, old)
 	require.EqualValues(t, 2, p.fetches.Load())
 
 	p.publish(public(rsaOther, "key-2"))
-	r.clock.forward(oidc.FreshFor)
+	r.clock.advance(oidc.FreshFor)
 	require.Eventually(t, func() bool {
 		_, err := r.Authenticate(t.Context(), old)
 		return err != nil
@@ -42,22 +42,22 @@ func TestRotation(t *testing.T) {
 	requireAccepted(t, r, fresh)
 }
 
-// TestRotationWithoutIDs: of keys without ids too, the new one is found.
-func TestRotationWithoutIDs(t *testing.T) {
+// A new key is found even if the keys have no ids.
+func TestNewKeyWithoutIDIsFetched(t *testing.T) {
 	p := newIDP(t)
 	p.publish(public(rsaKey, ""))
-	r := p.rely(nil)
+	r := p.newRelyingParty(nil)
 	requireAccepted(t, r, sign(t, jose.RS256, rsaKey, nil, p.claims(r, nil)))
 	p.publish(public(rsaOther, ""))
-	r.clock.forward(oidc.MinFetchPause)
+	r.clock.advance(oidc.MinFetchPause)
 	requireAccepted(t, r, sign(t, jose.RS256, rsaOther, nil, p.claims(r, nil)))
 	requireRefused(t, r, sign(t, jose.RS256, rsaKey, nil, p.claims(r, nil)))
 }
 
-// TestFetchesAreLimited: no flood of tokens, good or bad, becomes a flood at the provider.
+// No flood of tokens, valid or not, leads to a flood of requests to the provider.
 func TestFetchesAreLimited(t *testing.T) {
 	p := newIDP(t)
-	r := p.rely(nil)
+	r := p.newRelyingParty(nil)
 	unknown := sign(t, jose.RS256, rsaOther, header("key-2"), p.claims(r, nil))
 	good := p.token(r, nil)
 	flood := func() {
@@ -74,39 +74,39 @@ func TestFetchesAreLimited(t *testing.T) {
 	}
 	flood()
 	require.EqualValues(t, 1, p.fetches.Load())
-	r.clock.forward(oidc.MinFetchPause)
+	r.clock.advance(oidc.MinFetchPause)
 	flood()
 	require.EqualValues(t, 2, p.fetches.Load())
 
-	r.clock.forward(oidc.MinFetchPause)
+	r.clock.advance(oidc.MinFetchPause)
 	for _, changes := range []map[string]any{{"iss": "x"}, {"aud": "x"}, {"exp": 1}, {"exp": nil}} {
 		requireRefused(t, r, sign(t, jose.RS256, rsaOther, header("key-3"), p.claims(r, changes)))
 	}
 	requireRefused(t, r, sign(t, jose.RS256, rsaOther, header(kid), p.claims(r, nil)))
-	require.EqualValues(t, 2, p.fetches.Load(), "what is refused anyway, or by a key that is known, asks for nothing")
+	require.EqualValues(t, 2, p.fetches.Load(), "a token that is refused without keys or by a cached key causes no fetch")
 }
 
-// TestOutage: known keys outlast the provider for a day, and its return is noticed.
-func TestOutage(t *testing.T) {
+// Cached keys are used for a day if the provider is unavailable. Its return is noticed.
+func TestKeysOutlastOutage(t *testing.T) {
 	p := newIDP(t)
-	r := p.rely(nil)
+	r := p.newRelyingParty(nil)
 	requireAccepted(t, r, p.token(r, nil))
-	p.answer(down)
+	p.setAnswer(badGateway)
 	for range 23 {
-		r.clock.forward(time.Hour)
+		r.clock.advance(time.Hour)
 		requireAccepted(t, r, p.token(r, nil))
 	}
 	requireRefused(t, r, sign(t, jose.RS256, rsaOther, header("key-2"), p.claims(r, nil)))
-	r.clock.forward(time.Hour)
+	r.clock.advance(time.Hour)
 	requireUnavailable(t, r, p.token(r, nil))
 	require.Contains(t, r.log.String(), "cannot be fetched")
 
-	p.answer(nil)
-	r.clock.forward(oidc.MinFetchPause)
+	p.setAnswer(nil)
+	r.clock.advance(oidc.MinFetchPause)
 	requireAccepted(t, r, p.token(r, nil))
 }
 
-func requireUnavailable(t *testing.T, r *relying, bearer string) {
+func requireUnavailable(t *testing.T, r *relyingParty, bearer string) {
 	t.Helper()
 	id, err := r.Authenticate(t.Context(), bearer)
 	require.ErrorIs(t, err, identity.ErrUnavailable)
@@ -116,25 +116,26 @@ func requireUnavailable(t *testing.T, r *relying, bearer string) {
 	require.True(t, row.Retry)
 }
 
-// TestOutageAtStart: without keys nothing is decided of what may be a token; what cannot be one is refused.
-func TestOutageAtStart(t *testing.T) {
+// Without keys, a token that may be valid can be neither accepted nor refused. A text that cannot be a token is
+// refused.
+func TestOutageAtStartIsUnavailable(t *testing.T) {
 	p := newIDP(t)
-	p.answer(down)
-	r := p.rely(nil)
+	p.setAnswer(badGateway)
+	r := p.newRelyingParty(nil)
 	good := p.token(r, nil)
 	for range 3 {
 		requireUnavailable(t, r, good)
 	}
 	requireRefused(t, r, "coffer_x")
 	requireRefused(t, r, p.token(r, map[string]any{"aud": "x"}))
-	p.answer(nil)
+	p.setAnswer(nil)
 	requireUnavailable(t, r, good)
-	r.clock.forward(oidc.MinFetchPause)
+	r.clock.advance(oidc.MinFetchPause)
 	requireAccepted(t, r, good)
 }
 
-// TestBadAnswers: whatever else the provider says is an outage, too, be good keys among it.
-func TestBadAnswers(t *testing.T) {
+// Any unexpected answer of the provider counts as an outage, even if it contains usable keys.
+func TestBadAnswersAreOutages(t *testing.T) {
 	content, err := json.Marshal(public(rsaKey, kid))
 	require.NoError(t, err)
 	good := string(content)
@@ -167,13 +168,13 @@ func TestBadAnswers(t *testing.T) {
 func requireOutage(t *testing.T, answer http.HandlerFunc) {
 	t.Helper()
 	p := newIDP(t)
-	r := p.rely(func(o *oidc.Options) { o.JWKSURL = p.http.URL + "/keys?tenant=1" })
-	p.answer(answer)
+	r := p.newRelyingParty(func(o *oidc.Options) { o.JWKSURL = p.http.URL + "/keys?tenant=1" })
+	p.setAnswer(answer)
 	requireUnavailable(t, r, p.token(r, nil))
 }
 
-// TestEndlessAnswer: it is not read to its end.
-func TestEndlessAnswer(t *testing.T) {
+// An endless answer is not read to its end.
+func TestEndlessAnswerIsCutOff(t *testing.T) {
 	sent := make(chan int, 1)
 	requireOutage(t, func(w http.ResponseWriter, _ *http.Request) {
 		chunk, total := []byte(strings.Repeat(" ", 1<<16)), 0
@@ -185,10 +186,10 @@ func TestEndlessAnswer(t *testing.T) {
 			}
 		}
 	})
-	require.Less(t, <-sent, 64<<20, "buffers included")
+	require.Less(t, <-sent, 64<<20, "including buffers")
 }
 
-func TestDiscovery(t *testing.T) {
+func TestDiscoveryChecksIssuer(t *testing.T) {
 	for name, document := range map[string]map[string]any{
 		"another issuer": {"issuer": "https://other.example"},
 		"no keys":        {"jwks_uri": nil},
@@ -201,48 +202,47 @@ func TestDiscovery(t *testing.T) {
 			for key, value := range document {
 				p.document[key] = value
 			}
-			r := p.rely(nil)
+			r := p.newRelyingParty(nil)
 			requireUnavailable(t, r, p.token(r, nil))
 			require.Zero(t, p.fetches.Load())
 		})
 	}
 }
 
-func TestDirectKeys(t *testing.T) {
+func TestJWKSURLReplacesDiscovery(t *testing.T) {
 	p := newIDP(t)
 	p.document = nil
-	r := p.rely(func(o *oidc.Options) { o.JWKSURL = p.http.URL + "/keys" })
+	r := p.newRelyingParty(func(o *oidc.Options) { o.JWKSURL = p.http.URL + "/keys" })
 	requireAccepted(t, r, p.token(r, nil))
 }
 
-// TestUnusableKeysAreLeftOut: of a set, what is weak or unknown verifies nothing, and the rest does.
-func TestUnusableKeysAreLeftOut(t *testing.T) {
+// Weak and unknown keys in a set verify nothing. The other keys of the set do.
+func TestUnusableKeysAreIgnored(t *testing.T) {
 	p := newIDP(t)
 	weak := newRSA(1024)
 	p.publish(public(weak, "weak"), public(ecWrong, "curve"), jose.JSONWebKey{Key: rsaOther, KeyID: "private"}, public(rsaKey, kid))
-	r := p.rely(nil)
+	r := p.newRelyingParty(nil)
 	requireAccepted(t, r, p.token(r, nil))
 	requireRefused(t, r, sign(t, jose.RS256, weak, header("weak"), p.claims(r, nil)))
 	requireRefused(t, r, sign(t, jose.RS256, rsaOther, header("private"), p.claims(r, nil)))
 }
 
-// TestSilentProvider: a provider that never answers holds nobody up whose key is known, and others no longer
-// than they wait.
-func TestSilentProvider(t *testing.T) {
+// A provider that never answers delays no caller whose key is cached, and the others for no longer than the timeout.
+func TestSilentProviderDelaysNoKnownKey(t *testing.T) {
 	p := newIDP(t)
-	r, other := p.rely(nil), p.rely(nil)
+	r, other := p.newRelyingParty(nil), p.newRelyingParty(nil)
 	r.SetFetchTimeout(time.Hour)
 	other.SetFetchTimeout(50 * time.Millisecond)
 	requireAccepted(t, r, p.token(r, nil))
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })
-	p.answer(func(_ http.ResponseWriter, request *http.Request) {
+	p.setAnswer(func(_ http.ResponseWriter, request *http.Request) {
 		select {
 		case <-release:
 		case <-request.Context().Done():
 		}
 	})
-	r.clock.forward(oidc.FreshFor)
+	r.clock.advance(oidc.FreshFor)
 	began := time.Now()
 	requireAccepted(t, r, p.token(r, nil))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -252,6 +252,6 @@ func TestSilentProvider(t *testing.T) {
 	requireAccepted(t, r, p.token(r, nil))
 	require.Less(t, time.Since(began), time.Minute)
 
-	requireUnavailable(t, other, p.token(other, nil)) // the fetch ended by itself
+	requireUnavailable(t, other, p.token(other, nil)) // the fetch ended because of its timeout
 	require.Contains(t, other.log.String(), "deadline exceeded")
 }

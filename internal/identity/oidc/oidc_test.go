@@ -17,23 +17,23 @@ import (
 	"github.com/coffer-storage/coffer/internal/identity/oidc"
 )
 
-func requireAccepted(t *testing.T, r *relying, bearer string) identity.Identity {
+func requireAccepted(t *testing.T, r *relyingParty, bearer string) identity.Identity {
 	t.Helper()
 	id, err := r.Authenticate(t.Context(), bearer)
 	require.NoError(t, err, r.log)
 	return id
 }
 
-func requireRefused(t *testing.T, r *relying, bearer string) {
+func requireRefused(t *testing.T, r *relyingParty, bearer string) {
 	t.Helper()
 	id, err := r.Authenticate(t.Context(), bearer)
-	require.Equal(t, identity.ErrUnauthorized, err, "the one error, to which nothing is added")
+	require.Equal(t, identity.ErrUnauthorized, err, "the error has no details")
 	require.Zero(t, id)
 }
 
-func TestGoodToken(t *testing.T) {
+func TestValidTokenIsAccepted(t *testing.T) {
 	p := newIDP(t)
-	r := p.rely(nil)
+	r := p.newRelyingParty(nil)
 	id := requireAccepted(t, r, p.token(r, nil))
 	require.Equal(t, identity.Identity{
 		Issuer: p.http.URL, Subject: "alice", Tenant: "clinic", Scopes: identity.CacheRead | identity.CacheWrite,
@@ -41,10 +41,10 @@ func TestGoodToken(t *testing.T) {
 	}, id)
 }
 
-func TestAlgorithms(t *testing.T) {
+func TestAllowedAlgorithmsAreAccepted(t *testing.T) {
 	p := newIDP(t)
 	p.publish(public(ecKey, "ec"), public(rsaKey, "rsa"), public(edKey, "ed"))
-	r := p.rely(nil)
+	r := p.newRelyingParty(nil)
 	for _, c := range []struct {
 		alg jose.SignatureAlgorithm
 		key any
@@ -52,25 +52,25 @@ func TestAlgorithms(t *testing.T) {
 	}{{jose.RS256, rsaKey, "rsa"}, {jose.PS256, rsaKey, "rsa"}, {jose.ES256, ecKey, "ec"}, {jose.EdDSA, edKey, "ed"}} {
 		text := sign(t, c.alg, c.key, header(c.kid), p.claims(r, nil))
 		requireAccepted(t, r, text)
-		requireAccepted(t, r, sign(t, c.alg, c.key, map[jose.HeaderKey]any{"typ": "at+jwt"}, p.claims(r, nil))) // without kid
-		requireRefused(t, p.rely(func(o *oidc.Options) {
+		requireAccepted(t, r, sign(t, c.alg, c.key, map[jose.HeaderKey]any{"typ": "at+jwt"}, p.claims(r, nil))) // without a key id
+		requireRefused(t, p.newRelyingParty(func(o *oidc.Options) {
 			o.Algorithms = []string{map[bool]string{true: "PS256", false: "RS256"}[c.alg == jose.RS256]}
 		}), text)
 	}
 }
 
-// raw puts a token together from texts, signed or not.
+// raw joins the parts of a token, signed or not.
 func raw(header, payload, signature string) string {
 	encode := base64.RawURLEncoding.EncodeToString
 	return encode([]byte(header)) + "." + encode([]byte(payload)) + "." + encode([]byte(signature))
 }
 
-// TestBadTokens: the matrix. Every one differs from a good token by what its name says.
-func TestBadTokens(t *testing.T) {
+// Each token differs from a valid one as its name says.
+func TestInvalidTokensAreRefused(t *testing.T) {
 	p := newIDP(t)
 	p.publish(public(rsaKey, kid), public(ecKey, "ec"), jose.JSONWebKey{Key: rsaOther.Public(), KeyID: "for PS256", Algorithm: "PS256"},
 		jose.JSONWebKey{Key: rsaOther.Public(), KeyID: "for encryption", Use: "enc"})
-	r := p.rely(nil)
+	r := p.newRelyingParty(nil)
 	now := r.clock.now().Unix()
 	good := p.claims(r, nil)
 	text := p.token(r, nil)
@@ -157,7 +157,7 @@ func TestBadTokens(t *testing.T) {
 	requireNothingOf(t, r.log.String(), bad)
 }
 
-// requireNothingOf: the log holds no part of a token, neither as it was sent nor read.
+// requireNothingOf checks that the log contains no part of a token, encoded or decoded.
 func requireNothingOf(t *testing.T, log string, tokens map[string]string) {
 	t.Helper()
 	require.Contains(t, log, "a JWT was refused")
@@ -171,18 +171,18 @@ func requireNothingOf(t *testing.T, log string, tokens map[string]string) {
 	}
 }
 
-func TestDuplicateClaims(t *testing.T) {
+func TestDuplicateClaimsAreRefused(t *testing.T) {
 	p := newIDP(t)
-	r := p.rely(nil)
+	r := p.newRelyingParty(nil)
 	payload, err := json.Marshal(p.claims(r, nil))
 	require.NoError(t, err)
 	twice := strings.Replace(string(payload), "{", `{"tenant":"other",`, 1)
 	requireRefused(t, r, sign(t, jose.RS256, rsaKey, header(kid), json.RawMessage(twice)))
 }
 
-func TestClockSkew(t *testing.T) {
+func TestClockSkewIsTolerated(t *testing.T) {
 	p := newIDP(t)
-	r := p.rely(func(o *oidc.Options) { o.Skew = 10 * time.Second })
+	r := p.newRelyingParty(func(o *oidc.Options) { o.Skew = 10 * time.Second })
 	now := r.clock.now().Unix()
 	requireAccepted(t, r, p.token(r, map[string]any{"exp": now - 9}))
 	requireAccepted(t, r, p.token(r, map[string]any{"nbf": now + 9, "iat": now + 9}))
@@ -191,11 +191,11 @@ func TestClockSkew(t *testing.T) {
 
 	text := p.token(r, nil)
 	requireAccepted(t, r, text)
-	r.clock.forward(311 * time.Second)
+	r.clock.advance(311 * time.Second)
 	requireRefused(t, r, text)
 }
 
-func TestClaimsByPath(t *testing.T) {
+func TestClaimsAreFoundByPath(t *testing.T) {
 	p := newIDP(t)
 	const odd = "https://example.com/tenant~1"
 	for _, c := range []struct {
@@ -212,18 +212,18 @@ func TestClaimsByPath(t *testing.T) {
 			odd: map[string]any{"id": "clinic"}, "tenant": nil, "realm_access": map[string]any{"roles": []string{"package:decrypt"}},
 		}, identity.PackageDecrypt},
 	} {
-		r := p.rely(func(o *oidc.Options) { o.TenantClaim, o.ScopesClaim = c.tenant, c.scopes })
+		r := p.newRelyingParty(func(o *oidc.Options) { o.TenantClaim, o.ScopesClaim = c.tenant, c.scopes })
 		id := requireAccepted(t, r, p.token(r, c.claims))
 		require.Equal(t, "clinic", id.Tenant)
 		require.Equal(t, c.want, id.Scopes)
 	}
-	r := p.rely(func(o *oidc.Options) { o.TenantClaim = "/tenant/id" })
+	r := p.newRelyingParty(func(o *oidc.Options) { o.TenantClaim = "/tenant/id" })
 	requireRefused(t, r, p.token(r, nil))
 }
 
-func TestSeveralAudiences(t *testing.T) {
+func TestOneOfSeveralAudiencesSuffices(t *testing.T) {
 	p := newIDP(t)
-	r := p.rely(func(o *oidc.Options) { o.Audiences = []string{"a", "b"} })
+	r := p.newRelyingParty(func(o *oidc.Options) { o.Audiences = []string{"a", "b"} })
 	for _, aud := range []any{"a", "b", []string{"x", "b"}} {
 		requireAccepted(t, r, p.token(r, map[string]any{"aud": aud}))
 	}
@@ -232,7 +232,7 @@ func TestSeveralAudiences(t *testing.T) {
 
 func FuzzAuthenticate(f *testing.F) {
 	p := newIDP(f)
-	r := p.rely(nil)
+	r := p.newRelyingParty(nil)
 	good := p.token(r, nil)
 	parts := strings.Split(good, ".")
 	for _, seed := range []string{"", good, good[:50], raw(`{"alg":"none"}`, "{}", ""), parts[0] + ".e30." + parts[2], raw(`{"alg":"ES256","kid":"key-1"}`, "{}", "x")} {
@@ -246,7 +246,7 @@ func FuzzAuthenticate(f *testing.F) {
 			require.NoError(t, err)
 			return
 		}
-		if err == nil { // an equal encoding of the same token is the same token
+		if err == nil { // another encoding of the same token
 			require.Equal(t, "alice", id.Subject)
 			return
 		}

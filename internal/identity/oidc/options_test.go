@@ -10,10 +10,10 @@ import (
 	"github.com/coffer-storage/coffer/internal/identity/oidc"
 )
 
-func TestOptions(t *testing.T) {
+func TestInvalidOptionsAreReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*oidc.Options)
-		says   string // empty: nothing is wrong
+		says   string // empty: the options are valid
 	}{
 		"as they are":           {func(*oidc.Options) {}, ""},
 		"http on this machine":  {func(o *oidc.Options) { o.Issuer = "http://localhost:8080/realm" }, ""},
@@ -55,6 +55,6 @@ func TestOptions(t *testing.T) {
 	}
 	_, err := oidc.New(oidc.Options{})
 	for _, says := range []string{"issuer", "audience", "log"} {
-		require.ErrorContains(t, err, says, "all at once")
+		require.ErrorContains(t, err, says, "all errors are reported together")
 	}
 }

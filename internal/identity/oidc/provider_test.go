@@ -24,7 +24,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/identity/oidc"
 )
 
-// The keys are made once: RSA takes a while.
+// The keys are made once, because making RSA keys is slow.
 var (
 	rsaKey, rsaOther = newRSA(2048), newRSA(2048)
 	ecKey, ecWrong   = newEC(elliptic.P256()), newEC(elliptic.P384())
@@ -55,7 +55,7 @@ func newEd() ed25519.PrivateKey {
 	return key
 }
 
-// idp is an OpenID Connect provider in the test's process: discovery and keys over HTTP.
+// idp is an OpenID Connect provider in the test's process. It serves discovery and keys over HTTP.
 type idp struct {
 	t       testing.TB
 	http    *httptest.Server
@@ -63,8 +63,8 @@ type idp struct {
 
 	mu       sync.Mutex
 	keys     []jose.JSONWebKey
-	instead  http.HandlerFunc // answers everything, if set
-	document map[string]any   // of discovery
+	instead  http.HandlerFunc // answers all requests, if set
+	document map[string]any   // for discovery
 }
 
 const kid = "key-1"
@@ -107,20 +107,20 @@ func (p *idp) publish(keys ...jose.JSONWebKey) {
 	p.keys = keys
 }
 
-// answer replaces everything that the provider says; nil is as before.
-func (p *idp) answer(handler http.HandlerFunc) {
+// setAnswer sets a handler for all requests. A nil handler restores the default.
+func (p *idp) setAnswer(handler http.HandlerFunc) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.instead = handler
 }
 
-func down(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }
+func badGateway(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }
 
 func public(private crypto.Signer, kid string) jose.JSONWebKey {
 	return jose.JSONWebKey{Key: private.Public(), KeyID: kid, Use: "sig"}
 }
 
-// clock stands still until it is set forward.
+// clock is a stopped clock that tests advance.
 type clock struct {
 	mu sync.Mutex
 	at time.Time
@@ -132,13 +132,13 @@ func (c *clock) now() time.Time {
 	return c.at
 }
 
-func (c *clock) forward(d time.Duration) {
+func (c *clock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
 }
 
-// lockedLog is written by the provider's goroutines while the test reads it.
+// lockedLog is a buffer that the provider's goroutines write to while the test reads it.
 type lockedLog struct {
 	mu  sync.Mutex
 	all bytes.Buffer
@@ -156,8 +156,8 @@ func (l *lockedLog) String() string {
 	return l.all.String()
 }
 
-// relying is a Provider under test, with its log and its clock.
-type relying struct {
+// relyingParty is a Provider under test, with its log and its clock.
+type relyingParty struct {
 	*oidc.Provider
 	clock *clock
 	log   *lockedLog
@@ -165,10 +165,10 @@ type relying struct {
 
 const audience = "coffer"
 
-// rely makes a Provider for p; change, if any, alters its options.
-func (p *idp) rely(change func(*oidc.Options)) *relying {
+// newRelyingParty returns a Provider for p. change may be nil; it changes the options.
+func (p *idp) newRelyingParty(change func(*oidc.Options)) *relyingParty {
 	p.t.Helper()
-	r := &relying{clock: &clock{at: time.Now().Truncate(time.Second)}, log: &lockedLog{}}
+	r := &relyingParty{clock: &clock{at: time.Now().Truncate(time.Second)}, log: &lockedLog{}}
 	log := slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	options := oidc.Options{Issuer: p.http.URL, Audiences: []string{audience}, Log: log}
 	if change != nil {
@@ -181,8 +181,8 @@ func (p *idp) rely(change func(*oidc.Options)) *relying {
 	return r
 }
 
-// claims of a good token; a nil value in changes takes one out.
-func (p *idp) claims(r *relying, changes map[string]any) map[string]any {
+// claims returns the claims of a valid token with changes. A nil value removes a claim.
+func (p *idp) claims(r *relyingParty, changes map[string]any) map[string]any {
 	now := r.clock.now().Unix()
 	all := map[string]any{
 		"iss": p.http.URL, "aud": audience, "sub": "alice", "exp": now + 300, "nbf": now, "iat": now,
@@ -193,7 +193,7 @@ func (p *idp) claims(r *relying, changes map[string]any) map[string]any {
 	return all
 }
 
-// sign makes a token with any header.
+// sign signs a token with any header.
 func sign(t testing.TB, alg jose.SignatureAlgorithm, key any, header map[jose.HeaderKey]any, claims any) string {
 	t.Helper()
 	options := &jose.SignerOptions{ExtraHeaders: header}
@@ -212,8 +212,8 @@ func header(kid string) map[jose.HeaderKey]any {
 	return map[jose.HeaderKey]any{"kid": kid, "typ": "JWT"}
 }
 
-// token signs good claims, changed, by the provider's first key.
-func (p *idp) token(r *relying, changes map[string]any) string {
+// token returns a token with changed claims, signed by the provider's first key.
+func (p *idp) token(r *relyingParty, changes map[string]any) string {
 	p.t.Helper()
 	return sign(p.t, jose.RS256, rsaKey, header(kid), p.claims(r, changes))
 }

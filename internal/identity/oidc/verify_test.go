@@ -9,13 +9,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A token is verified once, and again after each fetch of the keys; it is not remembered beyond its expiry.
-func TestVerifiedOnce(t *testing.T) {
+// A token is verified once, and again after each fetch of the keys. It is not accepted after its expiry.
+func TestTokenIsVerifiedOnce(t *testing.T) {
 	p := newIDP(t)
-	r := p.rely(nil)
+	r := p.newRelyingParty(nil)
 	good := p.token(r, map[string]any{"exp": r.clock.now().Add(time.Hour).Unix()})
 	id := requireAccepted(t, r, good)
-	release := r.TakeSlots() // nothing can be verified now
+	release := r.TakeSlots() // no token can be verified now
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	for range 100 {
@@ -24,12 +24,12 @@ func TestVerifiedOnce(t *testing.T) {
 		require.Equal(t, id, again)
 	}
 	_, err := r.Authenticate(ctx, p.token(r, map[string]any{"sub": "another"}))
-	require.ErrorIs(t, err, context.DeadlineExceeded, "it waits, and is not refused")
+	require.ErrorIs(t, err, context.DeadlineExceeded, "the token waits and is not refused")
 	release()
 	requireAccepted(t, r, p.token(r, map[string]any{"sub": "another"}))
 	requireRefused(t, r, good+"x")
 	requireRefused(t, r, sign(t, jose.RS256, rsaOther, header(kid), p.claims(r, nil)))
 
-	r.clock.forward(time.Hour + 2*time.Minute)
+	r.clock.advance(time.Hour + 2*time.Minute)
 	requireRefused(t, r, good)
 }
