@@ -14,7 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// backupFile is a backup that was read to its end.
+// backupFile contains everything that was read from a backup file.
 type backupFile struct {
 	envelope.Backup
 	documents []*envelope.Document
@@ -45,17 +45,17 @@ func readBackup(file []byte) (*backupFile, error) {
 	return b, err
 }
 
-// openBackup returns the key of a backup by slot i, as shared/envelope/SPEC.md section 9 says.
+// openBackup opens slot i of a backup, verifies the file and returns its key (shared/envelope/SPEC.md section 9).
 func openBackup(b *backupFile, environment string, i int, kek vectors.Secret) ([]byte, error) {
 	if b.Environment != environment {
 		return nil, envelope.ErrInvalid
 	}
-	place := b.SlotDocument()
-	key, err := openSlot(&b.Slots[i], place.RootBinding(b.Slots[i].Root), kek)
+	document := b.SlotDocument()
+	key, err := openSlot(&b.Slots[i], document.RootBinding(b.Slots[i].Root), kek)
 	if err != nil {
 		return nil, err
 	}
-	if err := place.Verify(plain.Authenticator(plain.Roots{b.Slots[i].Root: key}, nil)); err != nil {
+	if err := document.Verify(plain.Authenticator(plain.Roots{b.Slots[i].Root: key}, nil)); err != nil {
 		return nil, err
 	}
 	if !hmac.Equal(b.mac[:], plain.BackupMAC(key, b.content)) {
@@ -64,7 +64,7 @@ func openBackup(b *backupFile, environment string, i int, kek vectors.Secret) ([
 	return key, nil
 }
 
-func TestBackups(t *testing.T) {
+func TestBackupsOpenWithEachKEK(t *testing.T) {
 	documents := map[string][]byte{}
 	for _, d := range vectors.LoadDocuments().Documents {
 		documents[d.Name] = d.Bytes
@@ -98,7 +98,7 @@ func TestBackups(t *testing.T) {
 	}
 }
 
-func TestInvalidBackups(t *testing.T) {
+func TestInvalidBackupsAreRefused(t *testing.T) {
 	for _, v := range vectors.LoadBackups().Invalid {
 		t.Run(v.Name, func(t *testing.T) {
 			_, err := readBackup(v.Bytes.Bytes())
@@ -107,7 +107,7 @@ func TestInvalidBackups(t *testing.T) {
 	}
 }
 
-func TestRefusedBackups(t *testing.T) {
+func TestBackupsThatMustNotOpenAreRefused(t *testing.T) {
 	for _, v := range vectors.LoadBackups().Refusals {
 		t.Run(v.Name, func(t *testing.T) {
 			b, err := readBackup(v.Bytes)

@@ -14,14 +14,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/reader"
 )
 
-// documentProbe is a vector as a test of a reader of documents.
+// documentProbe runs a vector against a reader of documents. run returns an error if the reader disagrees with the vector.
 type documentProbe struct {
 	name string
 	run  func(r *reader.DocumentReader) error
 }
 
-// A vector catches every check that a reader of documents leaves out, and none catches a reader that makes them all.
-func TestDocumentMutations(t *testing.T) {
+// For every rule, a vector detects a reader of documents that breaks it. A reader that follows all rules passes every vector.
+func TestVectorsDetectEveryBrokenDocumentRule(t *testing.T) {
 	all, asked := documentProbes(), map[string]bool{}
 	for _, p := range all {
 		require.NoError(t, p.run(&reader.DocumentReader{Asked: asked}), p.name)
@@ -29,12 +29,12 @@ func TestDocumentMutations(t *testing.T) {
 	require.Greater(t, len(asked), 150)
 	for _, rule := range slices.Sorted(maps.Keys(asked)) {
 		t.Run(rule, func(t *testing.T) {
-			require.True(t, slices.ContainsFunc(all, func(p documentProbe) bool { return attemptDocument(p, rule) != nil }), "no vector catches it")
+			require.True(t, slices.ContainsFunc(all, func(p documentProbe) bool { return attemptDocument(p, rule) != nil }), "no vector detects it")
 		})
 	}
 }
 
-// attemptDocument runs a probe; a reader that breaks a rule may panic.
+// attemptDocument runs a probe against a reader that breaks a rule, which may make it panic.
 func attemptDocument(p documentProbe, rule string) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -48,7 +48,7 @@ func documentProbes() (list []documentProbe) {
 	add := func(name string, run func(r *reader.DocumentReader) error) {
 		list = append(list, documentProbe{name, run})
 	}
-	var last []documentProbe // big documents
+	var last []documentProbe // large documents, which are slow
 	all := vectors.LoadDocuments()
 	for _, v := range all.Limits {
 		b := v.Bytes.Bytes()
@@ -163,7 +163,7 @@ func probeMerge(v vectors.Merge) func(r *reader.DocumentReader) error {
 	}
 }
 
-// probeDocument opens a document with all of its secrets.
+// probeDocument opens a document with all its secrets.
 func probeDocument(r *reader.DocumentReader, v vectors.Document) error {
 	d, code := r.ParseDocument(v.Bytes)
 	if code != "" {

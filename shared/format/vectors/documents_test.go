@@ -10,13 +10,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-func TestDocuments(t *testing.T) {
+func TestDocumentsRoundTripAndUnlock(t *testing.T) {
 	for _, v := range vectors.LoadDocuments().Documents {
 		t.Run(v.Name, func(t *testing.T) { checkDocument(t, v) })
 	}
 }
 
-// checkDocument opens a document with each of its secrets, and compares all that is in it.
+// checkDocument opens a document with each of its secrets and compares all its contents.
 func checkDocument(t *testing.T, v vectors.Document) {
 	d, err := envelope.ParseDocument(v.Bytes)
 	require.NoError(t, err)
@@ -71,7 +71,7 @@ func checkSlot(t *testing.T, v vectors.Slot, s *envelope.Slot, binding envelope.
 	require.Equal(t, []byte(v.Root), root)
 }
 
-// opened returns a document as a reader sees it that opened these roots.
+// opened returns the part of a document that a reader with these roots can verify.
 func opened(d *envelope.Document, roots plain.Roots) *envelope.Document {
 	return d.OnlyUnder(func(root envelope.Root) bool { return roots[root] != nil })
 }
@@ -106,7 +106,7 @@ func checkKeyset(t *testing.T, v vectors.Keyset, d *envelope.Document, s *envelo
 	}
 }
 
-func TestSlots(t *testing.T) {
+func TestSlotsRoundTripAndOpen(t *testing.T) {
 	for _, v := range vectors.LoadDocuments().Slots {
 		t.Run(v.Name, func(t *testing.T) {
 			s, err := envelope.ParseSlot(v.Bytes)
@@ -118,7 +118,7 @@ func TestSlots(t *testing.T) {
 	}
 }
 
-func TestInvalidDocuments(t *testing.T) {
+func TestInvalidDocumentsAreRefused(t *testing.T) {
 	for _, v := range vectors.LoadDocuments().Invalid {
 		t.Run(v.Name, func(t *testing.T) {
 			_, err := envelope.ParseDocument(v.Bytes.Bytes())
@@ -133,7 +133,7 @@ func TestInvalidDocuments(t *testing.T) {
 	}
 }
 
-func TestLimitDocuments(t *testing.T) {
+func TestDocumentsAtLimitsRoundTrip(t *testing.T) {
 	for _, v := range vectors.LoadDocuments().Limits {
 		t.Run(v.Name, func(t *testing.T) {
 			b := v.Bytes.Bytes()
@@ -146,7 +146,7 @@ func TestLimitDocuments(t *testing.T) {
 	}
 }
 
-func TestBudgets(t *testing.T) {
+func TestDerivationBudgets(t *testing.T) {
 	for _, v := range vectors.LoadDocuments().Budgets {
 		t.Run(v.Name, func(t *testing.T) {
 			d := envelope.Document{}
@@ -158,7 +158,7 @@ func TestBudgets(t *testing.T) {
 	}
 }
 
-func TestUnlockRefusals(t *testing.T) {
+func TestForgedDocumentsDoNotUnlock(t *testing.T) {
 	for _, v := range vectors.LoadDocuments().Unlocks {
 		t.Run(v.Name, func(t *testing.T) {
 			_, err := envelope.ParseDocument(v.Bytes)
@@ -168,7 +168,7 @@ func TestUnlockRefusals(t *testing.T) {
 	}
 }
 
-func TestMerges(t *testing.T) {
+func TestMergesInBothOrders(t *testing.T) {
 	for _, v := range vectors.LoadMerges() {
 		t.Run(v.Name, func(t *testing.T) {
 			a, err := envelope.ParseDocument(v.A.Bytes())

@@ -14,25 +14,25 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/reader"
 )
 
-// probe is a vector as a test of a reader: it returns what is wrong.
+// probe runs a vector against a reader. run returns an error if the reader disagrees with the vector.
 type probe struct {
 	name string
 	run  func(r *reader.Reader) error
 }
 
-// The reader that keeps every rule agrees with every vector, and looks at every rule.
-func TestReader(t *testing.T) {
+// A reader that follows every rule passes every vector, and the vectors together evaluate every rule.
+func TestReaderPassesEveryVector(t *testing.T) {
 	r := &reader.Reader{Asked: map[reader.Rule]bool{}}
 	for _, p := range probes(t) {
 		require.NoError(t, p.run(r), p.name)
 	}
 	for rule := range reader.Broken {
-		require.True(t, rule == 0 || r.Asked[reader.Rule(rule)], "no vector asks for the rule %q", reader.Broken[rule])
+		require.True(t, rule == 0 || r.Asked[reader.Rule(rule)], "no vector evaluates the rule %q", reader.Broken[rule])
 	}
 }
 
-// A reader that breaks one rule disagrees with a vector: each rule of SPEC.md is tested by the data alone.
-func TestMutations(t *testing.T) {
+// For every rule, a vector detects a reader that breaks it. So the vectors alone test each rule of SPEC.md.
+func TestVectorsDetectEveryBrokenRule(t *testing.T) {
 	all := probes(t)
 	for rule := range reader.Broken[1:] {
 		rule := reader.Rule(rule + 1)
@@ -44,12 +44,12 @@ func TestMutations(t *testing.T) {
 					return
 				}
 			}
-			t.Error("no vector catches it")
+			t.Error("no vector detects it")
 		})
 	}
 }
 
-// attempt runs a probe; a broken reader may panic.
+// attempt runs a probe against a reader that breaks a rule, which may make it panic.
 func attempt(p probe, r *reader.Reader) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -59,7 +59,7 @@ func attempt(p probe, r *reader.Reader) (err error) {
 	return p.run(r)
 }
 
-// probes returns all vectors of packages, those with large values last.
+// probes returns the probes of all vectors of packages. Those with large values are last.
 func probes(t *testing.T) []probe {
 	if allProbes == nil {
 		allProbes = makeProbes(t)
@@ -104,7 +104,7 @@ func makeProbes(t *testing.T) (list []probe) {
 	return append(list, last...)
 }
 
-// outcome is what a call answered.
+// outcome is the result of a call.
 type outcome struct{ code reader.Code }
 
 func codeOf(_ reader.Header, _ []byte, code reader.Code) outcome { return outcome{code} }
@@ -116,7 +116,7 @@ func (o outcome) want(code string) error {
 	return nil
 }
 
-// documentOf is an opened document.
+// documentOf contains the keys of an opened document.
 type documentOf struct {
 	keys     map[string]reader.Key
 	shredded bool
@@ -126,7 +126,7 @@ func shredded(d vectors.Document) bool {
 	return len(d.Shreds) > 0 && len(d.Slots) == 0 && len(d.Keysets) == 0
 }
 
-// readerKeys is the keys of the documents by name and id.
+// readerKeys returns the opened documents by name.
 func readerKeys() map[string]documentOf {
 	documents := map[string]documentOf{}
 	for _, d := range vectors.LoadDocuments().Documents {

@@ -17,13 +17,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// long is the length in bytes over which a package is not converted: that would take long and show nothing new.
+// long is the length in bytes above which a package is not converted to JSON, because that is slow and tests nothing new.
 const long = 4 << 20
 
-// kept is the packages that sealed returned by name.
+// kept caches the results of sealed by name.
 var kept = map[string]format.Package{}
 
-// sealed is a vector's package, sealed again if the file gives its digest only.
+// sealed returns the package of a vector. It seals the package again if the file contains only its digest.
 func sealed(t *testing.T, v vectors.Package) format.Package {
 	t.Helper()
 	if _, ok := kept[v.Name]; !ok {
@@ -51,7 +51,7 @@ func seal(t *testing.T, v vectors.Package) format.Package {
 	return p
 }
 
-func TestPackagesEncode(t *testing.T) {
+func TestPackagesRoundTrip(t *testing.T) {
 	for _, v := range vectors.LoadPackages() {
 		t.Run(v.Name, func(t *testing.T) {
 			p := sealed(t, v)
@@ -76,7 +76,7 @@ func TestPackagesEncode(t *testing.T) {
 	}
 }
 
-func TestPackagesJSON(t *testing.T) {
+func TestPackagesConvertToJSONAndBack(t *testing.T) {
 	for _, v := range vectors.LoadPackages() {
 		t.Run(v.Name, func(t *testing.T) {
 			p := sealed(t, v)
@@ -131,7 +131,7 @@ func TestPackagesOpen(t *testing.T) {
 	}
 }
 
-// keyring is a document's index and its keys, as a reader holds them.
+// keyring contains the index and the keys of a document.
 type keyring struct {
 	index *envelope.Index
 	keys  map[format.KeyID][]byte
@@ -153,7 +153,7 @@ func documentKeys(t *testing.T) map[string]keyring {
 	return readers
 }
 
-// keyOf does what SPEC.md section 6.8 demands before a body is opened.
+// keyOf performs the steps of SPEC.md section 6.8 that precede opening the body, and returns K.
 func keyOf(readers map[string]keyring, document string, s *vectors.Secret, h *format.Header, policy envelope.OpenPolicy) ([]byte, error) {
 	if s == nil {
 		r, ok := readers[document]
@@ -178,7 +178,7 @@ func keyOf(readers map[string]keyring, document string, s *vectors.Secret, h *fo
 	return key, envelope.CheckSecret(h, plain.KeyID(key), policy)
 }
 
-// stretched keeps the derivations of a run: several vectors need the same ones.
+// stretched caches derived keys, because several vectors need the same ones.
 var stretched = map[string][]byte{}
 
 func fromSecret(s *vectors.Secret, salt format.Salt, iterations uint32) ([]byte, error) {
@@ -193,8 +193,8 @@ func fromSecret(s *vectors.Secret, salt format.Salt, iterations uint32) ([]byte,
 	return plain.FromMasterKey(master), err
 }
 
-// The vectors cover what they are meant to cover.
-func TestCoverage(t *testing.T) {
+// The vectors contain every combination of class, use and type, and every source, set of flags and algorithm.
+func TestPackagesCoverHeaderFields(t *testing.T) {
 	seen, names := map[string]bool{}, map[string]bool{}
 	for _, v := range vectors.LoadPackages() {
 		require.False(t, names[v.Name], v.Name)
@@ -207,7 +207,7 @@ func TestCoverage(t *testing.T) {
 	require.Len(t, seen, 5*5*7+3+16+3)
 }
 
-func TestVariants(t *testing.T) {
+func TestVariantsReadAsPackage(t *testing.T) {
 	for _, v := range vectors.LoadVariants() {
 		p, err := jsonform.Unmarshal([]byte(v.Text))
 		require.NoError(t, err, v.Name)

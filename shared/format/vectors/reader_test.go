@@ -9,11 +9,11 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// kindOf is the kind of slots that a kind of secret is tried on.
+// kindOf maps a kind of secret to the kind of slots on which it is tried.
 var kindOf = map[string]envelope.SlotKind{"passphrase": envelope.SlotPassword, "master-key": envelope.SlotMasterKey, "kms": envelope.SlotKMS}
 
-// openRoots returns the roots that a secret opens, after it has verified and unwrapped everything under them, as
-// shared/envelope/SPEC.md section 6 says. Without a key of shreds it does not verify shred records.
+// openRoots unlocks a document with a secret (shared/envelope/SPEC.md section 6). It verifies and unwraps everything under
+// the opened roots and returns them. If shredKey is nil, it does not verify shred records.
 func openRoots(d *envelope.Document, secret vectors.Secret, shredKey []byte) (plain.Roots, error) {
 	if err := d.CheckDerivations(); err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func openRoots(d *envelope.Document, secret vectors.Secret, shredKey []byte) (pl
 	return roots, unwrapKeys(d, roots)
 }
 
-// openRefused opens a document as the reader that the vector describes.
+// openRefused opens a document as the vector's reader would.
 func openRefused(v vectors.UnlockRefusal) error {
 	d, err := envelope.ParseDocument(v.Bytes)
 	if err == nil && v.Environment != "" && v.Environment != d.Environment {

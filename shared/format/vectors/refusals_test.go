@@ -14,7 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// requireCode holds an error to a code of the table.
+// requireCode requires that err has the given code.
 func requireCode(t *testing.T, code string, err error) {
 	t.Helper()
 	require.Error(t, err)
@@ -22,7 +22,7 @@ func requireCode(t *testing.T, code string, err error) {
 	require.Equal(t, code, codes.Of(err).Code)
 }
 
-func TestRefusedBytes(t *testing.T) {
+func TestMalformedBytesAreRefused(t *testing.T) {
 	for _, v := range vectors.LoadInvalid().Binary {
 		t.Run(v.Name, func(t *testing.T) {
 			_, err := format.Parse(v.Bytes.Bytes())
@@ -31,7 +31,7 @@ func TestRefusedBytes(t *testing.T) {
 	}
 }
 
-func TestRefusedTexts(t *testing.T) {
+func TestMalformedTextsAreRefused(t *testing.T) {
 	for _, v := range vectors.LoadInvalid().JSON {
 		t.Run(v.Name, func(t *testing.T) {
 			text := []byte(v.Text)
@@ -44,7 +44,7 @@ func TestRefusedTexts(t *testing.T) {
 	}
 }
 
-func TestRefusedOpens(t *testing.T) {
+func TestPackagesThatMustNotOpenAreRefused(t *testing.T) {
 	readers, packages := documentKeys(t), map[string][]byte{}
 	for _, v := range vectors.LoadPackages() {
 		packages[v.Name] = v.Package.Bytes()
@@ -52,7 +52,7 @@ func TestRefusedOpens(t *testing.T) {
 	for _, v := range vectors.LoadInvalid().Open {
 		t.Run(v.Name, func(t *testing.T) {
 			p, err := format.Parse(v.Bytes(packages))
-			if err != nil { // as some do that are put together
+			if err != nil { // some spliced packages do not parse
 				requireCode(t, v.Code, err)
 				return
 			}
@@ -64,7 +64,7 @@ func TestRefusedOpens(t *testing.T) {
 			}
 			requireCode(t, v.Code, err)
 
-			text, err := jsonform.Marshal(p) // the JSON form says the same
+			text, err := jsonform.Marshal(p) // the JSON form must represent the same package
 			require.NoError(t, err)
 			again, err := jsonform.Unmarshal(text)
 			require.NoError(t, err)

@@ -12,7 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// requireOutcome holds an error to a vector's code, which is empty for success.
+// requireOutcome requires that err has the given code, or is nil if the code is empty.
 func requireOutcome(t *testing.T, code string, err error) {
 	t.Helper()
 	if code == "" {
@@ -22,7 +22,7 @@ func requireOutcome(t *testing.T, code string, err error) {
 	requireCode(t, code, err)
 }
 
-func TestRules(t *testing.T) {
+func TestRuleVectors(t *testing.T) {
 	rules := vectors.LoadRules()
 	for _, v := range rules.Sessions {
 		t.Run("session/"+v.Name, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// sealInput seals an empty value and opens it again.
+// sealInput seals an empty value with the input of a vector and opens it again.
 func sealInput(v vectors.Input) error {
 	key := make([]byte, format.KeySize)
 	context, err := format.NewContext(v.Context)
@@ -89,7 +89,7 @@ func sealInput(v vectors.Input) error {
 	return err
 }
 
-func TestPrimaries(t *testing.T) {
+func TestPrimariesSealOrFail(t *testing.T) {
 	indexes := map[string]*envelope.Index{}
 	for _, v := range vectors.LoadDocuments().Documents {
 		d, err := envelope.ParseDocument(v.Bytes)
@@ -110,7 +110,7 @@ func TestPrimaries(t *testing.T) {
 	require.Equal(t, map[string]bool{"": true, "key_unusable": true, "key_destroyed": true}, seen)
 }
 
-// rootsOf returns the roots that a document's vector unwraps.
+// rootsOf returns the unwrapped roots of a document's vector.
 func rootsOf(v vectors.Document) plain.Roots {
 	roots := plain.Roots{}
 	for _, s := range v.Slots {

@@ -35,8 +35,8 @@ func section(t *testing.T, number int) string {
 
 var exampleLine = regexp.MustCompile(`(?m)^([a-z][a-z ]*):((?:\s+[0-9a-f]+)+)$`)
 
-// Every value that the worked example gives is what the formulas yield.
-func TestWorkedExample(t *testing.T) {
+// Every value of the worked example equals the result of its formula.
+func TestWorkedExampleIsCorrect(t *testing.T) {
 	got := map[string]string{}
 	for _, m := range exampleLine.FindAllStringSubmatch(section(t, 11), -1) {
 		got[m[1]] = strings.Join(strings.Fields(m[2]), "")
@@ -67,8 +67,8 @@ func example(t *testing.T) map[string][]byte {
 	}
 }
 
-// The page's error names are the code's.
-func TestErrorNames(t *testing.T) {
+// The error names in SPEC.md are codes of the table.
+func TestErrorNamesAreCodes(t *testing.T) {
 	names := regexp.MustCompile("(?m)^- `([a-z_]+)`: ").FindAllStringSubmatch(section(t, 9), -1)
 	require.Len(t, names, 11)
 	for _, m := range names {
@@ -76,8 +76,8 @@ func TestErrorNames(t *testing.T) {
 	}
 }
 
-// The page's limits are the code's.
-func TestLimits(t *testing.T) {
+// The limits in SPEC.md are those of the code.
+func TestLimitsMatchCode(t *testing.T) {
 	text := section(t, 8)
 	for row, limit := range map[string]int{
 		"value of a one-piece package": format.MaxValue, "name": format.MaxName, "owner": format.MaxOwner, "collection": format.MaxCollection,
@@ -103,8 +103,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// Policy reads within the format's bounds.
-func TestPolicy(t *testing.T) {
+// The iterations that policy accepts are within the format's bounds.
+func TestPolicyIsWithinFormatBounds(t *testing.T) {
 	require.EqualValues(t, format.MaxIterations, classify.MaxIterations)
 	for _, class := range classify.All {
 		require.GreaterOrEqual(t, max(class.Rules().MinReadIterations, format.MinIterations), uint32(format.MinIterations))
@@ -112,11 +112,13 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-// The page is short enough to be read at once.
-func TestLength(t *testing.T) { require.Less(t, len(strings.Fields(specification(t))), 3600) }
+// SPEC.md is short enough to be read in one sitting.
+func TestSpecificationIsShort(t *testing.T) {
+	require.Less(t, len(strings.Fields(specification(t))), 3600)
+}
 
-// Every section that a comment in these packages cites is there.
-func TestCitations(t *testing.T) {
+// SPEC.md contains every section that a comment in these packages cites.
+func TestCitedSectionsExist(t *testing.T) {
 	page := specification(t)
 	cited := regexp.MustCompile(`(?:[^/]SPEC\.md|\() ?section (\d+(?:\.\d+)?)\b`)
 	seen := 0

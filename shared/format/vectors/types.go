@@ -10,7 +10,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Hex is bytes, in the files as hexadecimal digits.
+// Hex is a byte string that the files write as hexadecimal digits.
 type Hex []byte
 
 // MarshalText implements encoding.TextMarshaler.
@@ -22,8 +22,8 @@ func (h *Hex) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Data is bytes of any length: Hex followed by Repeat over and over to Length bytes in all, or by Runs, or, if only their
-// digest is given, SHA256 and Length.
+// Data is a byte string of any length. It is Hex alone, Hex followed by Runs, or Hex followed by copies of Repeat up to
+// Length bytes in total. If SHA256 is set, only the digest and Length of the bytes are known.
 type Data struct {
 	Hex    Hex   `json:"hex"`
 	Runs   []Run `json:"runs,omitempty"`
@@ -32,7 +32,8 @@ type Data struct {
 	SHA256 Hex   `json:"sha256,omitempty"`
 }
 
-// Run is Hex, or Count copies of it. With At, each copy has its number, from 0, in place of the two bytes from there.
+// Run is Hex once, or Count copies of Hex. If At is not 0, the two bytes at offset At of each copy are its number, counted
+// from 0.
 type Run struct {
 	Hex   Hex `json:"hex"`
 	Count int `json:"count,omitempty"`
@@ -49,7 +50,7 @@ func (r Run) append(b []byte) []byte {
 	return b
 }
 
-// Bytes returns the data; nil if only a digest is given.
+// Bytes returns the bytes, or nil if only their digest is known.
 func (d Data) Bytes() []byte {
 	if d.SHA256 != nil {
 		return nil
@@ -66,7 +67,7 @@ func (d Data) Bytes() []byte {
 	return append(bytes.Clone(d.Hex), filled[:rest]...)
 }
 
-// Equal reports whether b is the data, or has its digest.
+// Equal reports whether b equals the bytes, or has their digest and length.
 func (d Data) Equal(b []byte) bool {
 	if d.SHA256 == nil {
 		return bytes.Equal(d.Bytes(), b)
@@ -75,20 +76,20 @@ func (d Data) Equal(b []byte) bool {
 	return len(b) == d.Length && bytes.Equal(d.SHA256, digest[:])
 }
 
-// Secret is what a user or host gives.
+// Secret is a secret that a user or host supplies.
 type Secret struct {
-	Kind string `json:"kind"` // "passphrase", "master-key" (32 bytes as base64), "kms" (the local KMS's 32 bytes as base64)
+	Kind string `json:"kind"` // "passphrase", "master-key" (base64 of 32 bytes) or "kms" (base64 of the local KMS's 32 bytes)
 	Text string `json:"text"`
 }
 
-// Place is where a package lives; without a Name it has none.
+// Place is where a package is stored. Name is nil if the place has no name.
 type Place struct {
 	Owner      string  `json:"owner"`
 	Collection string  `json:"collection"`
 	Name       *string `json:"name,omitempty"`
 }
 
-// Format returns the place as package format has it.
+// Format converts the place to package format's type.
 func (p Place) Format() format.Place {
 	if p.Name == nil {
 		return format.Place{Owner: p.Owner, Collection: p.Collection}
@@ -96,7 +97,7 @@ func (p Place) Format() format.Place {
 	return format.Place{Owner: p.Owner, Collection: p.Collection, Name: *p.Name, Named: true}
 }
 
-// Header is a package's header, its fields in the numbers of SPEC.md section 3.
+// Header is a package's header, with the numbers of SPEC.md section 3.1.
 type Header struct {
 	Algorithm   uint8             `json:"algorithm"`
 	Use         uint8             `json:"use"`
@@ -112,7 +113,7 @@ type Header struct {
 	Context     map[string]string `json:"context"`
 }
 
-// Format returns the header as package format has it.
+// Format converts the header to package format's type.
 func (h Header) Format() (format.Header, error) {
 	context, err := format.NewContext(h.Context)
 	return format.Header{
@@ -122,17 +123,17 @@ func (h Header) Format() (format.Header, error) {
 	}, err
 }
 
-// Details is what the plaintext says of the value.
+// Details are the details in a package's plaintext (SPEC.md section 6.1).
 type Details struct {
-	Context      map[string]string `json:"context,omitempty"` // under the flag sealed context
-	Name         string            `json:"name,omitempty"`    // under the flag sealed name
+	Context      map[string]string `json:"context,omitempty"` // with flag sealed context
+	Name         string            `json:"name,omitempty"`    // with flag sealed name
 	MediaType    string            `json:"mediaType"`
 	FileName     string            `json:"fileName"`
 	LastModified int64             `json:"lastModified"`
-	Element      uint8             `json:"element,omitempty"` // of views
+	Element      uint8             `json:"element,omitempty"` // for views
 }
 
-// Format returns the details as package format has them.
+// Format converts the details to package format's type.
 func (d Details) Format() (format.Details, error) {
 	context, err := format.NewContext(d.Context)
 	return format.Details{
@@ -141,28 +142,28 @@ func (d Details) Format() (format.Details, error) {
 	}, err
 }
 
-// Package is a valid package with everything that determines it.
+// Package is a valid package with all inputs and intermediate results of sealing it.
 type Package struct {
 	Name           string   `json:"name"`
-	Open           bool     `json:"open"`               // false if readers without algorithm 3 can only parse it
+	Open           bool     `json:"open"`               // false if only readers with algorithm 3 can open it
 	Document       string   `json:"document,omitempty"` // name of the keyset document that holds the key
-	Secret         *Secret  `json:"secret,omitempty"`   // of packages without a keyset
-	Key            Hex      `json:"key"`                // the data key, or the key that the secret yields
+	Secret         *Secret  `json:"secret,omitempty"`   // for packages without a keyset
+	Key            Hex      `json:"key"`                // K: the data key, or the key derived from the secret
 	Header         Header   `json:"header"`
 	Place          Place    `json:"place"`
-	Details        *Details `json:"details,omitempty"` // if the plaintext has some
-	Padding        int      `json:"padding,omitempty"` // length of the padding, 0x80 included, if it is not what a writer adds
-	Nonce          Hex      `json:"nonce"`             // algorithm 3: the salt of the body
+	Details        *Details `json:"details,omitempty"` // nil if the plaintext has no details
+	Padding        int      `json:"padding,omitempty"` // length of the padding, including 0x80, if it differs from a writer's
+	Nonce          Hex      `json:"nonce"`             // for algorithm 3, the salt of the body
 	Value          Data     `json:"value"`
-	MessageKey     Hex      `json:"messageKey"` // algorithm 3: the file key
+	MessageKey     Hex      `json:"messageKey"` // for algorithm 3, the file key
 	HeaderBytes    Data     `json:"headerBytes"`
 	AdditionalData Data     `json:"additionalData"`
 	Package        Data     `json:"package"`
-	// JSON is the JSON form; of packages given by their digest it has no ciphertext.
+	// JSON is the JSON form. It has no ciphertext if only the digest of the package is known.
 	JSON json.RawMessage `json:"json"`
 }
 
-// Variant is a text in JSON form and the binary package that it says.
+// Variant is a text in JSON form and the binary package that it represents.
 type Variant struct {
 	Name     string `json:"name"`
 	Text     string `json:"text"`
@@ -170,15 +171,15 @@ type Variant struct {
 	Optional bool   `json:"optional,omitempty"` // a reader may refuse it as malformed
 }
 
-// Refusals is what must be refused, each with the code of the error.
+// Refusals holds inputs that a reader must refuse, each with the code of the error (invalid.json).
 type Refusals struct {
-	Binary []Malformed     `json:"binary"` // no packages
-	JSON   []MalformedText `json:"json"`   // no packages in JSON form
+	Binary []Malformed     `json:"binary"` // bytes that are not packages
+	JSON   []MalformedText `json:"json"`   // texts that are not packages in JSON form
 	Open   []Refusal       `json:"open"`   // packages that must not open
-	Decode []Refusal       `json:"decode"` // packages that open, and whose value is not what its type says
+	Decode []Refusal       `json:"decode"` // packages that open, but have a value that is not of its type
 }
 
-// Malformed is bytes that must not parse.
+// Malformed is a byte string that must not parse.
 type Malformed struct {
 	Name  string `json:"name"`
 	Bytes Data   `json:"bytes"`
@@ -189,32 +190,32 @@ type Malformed struct {
 type MalformedText struct {
 	Name string `json:"name"`
 	Text string `json:"text,omitempty"`
-	Hex  Hex    `json:"hex,omitempty"` // in place of Text, if it is not UTF-8
+	Hex  Hex    `json:"hex,omitempty"` // used instead of Text if the text is not UTF-8
 	Code string `json:"code"`
 }
 
-// Refusal is a package that parses and must not open at that place with these keys.
+// Refusal is a package that must not open at the place with the given keys.
 type Refusal struct {
 	Name     string  `json:"name"`
-	Document string  `json:"document,omitempty"` // the keyset document that the reader has
-	Secret   *Secret `json:"secret,omitempty"`   // or the secret
-	Use      uint8   `json:"use"`                // what the reader demands
+	Document string  `json:"document,omitempty"` // keyset document of the reader
+	Secret   *Secret `json:"secret,omitempty"`   // or secret of the reader
+	Use      uint8   `json:"use"`                // use and minimum class that the reader requires
 	Least    uint8   `json:"least"`
 	Place    Place   `json:"place"`
-	Package  Data    `json:"package"`          // made of Of's package if that is given
-	Of       string  `json:"of,omitempty"`     // name of a valid package
-	Splice   []Part  `json:"splice,omitempty"` // its parts in their order
+	Package  Data    `json:"package"`          // ignored if Of is given
+	Of       string  `json:"of,omitempty"`     // name of the valid package from which Splice takes bytes
+	Splice   []Part  `json:"splice,omitempty"` // parts of the package in their order
 	Code     string  `json:"code"`
 }
 
-// Part is the bytes of a package from an offset up to another, or other bytes.
+// Part is the bytes of a package from offset From up to To, or Hex.
 type Part struct {
 	From int `json:"from,omitempty"`
 	To   int `json:"to,omitempty"`
 	Hex  Hex `json:"hex,omitempty"`
 }
 
-// Bytes returns the refused package, given the valid packages by name.
+// Bytes returns the refused package. packages contains the valid packages by name.
 func (r Refusal) Bytes(packages map[string][]byte) (b []byte) {
 	if r.Of == "" {
 		return r.Package.Bytes()
@@ -225,7 +226,7 @@ func (r Refusal) Bytes(packages map[string][]byte) (b []byte) {
 	return b
 }
 
-// Rules is the vectors of the rules that no package shows.
+// RuleVectors holds vectors of rules that packages alone do not test (rules.json).
 type RuleVectors struct {
 	Secrets     []TextSecret `json:"secrets"`
 	Sessions    []Session    `json:"sessions"`
@@ -237,19 +238,20 @@ type RuleVectors struct {
 	Inputs      []Input      `json:"inputs"`
 }
 
-// TextSecret is a text that a user typed, and the kind of secret that it is, or the code of the error.
+// TextSecret is the text of a secret. A text of kind "passphrase" is not a valid master key. A text with a Code is neither a
+// valid passphrase nor a valid master key.
 type TextSecret struct {
 	Name       string `json:"name"`
 	Text       string `json:"text,omitempty"`
-	Hex        Hex    `json:"hex,omitempty"` // in place of Text, if it is not UTF-8
+	Hex        Hex    `json:"hex,omitempty"` // used instead of Text if the text is not UTF-8
 	Kind       string `json:"kind,omitempty"`
-	Salt       Hex    `json:"salt,omitempty"`       // of a passphrase
-	Iterations uint32 `json:"iterations,omitempty"` // of a passphrase
+	Salt       Hex    `json:"salt,omitempty"`       // for passphrases
+	Iterations uint32 `json:"iterations,omitempty"` // for passphrases
 	Key        Hex    `json:"key,omitempty"`        // K
 	Code       string `json:"code,omitempty"`
 }
 
-// Session is what follows from the id of a session.
+// Session contains the values that are derived from the id of a session.
 type Session struct {
 	Name      string `json:"name"`
 	Owner     string `json:"owner"`
@@ -267,13 +269,14 @@ type Collection struct {
 	Code       string `json:"code,omitempty"`
 }
 
-// Padding is the length of a plaintext before and after it was padded.
+// Padding is the length of a plaintext before and after padding.
 type Padding struct {
 	Length int `json:"length"`
 	Padded int `json:"padded"`
 }
 
-// Body is the length of a body under a header of an algorithm and flags, and the code of the error if there is one.
+// Body is the length of a body under a header with an algorithm and flags. Code is the code of the error if the length is
+// invalid.
 type Body struct {
 	Name      string `json:"name"`
 	Algorithm uint8  `json:"algorithm"`
@@ -282,25 +285,25 @@ type Body struct {
 	Code      string `json:"code,omitempty"`
 }
 
-// Revision is two packages of one place, the second of which replaces the first.
+// Revision is a pair of packages of one place. Later replaces Earlier.
 type Revision struct {
 	Name    string `json:"name"`
 	Earlier Hex    `json:"earlier"`
 	Later   Hex    `json:"later"`
 }
 
-// Input is what a writer is to seal with an empty value, or the code of the error.
+// Input is the input of a writer that seals an empty value. Code is the code of the error if the writer must refuse it.
 type Input struct {
 	Name    string            `json:"name"`
 	Flags   uint8             `json:"flags"`
 	Type    uint8             `json:"type"`
 	Place   Place             `json:"place"`
-	Context map[string]string `json:"context,omitempty"` // of the header
+	Context map[string]string `json:"context,omitempty"` // context in the header
 	Details Details           `json:"details"`
 	Code    string            `json:"code,omitempty"`
 }
 
-// Primary is the key that seals for a use and class of a document, or the code of the error.
+// Primary is the key of a document that seals for a use and class, or the code of the error.
 type Primary struct {
 	Name     string `json:"name"`
 	Document string `json:"document"`

@@ -1,8 +1,8 @@
-// Package vectors is the format's test vectors: data for every implementation of SPEC.md, in any language,
-// and typed access to it for Go. The files beside it are the data; SPEC.md section 12 describes them.
+// Package vectors contains the test vectors of the package format and of keyset documents, as JSON files for
+// implementations in any language and as Go values. SPEC.md section 12 describes the files.
 //
-// The vectors are fixed for ever: what version 1 wrote must open in every later version. Their keys and
-// passphrases are public, so nothing real may be sealed under them.
+// The vectors of a version do not change: every later version must open its packages. Their keys and passphrases are
+// public and must not protect anything.
 package vectors
 
 import (
@@ -15,34 +15,34 @@ import (
 //go:embed *.json
 var files embed.FS
 
-// Packages returns the valid packages, of all files.
+// LoadPackages returns the valid packages of packages.json and special.json.
 func LoadPackages() []Package {
 	grid := read[[]Package]("packages.json")
 	return append(grid, read[[]Package]("special.json")...)
 }
 
-// Variants returns texts in JSON form that read as the same package as the one that a writer makes of it.
+// LoadVariants returns texts in JSON form that differ from the text of a writer but represent the same package.
 func LoadVariants() []Variant { return read[[]Variant]("variants.json") }
 
-// Invalid returns what must be refused.
+// LoadInvalid returns packages and texts that a reader must refuse.
 func LoadInvalid() Refusals { return read[Refusals]("invalid.json") }
 
-// OfRules returns the vectors of the rules that no package shows.
+// LoadRules returns vectors of rules that packages alone do not test.
 func LoadRules() RuleVectors { return read[RuleVectors]("rules.json") }
 
-// Documents returns the keyset documents and slots, valid and invalid.
+// LoadDocuments returns valid and invalid keyset documents and slots.
 func LoadDocuments() DocumentVectors { return read[DocumentVectors]("documents.json") }
 
-// Merges returns the pairs of documents that are merged.
+// LoadMerges returns pairs of documents and the results of merging them.
 func LoadMerges() []Merge { return read[[]Merge]("merges.json") }
 
-// OfBackups returns the backup files, valid and invalid.
+// LoadBackups returns valid and invalid backup files.
 func LoadBackups() BackupVectors { return read[BackupVectors]("backups.json") }
 
-// File returns a file's bytes as they are in the repository.
+// File returns the contents of a JSON file of this package. It returns an error if no file has that name.
 func File(name string) ([]byte, error) { return files.ReadFile(name) }
 
-// read panics for a file that is not as it was generated: the data is compiled in, and a test reads all of it.
+// read decodes an embedded file. It panics if that fails, because the files are compiled in and a test reads all of them.
 func read[T any](name string) (v T) {
 	text, err := files.ReadFile(name)
 	if err == nil {

@@ -10,16 +10,16 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// copied is a backup being made.
+// backupBuilder builds a backup file.
 type backupBuilder struct {
 	backup    envelope.Backup
 	documents [][]byte
-	ring      *documentBuilder // draws its key, wraps it and knows what opens its slots
+	ring      *documentBuilder // builds the slots and keeps their secrets
 	key       []byte
 	names     []string
 }
 
-// newBackup makes a backup of documents of one environment, whose key is wrapped by some KEKs.
+// newBackup returns a builder for a backup of documents of one environment, with one slot for each of keks KEKs.
 func newBackup(name, environment string, keks int, documents ...*documentBuilder) *backupBuilder {
 	c := &backupBuilder{ring: newDocumentBuilder("backup "+name, environment, "")}
 	c.ring.doc = *(&envelope.Backup{Environment: environment}).SlotDocument()
@@ -36,7 +36,7 @@ func newBackup(name, environment string, keks int, documents ...*documentBuilder
 	return c
 }
 
-// content is the file but for its MAC.
+// content returns the file without its MAC.
 func (c *backupBuilder) content() []byte { return c.with(c.documents...) }
 
 func (c *backupBuilder) with(documents ...[]byte) []byte {
@@ -49,12 +49,14 @@ func (c *backupBuilder) with(documents ...[]byte) []byte {
 
 func (c *backupBuilder) bytes() []byte { return c.sealed(c.content()) }
 
-// sealed is a content with its MAC.
+// sealed returns content followed by its MAC.
 func (c *backupBuilder) sealed(content []byte) []byte {
 	return append(slices.Clone(content), plain.BackupMAC(c.key, content)...)
 }
 
-func (c *backupBuilder) kek(i int) vectors.Secret { return *c.ring.secrets[c.backup.Slots[i].ID].secret }
+func (c *backupBuilder) kek(i int) vectors.Secret {
+	return *c.ring.secrets[c.backup.Slots[i].ID].secret
+}
 
 func (c *backupBuilder) vector(name string) vectors.Backup {
 	id := plain.KeyID(c.key)
@@ -78,7 +80,7 @@ func backups(r *validDocuments) vectors.BackupVectors {
 	}
 }
 
-// badBackups breaks each rule of a backup, under a MAC that is right.
+// badBackups returns files that each break one rule of a backup, under a correct MAC.
 func badBackups(r *validDocuments) (list []vectors.Malformed) {
 	base := func() *backupBuilder { return newBackup("bad", "prod", 2, r.lives[0], r.lives[1]) }
 	whole := base().bytes()
@@ -115,7 +117,7 @@ func badBackups(r *validDocuments) (list []vectors.Malformed) {
 	return slices.Concat(list, rebuiltBadBackups(r), longEnvironmentBackups())
 }
 
-// builtBackups breaks the rules of the slots and of the order of documents by records that are right by themselves.
+// rebuiltBadBackups returns files that break a rule of the slots or the order of documents, although each record is valid.
 func rebuiltBadBackups(r *validDocuments) (list []vectors.Malformed) {
 	add := func(name string, slots, documents [][]byte) {
 		c := newBackup("built", "prod", 1)
@@ -146,7 +148,7 @@ func rebuiltBadBackups(r *validDocuments) (list []vectors.Malformed) {
 	return list
 }
 
-// refusedBackups is files that parse and are not to be believed.
+// refusedBackups returns files that parse, but that a reader must refuse.
 func refusedBackups(r *validDocuments) (list []vectors.BackupRefusal) {
 	one, other := newBackup("one", "prod", 1, r.lives[0], r.lives[2]), newBackup("other", "prod", 1, r.lives[1])
 	in := func(environment, name string, b []byte, kek vectors.Secret, code coded) {
@@ -182,7 +184,7 @@ func refusedBackups(r *validDocuments) (list []vectors.BackupRefusal) {
 	return list
 }
 
-// environments is backups without documents under an environment.
+// longEnvironmentBackups returns backups without documents, with environments at and over the limit.
 func longEnvironmentBackups() (list []vectors.Malformed) {
 	for _, one := range []struct{ name, environment string }{
 		{"environment alone, not UTF-8", "\xff"}, {"environment of 65 bytes", strings.Repeat("e", 65)},

@@ -11,13 +11,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 )
 
-// Offsets in a header.
+// Offsets of fields in a header.
 const (
 	atVersion, atAlgorithm, atUse, atFlags, atSource, atClass, atType = 3, 4, 5, 6, 7, 8, 9
 	atKeyID, atSalt, atTime, atRevision, atIterations, atContext      = 10, 42, 58, 66, 74, 78
 )
 
-// malformed is a list of bytes that are no packages, made by damaging base.
+// malformedList collects malformed packages, which are made by damaging base.
 type malformedList struct {
 	base []byte
 	list []vectors.Malformed
@@ -43,7 +43,7 @@ func (m *malformedList) add(name string, b []byte) {
 	m.list = append(m.list, vectors.Malformed{Name: name, Bytes: vectors.Data{Hex: b}, Code: format.ErrMalformed.Code()})
 }
 
-// edit returns the base with bytes at an offset replaced.
+// edit returns base with the bytes at an offset replaced.
 func (m *malformedList) edit(at int, with ...byte) []byte {
 	b := slices.Clone(m.base)
 	copy(b[at:], with)
@@ -101,7 +101,7 @@ func (m *malformedList) rules() {
 	m.add("tombstone, chunked", append(setAll(m.bare(), map[int]byte{atAlgorithm: 3, atFlags: 1, atType: 2}), make([]byte, 72)...))
 }
 
-// setAll returns b with single bytes replaced.
+// setAll returns b with the bytes at the given offsets replaced.
 func setAll(b []byte, bytes map[int]byte) []byte {
 	b = slices.Clone(b)
 	for at, v := range bytes {
@@ -110,19 +110,19 @@ func setAll(b []byte, bytes map[int]byte) []byte {
 	return b
 }
 
-// header is the base's header up to the context's length.
+// header returns the header of base up to the length of the context.
 func (m *malformedList) header() []byte { return slices.Clone(m.base[:atContext]) }
 
-// bare is the base without its context.
+// bare returns base without its context.
 func (m *malformedList) bare() []byte { return m.context(nil) }
 
-// context is the base with other bytes as its context.
+// context returns base with raw as its encoded context.
 func (m *malformedList) context(raw []byte) []byte {
 	b := binary.BigEndian.AppendUint16(m.header(), uint16(len(raw)))
 	return slices.Concat(b, raw, m.base[format.HeaderSize+12:])
 }
 
-// entries encodes a context as it is given.
+// entries encodes a context without sorting or checking it.
 func entries(pairs ...string) (b []byte) {
 	for _, s := range pairs {
 		b = append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
@@ -166,7 +166,7 @@ func (m *malformedList) bodies() {
 			Bytes: vectors.Data{Hex: chunked, Repeat: vectors.Hex{0}, Length: len(chunked) + n},
 		})
 	}
-	for _, algorithm := range []byte{0, 4} { // which a reader must not take for a chunked one
+	for _, algorithm := range []byte{0, 4} { // a reader must not handle it as a chunked package
 		m.add(fmt.Sprintf("chunked body of algorithm %d", algorithm), append(setAll(header, map[int]byte{atAlgorithm: algorithm}), make([]byte, 72)...))
 	}
 	m.list = append(m.list, vectors.Malformed{

@@ -12,13 +12,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// t0 is 2025-01-15T12:00:00.000Z.
+// startTime is 2025-01-15T12:00:00.000Z.
 const startTime = 1736942400000
 
-// shredKey is the key of the system document that authenticates the shred records of all vectors.
+// shredKey is the system document's key of use shreds, which authenticates the shred records of all vectors.
 var shredKey = draw(32, "shred key")
 
-// ring is a keyset document being made, with everything in it unwrapped.
+// documentBuilder builds a keyset document and keeps everything in it unwrapped.
 type documentBuilder struct {
 	name    string
 	doc     envelope.Document
@@ -29,7 +29,7 @@ type documentBuilder struct {
 	now     int64
 }
 
-// opener is what opens a slot: the secret and the key that it yields.
+// opener is the secret of a slot and the key that is derived from it.
 type opener struct {
 	secret *vectors.Secret
 	key    []byte
@@ -44,13 +44,13 @@ func newDocumentBuilder(name, environment, owner string) *documentBuilder {
 
 func (r *documentBuilder) draw(n int, label string) []byte { return draw(n, r.name+"/"+label) }
 
-// tick returns the next time of the ring's fixed clock.
+// nextTime returns the next time of the builder's fixed clock, in milliseconds since 1970-01-01T00:00:00Z.
 func (r *documentBuilder) nextTime() int64 {
 	r.now += 1000
 	return r.now
 }
 
-// root makes a root of the first line and generation.
+// root adds a root of the first line and generation.
 func (r *documentBuilder) root(label string) format.KeyID { return r.rootOf(label, "", 1) }
 
 func (r *documentBuilder) rootOf(label, line string, generation uint32) format.KeyID {
@@ -61,7 +61,7 @@ func (r *documentBuilder) rootOf(label, line string, generation uint32) format.K
 	return id
 }
 
-// slot adds a slot of the kind that opens the root.
+// slot adds a slot of the given kind that opens the root.
 func (r *documentBuilder) slot(label string, kind envelope.SlotKind, root format.KeyID, text string, iterations uint32) *envelope.Slot {
 	s := envelope.Slot{ID: [16]byte(r.draw(16, "slot "+label)), Kind: kind, CreatedAt: r.nextTime(), Root: r.names[root], Iterations: iterations}
 	nonce, binding := r.draw(12, "slot nonce "+label), r.doc.RootBinding(r.names[root])
@@ -97,7 +97,7 @@ func (r *documentBuilder) slotOf(id [16]byte) *envelope.Slot {
 	return nil
 }
 
-// sign makes the MACs of what was changed.
+// sign computes the missing MACs.
 func (r *documentBuilder) sign() {
 	named := plain.Roots{}
 	for _, root := range r.doc.Roots() {
@@ -108,7 +108,7 @@ func (r *documentBuilder) sign() {
 	}
 }
 
-// resign makes all MACs, so that a vector is refused for another reason than they.
+// resign computes all MACs again, so that a reader must refuse the document for another reason.
 func (r *documentBuilder) resign() {
 	for record := range r.doc.Records {
 		clear(record.MAC)
@@ -116,7 +116,7 @@ func (r *documentBuilder) resign() {
 	r.sign()
 }
 
-// open makes the slot's secret and the key that it yields.
+// open draws the secret of a slot and derives its key.
 func (r *documentBuilder) open(s *envelope.Slot, label, text string) opener {
 	switch s.Kind {
 	case envelope.SlotPassword:
@@ -133,7 +133,7 @@ func (r *documentBuilder) open(s *envelope.Slot, label, text string) opener {
 	}
 }
 
-// key adds a data key, which becomes the primary of its use and class.
+// key adds a data key and makes it the primary of its use and class.
 func (r *documentBuilder) key(use format.Use, class classify.Class, root format.KeyID, label string) format.KeyID {
 	return r.addKey(use, class, root, label, r.draw(32, "key "+keyName(use, class, label)))
 }
@@ -163,21 +163,21 @@ func (r *documentBuilder) advance(use format.Use, class classify.Class, id forma
 	}
 }
 
-// promote is a rollback.
+// promote makes an earlier key the primary again.
 func (r *documentBuilder) promote(use format.Use, class classify.Class, id format.KeyID) {
 	if err := r.doc.Promote(use, class, id); err != nil {
 		panic(err)
 	}
 }
 
-// retire leaves a slot's tombstone.
+// retire removes a slot and adds a retired slot.
 func (r *documentBuilder) retire(id [16]byte) {
 	if err := r.doc.RetireSlot(id); err != nil {
 		panic(err)
 	}
 }
 
-// replace puts every key under another root, as a server does whose root leaked.
+// replace moves every key under another root, as a server does if a root leaked.
 func (r *documentBuilder) replace(to format.KeyID) {
 	for _, s := range r.doc.Keysets {
 		for _, k := range s.Keys {
@@ -207,13 +207,13 @@ func (r *documentBuilder) bytes() []byte {
 	return must(r.doc.Append(nil))
 }
 
-// primary returns the id and key that seal for a use and class.
+// primary returns the id and the bytes of the primary key of a use and class.
 func (r *documentBuilder) primary(use format.Use, class classify.Class) (format.KeyID, []byte) {
 	id := r.doc.Keyset(use, class).Primary()
 	return id, r.keys[id]
 }
 
-// vector describes the ring.
+// vector returns the vector of the document.
 func (r *documentBuilder) vector() vectors.Document {
 	v := vectors.Document{
 		Name: r.name, Bytes: r.bytes(), Environment: r.doc.Environment, Owner: r.doc.Owner,
@@ -250,7 +250,7 @@ func opens(s *envelope.Slot) bool {
 	return s.CheckIterations() == nil && s.Kind < envelope.SlotRecipient
 }
 
-// opened returns the document as a reader sees it that has all secrets.
+// opened returns the part of the document that a reader with all secrets can verify.
 func (r *documentBuilder) opened() *envelope.Document {
 	roots := map[envelope.Root]bool{}
 	for i := range r.doc.Slots {

@@ -34,8 +34,8 @@ func documents(r *validDocuments) (k vectors.DocumentVectors) {
 	return k
 }
 
-// small is a document with two slots, two retired ones, the tombstone of a line, and three keys in two keysets, which the invalid ones
-// are made from.
+// smallDocument returns a document with two slots, two retired slots, a shred record, and three keys in two keysets. The
+// invalid documents are made from it.
 func smallDocument(name string) *documentBuilder {
 	r := newDocumentBuilder(name, "test", "tenant")
 	root := r.root("")
@@ -53,7 +53,7 @@ func smallDocument(name string) *documentBuilder {
 	return r
 }
 
-// offsets of a document's parts.
+// offsets holds the offsets of the parts of a document.
 type offsets struct {
 	slots, secondSlot, retired, shreds, keysets, primaries, keys, secondKey, secondKeyset, end int
 }
@@ -72,7 +72,7 @@ func offsetsOf(d *envelope.Document) (o offsets) {
 	return o
 }
 
-// badDocuments damages the encoding of a document.
+// badDocuments returns malformed documents, which are made by damaging an encoded document.
 func badDocuments() (list []vectors.Malformed) {
 	d := &smallDocument("damaged").doc
 	base, at := must(d.Append(nil)), offsetsOf(d)
@@ -154,7 +154,7 @@ func badDocuments() (list []vectors.Malformed) {
 	return slices.Concat(list, rebuiltBadDocuments(), badRecordOrders(), overLimits())
 }
 
-// builtDocuments is what needs another length than the base has.
+// rebuiltBadDocuments returns malformed documents with fields of other lengths than those of smallDocument.
 func rebuiltBadDocuments() (list []vectors.Malformed) {
 	add := func(name string, parts ...any) {
 		b := []byte("CFK\x01")
@@ -191,7 +191,7 @@ func rebuiltBadDocuments() (list []vectors.Malformed) {
 	return list
 }
 
-// kinds is the kinds of slots that this version knows.
+// kinds lists the kinds of slots that this version defines.
 var kinds = []struct {
 	kind envelope.SlotKind
 	name string
@@ -200,7 +200,7 @@ var kinds = []struct {
 	{envelope.SlotRecovery, "recovery"}, {envelope.SlotKMS, "kms"}, {envelope.SlotHost, "host"}, {envelope.SlotRecipient, "recipient"},
 }
 
-// badSlots breaks each rule of a slot.
+// badSlots returns slots that each break one rule.
 func badSlots() (list []vectors.Malformed) {
 	r := newDocumentBuilder("bad slots", "test", "tenant")
 	root := r.root("")

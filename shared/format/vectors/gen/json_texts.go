@@ -9,7 +9,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 )
 
-// text is a package in JSON form with every member that one can have, and its header's parts fixed so that
+// text returns a package in JSON form with every member that a package can have. The parts of its header are fixed, so that
 // edits find them.
 func text() (format.Package, string) {
 	r := newDocumentBuilder("texts", "test", "tenant")
@@ -24,7 +24,7 @@ func text() (format.Package, string) {
 	return p, string(must(jsonform.Marshal(p)))
 }
 
-// replaced replaces what must occur in the text.
+// replaced replaces from, which must occur in text.
 func replaced(text, from, to string) string {
 	if !strings.Contains(text, from) {
 		panic("no " + from)
@@ -32,7 +32,7 @@ func replaced(text, from, to string) string {
 	return strings.Replace(text, from, to, 1)
 }
 
-// variants is texts that JSON.parse reads as the same.
+// variants returns other texts of a package that JSON.parse reads as the same value.
 func variants() (list []vectors.Variant) {
 	p, base := text()
 	binary := must(p.Append(nil))
@@ -53,7 +53,7 @@ var variantEdits = [][3]string{
 	{"escaped pair of surrogates", `😀`, `\ud83d\ude00`}, {"upper case", `😀`, `\uD83D\uDE00`}, {"escaped __proto__", `__proto__`, `\u005f_proto__`},
 }
 
-// optionalEdits is what a reader may refuse: numbers that no writer writes so, and members that occur twice.
+// optionalEdits returns the edits that a reader may refuse: numbers in a form that no writer uses, and duplicate members.
 var optionalEdits = [][3]string{
 	{"number with an exponent", `600000`, `6e5`}, {"number with a fraction", `600000`, `600000.0`},
 	{"number that rounds", `9007199254740991`, `9007199254740991.4`},
@@ -65,7 +65,7 @@ var optionalEdits = [][3]string{
 	{"ciphertext and metadata twice", `"ciphertext"`, `"ciphertext":"","metadata":{},"ciphertext"`},
 }
 
-// refusedTexts is texts that are no packages.
+// refusedTexts returns texts that are not packages.
 func refusedTexts() (list []vectors.MalformedText) {
 	add := func(name, text, code string) {
 		list = append(list, vectors.MalformedText{Name: name, Text: text, Code: code})
@@ -93,7 +93,7 @@ func refusedTexts() (list []vectors.MalformedText) {
 	return list
 }
 
-// clip cuts a name to a length that lists well.
+// shortenName shortens the name of a vector.
 func shortenName(name string) string {
 	if len(name) > 60 {
 		return strings.ToValidUTF8(name[:60], "")
@@ -167,7 +167,7 @@ var contextEdits = [][3]string{
 	{"16385 bytes", `"P12345"`, `"` + strings.Repeat("x", format.MaxContext-len("patient")-len("__proto__")-len("😀")-8+1) + `"`},
 }
 
-// manyEntries is 63 entries of a context, each followed by a comma.
+// manyEntries returns 63 entries of a context in JSON, each followed by a comma.
 func manyEntries() string {
 	var b strings.Builder
 	for i := range 63 {

@@ -10,7 +10,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// shredded has lost every slot and key, rotated and rolled back before.
+// shredded returns a document that was rotated, rolled back and then shredded.
 func shredded() *documentBuilder {
 	r := newDocumentBuilder("shredded", "prod", "tenant-1")
 	root := r.root("")
@@ -24,8 +24,8 @@ func shredded() *documentBuilder {
 	return r
 }
 
-// rewrapped has gone from one KEK to another, whose slot is the only one left, and was rotated and rolled
-// back in between.
+// rewrapped returns a document that moved from one KEK to another. Only the slot of the second KEK is left. The document
+// was rotated and rolled back in between.
 func rewrapped() *documentBuilder {
 	r := newDocumentBuilder("rewrapped", "prod", "tenant-2")
 	root := r.root("")
@@ -42,7 +42,7 @@ func rewrapped() *documentBuilder {
 	return r
 }
 
-// twoKEKs has a root under each of two KEKs, one of which is for the most sensitive class.
+// twoKEKs returns a document with a root under each of two KEKs. The second one is for the most sensitive class.
 func twoKEKs() *documentBuilder {
 	r := newDocumentBuilder("two KEKs", "prod", "tenant-3")
 	general, phi := r.root("general"), r.root("phi")
@@ -59,7 +59,7 @@ func twoKEKs() *documentBuilder {
 	return r
 }
 
-// joined is a tenant that began again after its document was lost, and was restored from a backup then: a
+// mergedLines returns the document of a tenant that lost its document, started a new one and later restored a backup. A
 // keyset has keys of two lines.
 func mergedLines() *documentBuilder {
 	r := newDocumentBuilder("joined", "prod", "tenant-4")
@@ -75,7 +75,7 @@ func mergedLines() *documentBuilder {
 	return r
 }
 
-// beganAgain is a tenant that began again after it was shredded: its former line stays shredded.
+// restartedAfterShred returns the document of a tenant that was shredded and started again. Its former line stays shredded.
 func restartedAfterShred() *documentBuilder {
 	r := newDocumentBuilder("began again", "prod", "tenant-5")
 	former := r.rootOf("former", "former", 2)
@@ -91,7 +91,8 @@ func restartedAfterShred() *documentBuilder {
 	return r
 }
 
-// begun is a tenant that began again after it was shredded, and has no key yet: it is not shredded any more.
+// restartedWithoutKeys returns the document of a tenant that was shredded and started again, but has no key yet. It is not
+// a shredded document.
 func restartedWithoutKeys() *documentBuilder {
 	r := newDocumentBuilder("began again without keys", "prod", "tenant-13")
 	r.slot("master key", envelope.SlotMasterKey, r.rootOf("", "again", 1), "", 0)
@@ -102,7 +103,7 @@ func restartedWithoutKeys() *documentBuilder {
 	return r
 }
 
-// replacedRoot is one whose root was replaced: a slot of the former root and its tombstones are gone.
+// replacedRoot returns a document in which the root was replaced. The slots and retired slots of the former root are gone.
 func replacedRoot() *documentBuilder {
 	r := newDocumentBuilder("replaced", "prod", "tenant-6")
 	former := r.root("former")
@@ -119,7 +120,8 @@ func replacedRoot() *documentBuilder {
 	return r
 }
 
-// oneSecret has slots of one secret for the roots of two lines, as after a restore. Its primaries have equal epochs.
+// oneSecretTwoLines returns a document with slots of one secret for the roots of two lines, as after a restore. Its
+// primaries have equal epochs.
 func oneSecretTwoLines() *documentBuilder {
 	r := newDocumentBuilder("one secret of two roots", "prod", "tenant-10")
 	first, second := r.rootOf("first", "first", 1), r.rootOf("second", "second", 2)
@@ -133,11 +135,11 @@ func oneSecretTwoLines() *documentBuilder {
 		for _, root := range []format.KeyID{first, second} {
 			r.key(use, classify.PHI, root, fmt.Sprintf("%x of %d", root[:1], use))
 		}
-		for i := range r.doc.Keyset(use, classify.PHI).Primaries { // each was the first of its copy
+		for i := range r.doc.Keyset(use, classify.PHI).Primaries { // each was the first primary of its copy
 			r.doc.Keyset(use, classify.PHI).Primaries[i].Epoch = 1
 		}
 	}
-	for class := classify.Public; class < classify.PHI; class++ { // of some, the lower key id is of the higher epoch
+	for class := classify.Public; class < classify.PHI; class++ { // for some classes, the lower key id has the higher epoch
 		for _, root := range []format.KeyID{first, second} {
 			r.key(format.UseCache, class, root, fmt.Sprintf("%x", root[:1]))
 		}
@@ -148,7 +150,8 @@ func oneSecretTwoLines() *documentBuilder {
 	return r
 }
 
-// destroyedPrimary has a primary that a restore destroyed by what the audit log says: nothing seals until there is another.
+// destroyedPrimary returns a document with a primary that a restore destroyed, because the audit log records that it had
+// been destroyed. The keyset does not seal until it gets another primary.
 func destroyedPrimary() *documentBuilder {
 	r := newDocumentBuilder("destroyed primary", "prod", "tenant-8")
 	root := r.root("")
@@ -160,7 +163,7 @@ func destroyedPrimary() *documentBuilder {
 	return r
 }
 
-// foreignRoot is one to which a writer without its secrets added a root of its own, with primaries of the highest epochs.
+// foreignRoot returns a document to which an attacker without its secrets added a root and primaries of the highest epochs.
 func foreignRoot() *documentBuilder {
 	r := newDocumentBuilder("foreign root", "prod", "tenant-11")
 	root, foreign := r.root(""), r.rootOf("foreign", "foreign", 1)
@@ -181,8 +184,8 @@ func foreignRoot() *documentBuilder {
 	return r
 }
 
-// foreignLine is one to which such a writer added records that name the root's id in another line. They are not under the root, so their
-// MACs, which are wrong, do not matter.
+// foreignLine returns a document to which such an attacker added records that name the root's id in another line. These
+// records are not under the root, so their wrong MACs have no effect.
 func foreignLine() *documentBuilder {
 	r := newDocumentBuilder("foreign line", "prod", "tenant-12")
 	id := r.root("")

@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 )
 
-// crowd is the lists of a document, each as runs that begin with its count.
+// documentRuns holds the lists of a document as runs. Each list begins with its count.
 type documentRuns struct{ slots, groups, shreds, keysets []vectors.Run }
 
 func (c documentRuns) data() vectors.Data { return c.of("test", "tenant") }
@@ -33,7 +33,7 @@ func (c documentRuns) of(environment, owner string) vectors.Data {
 	return d
 }
 
-// squeeze writes the long stretches of one byte as copies of it.
+// compressRuns returns b as runs: a long sequence of one byte becomes a run of that byte.
 func compressRuns(b []byte) (list []vectors.Run) {
 	const long = 64
 	begin := 0
@@ -56,17 +56,18 @@ func compressRuns(b []byte) (list []vectors.Run) {
 	return list
 }
 
-// runs begins with a count.
+// countedRuns returns list after a count of two bytes.
 func countedRuns(count int, list ...vectors.Run) []vectors.Run {
 	return append([]vectors.Run{{Hex: binary.BigEndian.AppendUint16(nil, uint16(count))}}, list...)
 }
 
-// copies is a record so often. The numbers at the end of their ids tell them apart.
+// repeatRecord returns a run of count copies of a record. Each copy has its number in the last two bytes of its id, which
+// ends at idEnd.
 func repeatRecord(count int, record []byte, idEnd int) vectors.Run {
 	return vectors.Run{Hex: record, Count: count, At: idEnd - 2}
 }
 
-// ofSide marks the id of a record, so that the documents of two sides share no id.
+// withSide replaces the first byte of a record's id, so that two documents have different ids.
 func withSide(side byte, record []byte) []byte { return slices.Concat([]byte{side}, record[1:]) }
 
 func manySlots(count int, side byte, wrapped int) []vectors.Run {
@@ -88,7 +89,7 @@ func manyShreds(count int, side byte) []vectors.Run {
 	return countedRuns(count, vectors.Run{Hex: withSide(side, someShred(0)), Count: count, At: 14})
 }
 
-// manyKeys is a keyset of one line. Its first key is the primary.
+// manyKeys returns a keyset with count keys of one line. The first key is the primary.
 func manyKeys(count int, side byte) []vectors.Run {
 	id := format.KeyID(withSide(side, make([]byte, format.KeyIDSize)))
 	p := envelope.Primary{Root: rootIn(0, 1), Epoch: 1, KeyID: id, MAC: [envelope.MACSize]byte{1}}
@@ -97,7 +98,7 @@ func manyKeys(count int, side byte) []vectors.Run {
 	return countedRuns(1, vectors.Run{Hex: head}, repeatRecord(count, k.Append(nil), len(id)))
 }
 
-// manyPrimaries is a keyset of so many lines, each with a key.
+// manyPrimaries returns a keyset with count lines, each with one key.
 func manyPrimaries(count int, side byte) []vectors.Run {
 	var primaries, keys [][]byte
 	for n := range count {
@@ -111,7 +112,7 @@ func manyPrimaries(count int, side byte) []vectors.Run {
 	return countedRuns(1, vectors.Run{Hex: set})
 }
 
-// allKeysets is a keyset of every use and class there is.
+// allKeysets returns a keyset of every use and class.
 func allKeysets() []vectors.Run {
 	var list []vectors.Run
 	for use := format.UseStorage; use <= envelope.UseAudit; use++ {
@@ -127,14 +128,14 @@ func allKeysets() []vectors.Run {
 // fillerSize is the size of the slots that fill a document, in bytes.
 const fillerSize = 2000
 
-// filler is so many slots of fillerSize.
+// filler returns count slots of fillerSize bytes.
 func filler(count int, side byte) []vectors.Run {
 	one := envelope.Slot{ID: [16]byte{side}, Kind: 200, Root: rootIn(0, 1), MAC: [envelope.MACSize]byte{1}}
 	one.Parameters = make([]byte, fillerSize-len(one.Append(nil)))
 	return countedRuns(count, repeatRecord(count, one.Append(nil), len(one.ID)))
 }
 
-// filled is slots that make a document of size bytes.
+// filled returns slots that make a document of size bytes.
 func filled(size int) []vectors.Run {
 	left := size - len(documentRuns{}.data().Bytes())
 	list := filler(left/fillerSize-1, 0)
@@ -144,7 +145,7 @@ func filled(size int) []vectors.Run {
 	return append(list, vectors.Run{Hex: last.Append(nil)})
 }
 
-// longest has each field of a variable length, and each number, at its limit.
+// longest returns a document with each number and each field of variable length at its limit.
 func longest() documentRuns {
 	last := envelope.Root{Line: [16]byte{1}, Generation: 1<<32 - 1, ID: numbered(1)}
 	text := func(n int) string { return string(slices.Repeat([]byte("x"), n)) }
@@ -179,7 +180,7 @@ func longest() documentRuns {
 	return c
 }
 
-// limits is documents that reach a limit.
+// limits returns documents that reach a limit.
 func limits() (list []vectors.Limit) {
 	add := func(name string, d vectors.Data) {
 		must(envelope.ParseDocument(d.Bytes()))
@@ -197,7 +198,7 @@ func limits() (list []vectors.Limit) {
 	return list
 }
 
-// overLimits is documents that are one over a limit and keep every other rule.
+// overLimits returns documents that exceed one limit by one and follow every other rule.
 func overLimits() (list []vectors.Malformed) {
 	add := func(name string, d vectors.Data, code coded) {
 		list = append(list, vectors.Malformed{Name: name, Bytes: d, Code: code.Code()})
@@ -211,7 +212,7 @@ func overLimits() (list []vectors.Malformed) {
 	return list
 }
 
-// fullMerges is pairs of documents that merge into one at a limit, or one over.
+// fullMerges returns pairs of documents that merge into a document at a limit, or that would merge into one over it.
 func fullMerges() (list []vectors.Merge) {
 	add := func(name string, a, b documentRuns) {
 		m := vectors.Merge{Name: name, A: a.data(), B: b.data()}
@@ -236,7 +237,7 @@ func fullMerges() (list []vectors.Merge) {
 	return list
 }
 
-// budgets is the iterations of password slots at and over the bounds.
+// budgets returns iterations of password slots at and over the bounds.
 func budgets() []vectors.Budget {
 	code := classify.ErrIterations.Code()
 	return []vectors.Budget{

@@ -1,6 +1,6 @@
-// Command gen writes the test vectors into a folder. It is deterministic: every key, salt and nonce is drawn
-// from one fixed seed, and every time is fixed, so that running it again changes nothing. A vector's draws
-// depend on its own name only, so that adding one leaves the others alone.
+// Command gen writes the test vectors into a folder. Its output is deterministic: every key, salt and nonce is derived
+// from a fixed seed and the name of its vector, and every time is fixed. So running it again changes nothing, and adding
+// a vector does not change the others.
 package main
 
 import (
@@ -31,7 +31,7 @@ func main() {
 	}
 }
 
-// generate returns the files by name.
+// generate returns the contents of the files by name.
 func generate() map[string][]byte {
 	rings := newValidDocuments()
 	return map[string][]byte{
@@ -48,12 +48,12 @@ func generate() map[string][]byte {
 	}
 }
 
-// draw returns n bytes that the label alone determines.
+// draw returns n pseudorandom bytes that depend only on the label.
 func draw(n int, label string) []byte {
 	return must(hkdf.Key(sha256.New, []byte("coffer/v1 test vectors"), nil, label, n))
 }
 
-// must is for what cannot fail on the generator's own fixed input.
+// must returns v and panics if err is not nil. The generator's input is fixed, so no error is expected.
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -61,7 +61,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// lines encodes a list with one element a line.
+// encodeList encodes a list with one element per line.
 func encodeList[T any](list []T) []byte {
 	var b bytes.Buffer
 	for i := range list {
@@ -72,7 +72,7 @@ func encodeList[T any](list []T) []byte {
 	return b.Bytes()
 }
 
-// encode encodes an object of lists, with one element a line.
+// encodeLists encodes an object of lists with one element per line.
 func encodeLists(v any) []byte {
 	var fields map[string][]json.RawMessage
 	text := encodeASCII(v)
@@ -89,7 +89,7 @@ func encodeLists(v any) []byte {
 	return b.Bytes()
 }
 
-// order returns the names of fields in the order in which they stand in text.
+// memberOrder returns the names of fields in the order in which they occur in text.
 func memberOrder(text []byte, fields map[string][]json.RawMessage) []string {
 	names := make([]string, 0, len(fields))
 	d := json.NewDecoder(bytes.NewReader(text))
@@ -103,7 +103,7 @@ func memberOrder(text []byte, fields map[string][]json.RawMessage) []string {
 	return names
 }
 
-// compact encodes v in ASCII, so that no editor normalises or reorders what it shows.
+// encodeASCII encodes v in ASCII, so that no editor normalises or reorders its text.
 func encodeASCII(v any) []byte {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)

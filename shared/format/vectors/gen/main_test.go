@@ -8,7 +8,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 )
 
-// The files in the repository are what the generator writes, so a vector cannot change without its reason showing.
+// The files in the repository are the output of the generator, so a vector changes only if the generator changes.
 func TestGenerated(t *testing.T) {
 	for name, text := range generate() {
 		committed, err := vectors.File(name)

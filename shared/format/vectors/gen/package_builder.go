@@ -13,10 +13,10 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// The longest bodies and additional data that a vector spells out; of longer ones it gives the digest.
+// Lengths in bytes above which a vector contains a digest instead of the body or additional data.
 const longestBody, longestData = 4 << 10, 1 << 10
 
-// builder is a vector being made.
+// packageBuilder builds the vector of a package.
 type packageBuilder struct {
 	name     string
 	document string
@@ -27,10 +27,10 @@ type packageBuilder struct {
 	details  *vectors.Details
 	value    vectors.Data
 	padding  int
-	inFull  bool // out, however long it is
+	inFull   bool // contains the bytes in full, whatever their length
 }
 
-// begin starts a package of text under the primary of a use and class.
+// newPackageBuilder returns a builder for a package of text under the primary of a use and class.
 func newPackageBuilder(r *documentBuilder, name string, use format.Use, class classify.Class) *packageBuilder {
 	id, key := r.primary(use, class)
 	record := "record"
@@ -47,13 +47,13 @@ func newPackageBuilder(r *documentBuilder, name string, use format.Use, class cl
 	}
 }
 
-// under seals under another key of the ring than the primary.
+// underKey seals under another key than the primary.
 func (b *packageBuilder) underKey(r *documentBuilder, id format.KeyID) *packageBuilder {
 	b.in.Header.KeyID, b.in.Key = id, r.keys[id]
 	return b
 }
 
-// passphrase seals without a keyset.
+// passphrase seals under a passphrase.
 func (b *packageBuilder) passphrase(text string, iterations uint32) *packageBuilder {
 	h := &b.in.Header
 	h.Source, h.Iterations = format.FromPassphrase, iterations
@@ -61,7 +61,7 @@ func (b *packageBuilder) passphrase(text string, iterations uint32) *packageBuil
 	return b.fromSecret("passphrase", text)
 }
 
-// masterKey seals without a keyset.
+// masterKey seals under a master key.
 func (b *packageBuilder) masterKey(master []byte) *packageBuilder {
 	b.in.Header.Source, b.in.Key = format.FromMasterKey, plain.FromMasterKey(master)
 	return b.fromSecret("master-key", base64.StdEncoding.EncodeToString(master))
@@ -88,7 +88,7 @@ func (b *packageBuilder) withContext(context map[string]string) *packageBuilder 
 	return b
 }
 
-// flag sets flags, and the algorithm that they ask for.
+// withFlags sets flags and the algorithm that they require.
 func (b *packageBuilder) withFlags(flags format.Flags) *packageBuilder {
 	b.in.Header.Flags = flags
 	b.in.Header.Algorithm = envelope.Algorithm(classify.Class(b.in.Header.Class), flags)
@@ -100,7 +100,7 @@ func (b *packageBuilder) chunked() *packageBuilder {
 	return b
 }
 
-// padded gives the plaintext another padding than writers add, of n bytes.
+// padded pads the plaintext with n bytes, instead of the number that writers use.
 func (b *packageBuilder) padded(n int) *packageBuilder {
 	b.padding = n
 	return b
@@ -163,17 +163,17 @@ func (b *packageBuilder) header() vectors.Header {
 	}
 }
 
-func data(b []byte, most int) vectors.Data {
-	if len(b) <= most {
+func data(b []byte, limit int) vectors.Data {
+	if len(b) <= limit {
 		return vectors.Data{Hex: b}
 	}
 	digest := sha256.Sum256(b)
 	return vectors.Data{SHA256: digest[:], Length: len(b)}
 }
 
-// jsonOf is the JSON form, of a long package its metadata only.
-func jsonOf(p format.Package, most int) json.RawMessage {
-	if len(p.Body) <= most {
+// jsonOf returns the JSON form of a package. If its body is longer than limit, the form contains the metadata only.
+func jsonOf(p format.Package, limit int) json.RawMessage {
+	if len(p.Body) <= limit {
 		return must(jsonform.Marshal(p))
 	}
 	_, m, err := jsonform.Split(p)

@@ -10,7 +10,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// grid is a package of every class, use and value type.
+// grid returns a package of every combination of class, use and value type.
 func grid(r *validDocuments) (list []vectors.Package) {
 	for _, class := range classify.All {
 		for use := format.UseStorage; use <= format.NumUses; use++ {
@@ -27,7 +27,7 @@ func grid(r *validDocuments) (list []vectors.Package) {
 	return list
 }
 
-// ofType gives the builder a value of a type.
+// withType sets a value of the given type.
 func (b *packageBuilder) withType(kind format.ValueType) *packageBuilder {
 	switch kind {
 	case format.Text:
@@ -46,7 +46,7 @@ func (b *packageBuilder) withType(kind format.ValueType) *packageBuilder {
 	}
 }
 
-// special is packages at the limits and of every other source, flag and algorithm.
+// special returns packages at the limits, and packages with every other source, flag and algorithm.
 func special(r *validDocuments) (list []vectors.Package) {
 	example := newPackageBuilder(r.all, "worked example", format.UseService, classify.PHI).withValue(format.Text, []byte("123-45-6789")).
 		withContext(map[string]string{"user_id": "user_123", "field": "ssn"}).withName("user:123:ssn")
@@ -65,7 +65,7 @@ func values(r *documentBuilder) (list []*packageBuilder) {
 	for kind := format.Text; kind <= format.View; kind++ {
 		var empty []byte
 		if kind == format.JSON {
-			empty = []byte(`""`) // nothing at all is no JSON
+			empty = []byte(`""`) // an empty text is not JSON
 		}
 		for _, class := range []classify.Class{classify.Public, classify.PHI} {
 			b := newPackageBuilder(r, fmt.Sprintf("empty %v, %v", kind, class), format.UseStorage, class).withValue(kind, empty)
@@ -111,7 +111,7 @@ func places(r *documentBuilder) (list []*packageBuilder) {
 	return list
 }
 
-// ordered iterates over pairs.
+// ordered iterates over pairs in their order.
 func ordered(pairs ...string) func(func(string, string) bool) {
 	return func(yield func(string, string) bool) {
 		for i := 0; i < len(pairs); i += 2 {
@@ -174,13 +174,13 @@ func details(r *documentBuilder) (list []*packageBuilder) {
 	return list
 }
 
-// views is an array of each element type.
+// views returns a package for each element type.
 func views(r *documentBuilder) (list []*packageBuilder) {
 	for e := format.ElementDataView; e <= format.ElementFloat64; e++ {
 		name := fmt.Sprintf("view, %v", e)
 		value := draw(24, name+"/value")
 		if e == format.ElementFloat16 || e == format.ElementFloat32 || e == format.ElementFloat64 {
-			clear(value) // whatever a platform makes of a signaling NaN, it keeps these
+			clear(value) // zeros, because some platforms change a signaling NaN
 			value[e.Size()-1] = 0x40
 		}
 		list = append(list, newPackageBuilder(r, name, format.UseStorage, classify.PHI).withValue(format.View, value).withDetails(vectors.Details{Element: uint8(e)}))
@@ -188,7 +188,7 @@ func views(r *documentBuilder) (list []*packageBuilder) {
 	return list
 }
 
-// texts is texts that a reader must not change.
+// texts returns packages of texts that a reader must not change.
 func texts(r *documentBuilder) (list []*packageBuilder) {
 	for name, text := range ordered(
 		"text, byte order mark", "\ufeffa", "text, NUL and replacement character", "a\x00\ufffd", "text, combining", "cafe\u0301", "text, noncharacters", "\uffff\U0010ffff",
@@ -203,7 +203,7 @@ func texts(r *documentBuilder) (list []*packageBuilder) {
 	return list
 }
 
-// hidden is packages with padding and sealed names, in every combination of flags.
+// paddedAndSealedNames returns packages with padding and sealed names, in every combination of flags.
 func paddedAndSealedNames(r *documentBuilder) (list []*packageBuilder) {
 	named := vectors.Details{Name: "Zoë, *1980-01-01", Context: map[string]string{"patientId": "P12345"}}
 	for flags := format.Flags(0); flags < 16; flags++ {
@@ -243,7 +243,7 @@ func paddedAndSealedNames(r *documentBuilder) (list []*packageBuilder) {
 	return list
 }
 
-// large is values about the limit of one piece.
+// largeValues returns values below, at and above the limit of a package that is not chunked.
 func largeValues(r *documentBuilder) []*packageBuilder {
 	add := func(name string, class classify.Class, n int) *packageBuilder {
 		b := newPackageBuilder(r, name, format.UseStorage, class).withValue(format.Bytes, nil)
@@ -296,7 +296,7 @@ func sources(r *documentBuilder) (list []*packageBuilder) {
 	return list
 }
 
-// states is packages under keys that no longer seal but still open.
+// retiredKeyStates returns packages under keys that no longer seal but still open.
 func retiredKeyStates(r *validDocuments) []*packageBuilder {
 	s := r.states
 	return []*packageBuilder{
@@ -318,7 +318,7 @@ func chunks(r *documentBuilder) (list []*packageBuilder) {
 	}
 	sealed := vectors.Details{Context: map[string]string{"patientId": "P12345"}, MediaType: "application/dicom", FileName: "scan.dcm", LastModified: startTime}
 	three := newPackageBuilder(r, "chunked, three chunks", format.UseFile, classify.PHI).withValue(format.Bytes, nil).chunked()
-	three.inFull = true // others are made of it
+	three.inFull = true // other vectors are made from its parts
 	three.value = vectors.Data{Repeat: vectors.Hex("coffer "), Length: 2*plain.ChunkSize + 1}
 	view := vectors.Details{Name: "name", Element: uint8(format.ElementInt16)}
 	return append(list, three,

@@ -10,7 +10,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 )
 
-// parts is the encoded records of a document. They are not checked, so that a document can break one rule and keep all others.
+// documentParts holds the encoded records of a document. They are not checked, so that a document can break one rule and
+// follow all others.
 type documentParts struct{ slots, groups, shreds, keysets [][]byte }
 
 type namedParts struct {
@@ -26,7 +27,7 @@ func (p documentParts) bytes() []byte {
 	return slices.Concat([]byte("CFK\x01"), entries("test", "tenant"), counted(p.slots), counted(p.groups), counted(p.shreds), counted(p.keysets))
 }
 
-// numbered returns 32 bytes that end in n.
+// numbered returns 32 bytes that end with n.
 func numbered(n int) (b [32]byte) {
 	binary.BigEndian.PutUint16(b[30:], uint16(n))
 	return b
@@ -59,7 +60,8 @@ func someShred(line int) []byte {
 	return slices.Concat([]byte{byte(line)}, make([]byte, 23), []byte{1}, make([]byte, 31))
 }
 
-// someKeyset has one destroyed key and its primary in each of the first lines. The two name their roots apart.
+// someKeyset returns a keyset with one destroyed key and its primary in each of the first lines. The generations of the
+// primaries' roots and the keys' roots may differ.
 func someKeyset(lines int, ofPrimaries, ofKeys uint32) []byte {
 	var primaries, keys [][]byte
 	for n := range lines {
@@ -83,12 +85,12 @@ const (
 	keySize     = format.KeyIDSize + 1 + 8 + envelope.RootSize + 2 + envelope.MACSize
 )
 
-// exchange returns b with the two records of a size from an offset exchanged.
+// swapRecords returns b with two adjacent records swapped: both have size bytes, and the first one begins at offset at.
 func swapRecords(b []byte, at, size int) []byte {
 	return slices.Concat(b[:at], b[at+size:][:size], b[at:][:size], b[at+2*size:])
 }
 
-// crowdedDocuments breaks the rules that concern several records, each of which is valid alone.
+// badRecordOrders returns documents that break a rule about several records, although each record is valid.
 func badRecordOrders() (list []vectors.Malformed) {
 	one := func(b ...[]byte) [][]byte { return b }
 	add := func(name string, good, bad documentParts) {
@@ -103,7 +105,7 @@ func badRecordOrders() (list []vectors.Malformed) {
 	add("an empty group of retired slots", documentParts{groups: one(someGroup(root, 1))}, documentParts{groups: one(someGroup(root))})
 	add("a keyset of no keys and no primaries", documentParts{keysets: one(someKeyset(1, 1, 1))}, documentParts{keysets: one(someKeyset(0, 1, 1))})
 	crossed := someKeyset(2, 1, 1)
-	crossed[2+2+envelope.RootSize+4+31] = 1 // the last byte of the first primary's key id
+	crossed[2+2+envelope.RootSize+4+31] = 1 // last byte of the first primary's key id
 	add("primary that names a key of another line", documentParts{keysets: one(someKeyset(2, 1, 1))}, documentParts{keysets: one(crossed)})
 	nothing := someSlot(1, former)
 	nothing[16] = 0
@@ -141,7 +143,8 @@ func badRecordOrders() (list []vectors.Malformed) {
 	return list
 }
 
-// rankedMerges is pairs of records of one id. Each later criterion of the choice would choose the other one.
+// mergePriorities returns pairs of records with one id. Every criterion after the deciding one would choose the other
+// record.
 func mergePriorities() (list []vectors.Merge) {
 	add := func(name string, winner, other documentParts) {
 		a, b := must(envelope.ParseDocument(winner.bytes())), must(envelope.ParseDocument(other.bytes()))

@@ -14,7 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// refused is a list of packages that must not open.
+// refusalList collects packages that must not open.
 type refusalList struct {
 	rings *validDocuments
 	list  []vectors.Refusal
@@ -38,7 +38,7 @@ func refusedOpens(r *validDocuments) []vectors.Refusal {
 	return x.list
 }
 
-// add adds a package to be read with b's keys at b's place.
+// add adds a package that is read with b's keys at b's place.
 func (x *refusalList) add(name string, b *packageBuilder, pkg []byte, code coded) *vectors.Refusal {
 	x.list = append(x.list, vectors.Refusal{
 		Name: name, Document: b.document, Secret: b.secret, Use: uint8(b.in.Header.Use), Place: b.place, Package: vectors.Data{Hex: pkg}, Code: code.Code(),
@@ -48,19 +48,19 @@ func (x *refusalList) add(name string, b *packageBuilder, pkg []byte, code coded
 
 type coded interface{ Code() string }
 
-// base is the package that most of these are made from.
+// base returns the package from which most refusals are made.
 func (x *refusalList) base() *packageBuilder {
 	return newPackageBuilder(x.rings.all, "refused base", format.UseService, classify.PHI).withContext(map[string]string{"a": "1", "b": "2"})
 }
 
-// flipped returns b with one bit of the byte at an offset flipped; negative offsets count from the end.
+// flipBit returns b with one bit of the byte at an offset flipped. Negative offsets count from the end.
 func flipBit(b []byte, at int) []byte {
 	b = slices.Clone(b)
 	b[(at+len(b))%len(b)] ^= 1
 	return b
 }
 
-// altered changes each part of a package into another that parses.
+// altered adds packages with one part changed to another valid value.
 func (x *refusalList) altered() {
 	base := x.base()
 	pkg := base.bytes()
@@ -86,7 +86,7 @@ func (x *refusalList) altered() {
 	x.add("no ciphertext", base, pkg[:format.HeaderSize+context.Size()+28], envelope.ErrAuthentication)
 }
 
-// flips flips one bit in each field.
+// flips adds packages with one bit of a field flipped.
 func (x *refusalList) flips(base *packageBuilder, pkg []byte) {
 	body := format.HeaderSize + base.in.Header.Context.Size()
 	for _, f := range []struct {
@@ -118,7 +118,7 @@ func (x *refusalList) altersPublic() {
 	x.add("public, algorithm of sealed values", base, setAll(pkg, map[int]byte{atAlgorithm: 1}), envelope.ErrAuthentication)
 }
 
-// wrongKeys names other keys of the same document.
+// wrongKeys adds packages with the id of another key of the document.
 func (x *refusalList) wrongKeys() {
 	base := x.base()
 	rename := func(name string, b *packageBuilder, id format.KeyID) {
@@ -142,8 +142,8 @@ func (x *refusalList) wrongKeys() {
 	x.otherSources()
 }
 
-// borrowedKeys seals under a key of another use or class than the header's. Only the check of the key's own use and class
-// can refuse such a package, because everything else in it is right.
+// borrowedKeys adds packages that were sealed under a key of another use or class than the header's. Everything else in
+// them is correct, so only the check of the key's own use and class refuses them.
 func (x *refusalList) borrowedKeys() {
 	borrow := func(name string, b *packageBuilder, use format.Use, class classify.Class) *vectors.Refusal {
 		b.in.Header.KeyID, b.in.Key = x.rings.all.primary(use, class)
@@ -161,7 +161,7 @@ func (x *refusalList) borrowedKeys() {
 	borrow("a lower class, chunked", of(format.UseFile, classify.PHI).chunked(), format.UseFile, classify.Internal)
 }
 
-// otherSources reads packages with a secret of another kind than theirs.
+// otherSources adds packages that are read with a secret of another kind.
 func (x *refusalList) otherSources() {
 	word := &vectors.Secret{Kind: "passphrase", Text: "a passphrase"}
 	master := &vectors.Secret{Kind: "master-key", Text: base64.StdEncoding.EncodeToString(draw(32, "the master key"))}
@@ -202,7 +202,7 @@ func (x *refusalList) moved() {
 	move("another name, public", public, vectors.Place{Owner: here.Owner, Collection: here.Collection, Name: &other})
 }
 
-// forged replaces a sealed package by a public one whose tag the forger cannot make.
+// forged adds public packages that replace an encrypted one. Their tags are random, because a forger does not have the key.
 func (x *refusalList) forged() {
 	base := x.base()
 	forge := func(name string, id format.KeyID, code coded) {
@@ -240,7 +240,7 @@ func (x *refusalList) states() {
 	x.add("under a key of a root that nothing opens", foreign, foreign.bytes(), envelope.ErrUnknownKey)
 }
 
-// secrets is packages without a keyset, read with another secret or altered.
+// secrets adds packages of passphrases and master keys that are read with another secret, or that were altered.
 func (x *refusalList) secrets() {
 	pass := newPackageBuilder(x.rings.all, "refused passphrase", format.UseService, classify.Internal).passphrase("a passphrase", 100_000)
 	pkg := pass.bytes()
@@ -262,7 +262,7 @@ func (x *refusalList) secrets() {
 	x.add("master key, class demanded", master, setAll(pkg, map[int]byte{atClass: 4}), classify.ErrTooLow).Least = uint8(classify.PHI)
 }
 
-// derivations is packages whose derivation must not be tried.
+// derivations adds packages of passphrases that a reader must refuse before it derives a key.
 func (x *refusalList) derivations() {
 	for _, class := range classify.All {
 		x.derivation(fmt.Sprintf("below the floor, %v", class), class, format.MinIterations-1)
@@ -280,13 +280,13 @@ func (x *refusalList) derivation(name string, class classify.Class, iterations u
 	x.add(name, b, must(p.Append(nil)), classify.ErrIterations)
 }
 
-// plaintext adds a package that authenticates. Its plaintext does not follow its header.
+// plaintext adds a package that is authentic, but has a plaintext that does not match its header.
 func (x *refusalList) plaintext(name string, kind format.ValueType, flags format.Flags, plaintext string) {
 	b := newPackageBuilder(x.rings.all, "refused "+name, format.UseFile, classify.PHI).withValue(kind, nil).withFlags(flags)
 	x.add("plaintext, "+name, b, b.raw([]byte(plaintext)), format.ErrMalformed)
 }
 
-// raw seals a plaintext as it is.
+// raw seals a plaintext without checking it.
 func (b *packageBuilder) raw(plaintext []byte) []byte {
 	additional := must(plain.AdditionalData(&b.in.Header, b.place.Format()))
 	p := format.Package{Header: b.in.Header, Body: plain.SealBody(b.in, additional, plaintext)}
@@ -321,10 +321,10 @@ func (x *refusalList) plaintexts() {
 	add("tombstone with a sealed context and a value", format.Bytes, format.Tombstone|format.SealedContext, "\x00\x00x")
 }
 
-// sized is bytes after their 16-bit length.
+// sized returns b after its 16-bit length.
 func sized(b []byte) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...) }
 
-// hidden is plaintexts of the flags padded and sealed name and of views.
+// paddedAndSealedNames adds invalid plaintexts of packages with flags padded or sealed name, and of views.
 func (x *refusalList) hidden() {
 	add := x.plaintext
 	add("no padding", format.Bytes, format.Padded, "")
@@ -354,7 +354,7 @@ func (x *refusalList) hidden() {
 	x.add("altered flags, sealed name", bare, setAll(bare.bytes(), map[int]byte{atFlags: 8}), envelope.ErrAuthentication)
 }
 
-// chunks is bodies that are put together from the chunks of one that opens.
+// chunks adds bodies that are put together from the chunks of a valid body.
 func (x *refusalList) chunks() {
 	three := newPackageBuilder(x.rings.all, "chunked, three chunks", format.UseFile, classify.PHI)
 	const sealed = plain.ChunkSize + format.TagSize
@@ -366,7 +366,7 @@ func (x *refusalList) chunks() {
 		r := x.add("chunked, "+name, three, nil, code)
 		r.Package, r.Of, r.Splice = vectors.Data{}, three.name, parts
 	}
-	flip := func(at, with int) []vectors.Part { // another byte at an offset
+	flip := func(at, with int) []vectors.Part { // replaces the byte at an offset
 		return []vectors.Part{{To: at}, {Hex: vectors.Hex{byte(with)}}, {From: at + 1, To: end}}
 	}
 	add("reordered", envelope.ErrAuthentication, start, chunk(1), chunk(0), last)
@@ -411,8 +411,8 @@ func (x *refusalList) flipChunks(flip func(at, with int) []vectors.Part, add fun
 	}
 }
 
-// tooLong is values that are longer than one piece holds. The value of a public package lies in the clear, so that
-// repeating bytes spell it out.
+// tooLong adds values that exceed the limit of a package that is not chunked. They are public, so that the vectors can
+// describe the bytes by repetition.
 func (x *refusalList) tooLong() {
 	b := newPackageBuilder(x.rings.all, "refused too long", format.UseStorage, classify.Public).withValue(format.Bytes, nil)
 	b.value = vectors.Data{Repeat: vectors.Hex("coffer "), Length: format.MaxValue + 1}
@@ -422,7 +422,7 @@ func (x *refusalList) tooLong() {
 		vectors.Data{Hex: slices.Clone(pkg[:head]), Repeat: b.value.Repeat, Length: len(pkg)}
 }
 
-// refusedValues is packages that open. A reader must not turn their values into its language's text.
+// refusedValues returns packages that open, but have values that a reader must not return as text of its language.
 func refusedValues(r *validDocuments) []vectors.Refusal {
 	x := &refusalList{rings: r}
 	add := func(name string, kind format.ValueType, value string) {

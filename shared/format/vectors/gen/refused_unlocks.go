@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// unlocks is documents that must not open with the secret given.
+// unlocks returns documents that must not open with the given secret.
 func unlocks() (list []vectors.UnlockRefusal) {
 	build := func(name string, kind envelope.SlotKind) (*documentBuilder, vectors.Secret) {
 		r := newDocumentBuilder("unlock "+name, "test", "tenant")
@@ -33,7 +33,7 @@ func unlocks() (list []vectors.UnlockRefusal) {
 	document := func(name string, kind envelope.SlotKind, code coded, change func(d *envelope.Document)) {
 		add(name, kind, code, func(r *documentBuilder, _ *vectors.Secret) { change(&r.doc) })
 	}
-	// resigned is a change under MACs that are right, so that another check has to find it.
+	// resigned adds a document that was changed and has correct MACs, so that another check must refuse it.
 	resigned := func(name string, kind envelope.SlotKind, code coded, change func(d *envelope.Document)) {
 		add(name, kind, code, func(r *documentBuilder, _ *vectors.Secret) {
 			change(&r.doc)
@@ -151,21 +151,22 @@ func unlocks() (list []vectors.UnlockRefusal) {
 	return append(list, forgedShreds()...)
 }
 
-// renameRoot changes how the records of a document name its root.
+// renameRoot changes the Root that the records of a document name.
 func renameRoot(d *envelope.Document, change func(root *envelope.Root)) {
 	change(&d.Slots[0].Root)
 	change(&d.Keysets[0].Primaries[0].Root)
 	change(&d.Keysets[0].Keys[0].Root)
 }
 
-// pretend gives another root the id of a root, and puts everything under it: only the check of the id tells.
+// forgeRootID gives another root the id of a root and moves everything under it, so that only the check of the key id of
+// the unwrapped root detects it.
 func (r *documentBuilder) forgeRootID(id format.KeyID) {
 	r.roots[id] = r.draw(32, "another root")
 	k := &r.doc.Keysets[0].Keys[0]
 	k.Wrapped = plain.Wrap(r.roots[id], r.doc.KeyBinding(format.UseCache, 5, k.ID), r.draw(12, "another nonce"), r.keys[k.ID])
 }
 
-// forgery is what an attacker who can write to the store does to a document.
+// forgery is a change of a document by an attacker who can write to the store.
 type forgery struct {
 	name   string
 	change func(d *envelope.Document, leaked format.KeyID)
@@ -183,7 +184,7 @@ func forgeries() []forgery {
 		{"another primary", func(d *envelope.Document, leaked format.KeyID) { set(d).Primaries[0].KeyID = leaked }},
 		{"last epoch", func(d *envelope.Document, _ format.KeyID) { set(d).Primaries[0].Epoch = 1<<32 - 1 }},
 		{"generation of a primary", func(d *envelope.Document, _ format.KeyID) {
-			for i := range d.Slots { // or the slots would be void, which no document may hold
+			for i := range d.Slots { // otherwise the slots would be void
 				d.Slots[i].Root.Generation = 2
 			}
 			for i := range d.Retired {
@@ -216,7 +217,7 @@ func forgeries() []forgery {
 	}
 }
 
-// forgedShreds is shred records that the key of the system document does not authenticate.
+// forgedShreds returns documents with shred records that the system document's key does not authenticate.
 func forgedShreds() (list []vectors.UnlockRefusal) {
 	add := func(name string, change func(r *documentBuilder)) {
 		r := newDocumentBuilder("forged "+name, "test", "tenant")
@@ -246,7 +247,7 @@ func forgedShreds() (list []vectors.UnlockRefusal) {
 	return list
 }
 
-// merges is pairs of documents that two devices hold.
+// merges returns pairs of documents from two devices.
 func merges() (list []vectors.Merge) {
 	add := func(name string, a, b *documentBuilder) { list = append(list, merge(name, a, b)) }
 	fork := func(change func(r *documentBuilder, root format.KeyID)) *documentBuilder {
@@ -332,7 +333,7 @@ func merges() (list []vectors.Merge) {
 	again.key(use, class, root, "")
 	add("two lines: one began again", again, fork(nil))
 	add("two lines: one began again, the other was shredded", again, shred)
-	copied := fork(nil) // the same key, wrapped once more under the same root
+	copied := fork(nil) // the same key, wrapped again under the same root
 	k := &copied.doc.Keyset(use, class).Keys[0]
 	k.Wrapped, k.MAC = plain.Wrap(copied.roots[k.Root.ID], copied.doc.KeyBinding(use, uint8(class), k.ID), draw(12, "tie nonce"), copied.keys[k.ID]), [envelope.MACSize]byte{}
 	add("one key wrapped twice: the greater encoding", fork(nil), copied)

@@ -12,7 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// rules is the vectors of the rules that no package shows.
+// rules returns the vectors of rules that packages alone do not test.
 func rules(r *validDocuments) vectors.RuleVectors {
 	return vectors.RuleVectors{
 		Secrets: secrets(), Sessions: sessions(), Collections: collections(), Paddings: paddings(), Bodies: bodies(),
@@ -20,7 +20,7 @@ func rules(r *validDocuments) vectors.RuleVectors {
 	}
 }
 
-// secrets is texts that a user typed.
+// secrets returns texts of master keys and passphrases.
 func secrets() (list []vectors.TextSecret) {
 	master := base64.StdEncoding.EncodeToString(draw(32, "the master key"))
 	list = append(list, vectors.TextSecret{
@@ -48,7 +48,7 @@ func secrets() (list []vectors.TextSecret) {
 	return list
 }
 
-// sessions is what follows from an id for several owners, two of which differ by a zero only.
+// sessions returns the key and name of a session for several owners. Two owners differ only by a trailing zero.
 func sessions() (list []vectors.Session) {
 	id := make([]byte, 32)
 	for i := range id {
@@ -89,7 +89,7 @@ func paddings() (list []vectors.Padding) {
 	return list
 }
 
-// bodies is lengths at the bounds, most of them too long to spell out.
+// bodies returns lengths of bodies at their bounds. Most of these bodies are too long for a vector.
 func bodies() (list []vectors.Body) {
 	const overhead, sealed, head = format.NonceSize + format.TagSize, plain.ChunkSize + format.TagSize, plain.ChunkedSalt + 32
 	most := int64(overhead + format.MaxDetails + format.MaxValue)
@@ -116,7 +116,7 @@ func bodies() (list []vectors.Body) {
 	return list
 }
 
-// inputs is places, contexts and details at their limits and over them.
+// inputs returns places, contexts and details at their limits and over them.
 func inputs() (list []vectors.Input) {
 	add := func(name string, code coded, change func(v *vectors.Input)) {
 		record := "record"
@@ -170,7 +170,7 @@ func inputs() (list []vectors.Input) {
 	return list
 }
 
-// revisions is pairs of packages of one place.
+// revisions returns pairs of packages of one place.
 func revisions(r *validDocuments) (list []vectors.Revision) {
 	sealed := func(name string, change func(h *format.Header)) []byte {
 		b := newPackageBuilder(r.all, "revision, "+name, format.UseStorage, classify.PHI)
@@ -195,7 +195,7 @@ func revisions(r *validDocuments) (list []vectors.Revision) {
 	)
 }
 
-// primaries is the keys that seal for every keyset of two documents, for one that is not there, and for a shredded document.
+// primaries returns the key that seals for every keyset of two documents, a missing keyset and a shredded document.
 func primaries(r *validDocuments) (list []vectors.Primary) {
 	for _, ring := range append([]*documentBuilder{r.states}, r.lives...) {
 		index := envelope.NewIndex(ring.opened())

@@ -8,13 +8,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// rings is the valid documents.
+// validDocuments holds the builders of the valid documents.
 type validDocuments struct {
 	all, states, slots, roots, empty, unicode *documentBuilder
 	marks                                     *documentBuilder // its texts begin with U+FEFF
 	system, foreign, begun                    *documentBuilder
-	lives                                     []*documentBuilder // what became of documents on a server
-	// keys of states, under service and phi
+	lives                                     []*documentBuilder // documents after operations of a server
+	// Keys of the document with keys in every state, of use service and class phi.
 	service struct{ old, disabled, compromised, destroyed format.KeyID }
 }
 
@@ -39,7 +39,7 @@ func newValidDocuments() *validDocuments {
 	return r
 }
 
-// allUses has a keyset of every use and class, which most packages are sealed under.
+// allUses returns a document with a keyset of every use and class. Most packages are sealed under its keys.
 func allUses() *documentBuilder {
 	r := newDocumentBuilder("all uses", "test", "vault-0c5f")
 	root := r.root("")
@@ -53,7 +53,7 @@ func allUses() *documentBuilder {
 	return r
 }
 
-// everyState has old keys of a rotation in every state, a rollback, and a primary that may not seal.
+// everyState builds a document with former keys in every state, a rollback, and a primary that must not seal.
 func (r *validDocuments) everyState() {
 	s := newDocumentBuilder("every state", "test", "tenant-7")
 	r.states = s
@@ -75,8 +75,8 @@ func (r *validDocuments) everyState() {
 	s.promote(format.UseField, classify.Internal, first)
 }
 
-// everySlot has a slot of every kind, two of kinds that this version does not know, one of a password whose cost is out of range,
-// and a retired one, all of one root.
+// everySlot returns a document with a slot of every kind, two slots of kinds that this version does not define, a password
+// slot with iterations out of range, and a retired slot. All slots open one root.
 func everySlot() *documentBuilder {
 	r := newDocumentBuilder("every slot", "staging", "vault-slots")
 	root := r.root("")
@@ -89,7 +89,7 @@ func everySlot() *documentBuilder {
 	r.slot("kms", envelope.SlotKMS, root, "", 0)
 	r.slot("host", envelope.SlotHost, root, "", 0)
 	r.slot("recipient", envelope.SlotRecipient, root, "", 0).Wrapped = []byte{1}
-	for _, kind := range []envelope.SlotKind{8, 200} { // whose iterations are not for a password
+	for _, kind := range []envelope.SlotKind{8, 200} { // later kinds may use the iterations for another purpose
 		later := r.slot(fmt.Sprint("later kind ", kind), envelope.SlotRecipient, root, "", 0)
 		later.Kind, later.Iterations, later.Salt, later.URL, later.Wrapped = kind, 10_000_000, format.Salt{1}, "later://x", nil
 	}
@@ -101,7 +101,7 @@ func everySlot() *documentBuilder {
 	return r
 }
 
-// system is an environment's system document.
+// system returns the system document of an environment.
 func system() *documentBuilder {
 	r := newDocumentBuilder("system", "prod", "")
 	root := r.root("")
@@ -114,7 +114,7 @@ func system() *documentBuilder {
 	return r
 }
 
-// twoRoots is a document with two roots, such as of two KEKs.
+// twoRoots returns a document with two roots, for example of two KEKs.
 func twoRoots() *documentBuilder {
 	r := newDocumentBuilder("two roots", "prod", "tenant-9")
 	former, root := r.root("former"), r.root("")

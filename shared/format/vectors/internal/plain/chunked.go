@@ -40,12 +40,12 @@ func (s *Schedule) nonce(chunk uint64) []byte {
 	return nonce
 }
 
-// SealChunks returns salt, commitment and chunks.
+// SealChunks returns a chunked body: salt, commitment and chunks.
 func SealChunks(inputKey, salt, context, plaintext []byte) []byte {
 	s := NewSchedule(inputKey, salt, context)
 	aead := newGCM(s.Key)
 	chunks := len(plaintext)/ChunkSize + 1
-	body := make([]byte, 0, len(salt)+commitmentSize+len(plaintext)+chunks*tagSize) // GCM would copy it for each chunk
+	body := make([]byte, 0, len(salt)+commitmentSize+len(plaintext)+chunks*tagSize) // allocated at once, so that GCM does not copy it for each chunk
 	body = append(append(body, salt...), s.Commitment...)
 	for i := uint64(0); ; i++ {
 		n := min(len(plaintext), ChunkSize)
@@ -56,7 +56,7 @@ func SealChunks(inputKey, salt, context, plaintext []byte) []byte {
 	}
 }
 
-// OpenChunks opens a whole body; any fault is envelope.ErrAuthentication.
+// OpenChunks opens a complete chunked body. It returns envelope.ErrAuthentication for every fault.
 func OpenChunks(inputKey, context, body []byte) ([]byte, error) {
 	if len(body) < ChunkedSalt+commitmentSize+tagSize {
 		return nil, envelope.ErrAuthentication

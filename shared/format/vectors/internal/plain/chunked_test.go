@@ -26,7 +26,7 @@ type chunkedTest struct {
 	BaseNonce string `json:"baseNonce"`
 }
 
-// The chunked bodies of the vectors come from code that passes Wycheproof's vectors of the scheme.
+// The code that makes the chunked bodies of the vectors passes Wycheproof's vectors of the scheme.
 func TestWycheproof(t *testing.T) {
 	text, err := fs.ReadFile(wycheproof.TestVectors, "c2sp_chunked_encryption_aes_256_gcm_test.json")
 	require.NoError(t, err)
@@ -51,7 +51,7 @@ func check(t *testing.T, test chunkedTest) {
 	body, err := io.ReadAll(r)
 	require.NoError(t, err)
 	if len(key) != 32 {
-		return // our input key is always HKDF's output
+		return // Coffer's input key always has 32 bytes
 	}
 	plaintext, err := OpenChunks(key, context, body)
 	if test.Result != "valid" {

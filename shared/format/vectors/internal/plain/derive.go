@@ -1,6 +1,6 @@
-// Package plain is SPEC.md's cryptography spelled out with the standard library, one function a formula, for
-// the vectors and their tests. Nonces and salts are given by the caller and nothing is cached, so it is never
-// for production; what it shares with package seal is the page it was written from.
+// Package plain implements the cryptography of SPEC.md with the standard library, one function for each formula. The
+// generator and the tests of the vectors use it. It shares no code with package seal, so that the two can be compared.
+// The caller supplies nonces and salts and nothing is cached, so it is not fit for production.
 package plain
 
 import (
@@ -19,24 +19,24 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// KeyID is the commitment of a key (SPEC.md section 4.1).
+// KeyID returns the key id of a key (SPEC.md section 4.1).
 func KeyID(key []byte) format.KeyID { return format.KeyID(derive(key, nil, format.LabelKeyID)) }
 
-// MessageKey is the key of algorithms 1 and 2 (section 4.2).
+// MessageKey returns the message key of algorithms 1 and 2 (section 4.2).
 func MessageKey(key []byte, salt format.Salt) []byte {
 	return derive(key, salt[:], format.LabelMessageKey)
 }
 
-// FileKey is the input key of algorithm 3 (section 4.2).
+// FileKey returns the input key of algorithm 3 (section 4.2).
 func FileKey(key []byte, salt format.Salt) []byte { return derive(key, salt[:], format.LabelFileKey) }
 
-// WrappingKey is the key that wraps other keys under key (shared/envelope/SPEC.md).
+// WrappingKey returns the key with which key wraps other keys (shared/envelope/SPEC.md section 5).
 func WrappingKey(key []byte) []byte { return derive(key, nil, envelope.LabelWrappingKey) }
 
-// BackupMAC is the MAC of a backup's content under its key (shared/envelope/SPEC.md section 9).
+// BackupMAC returns the MAC of a backup's content under its key (shared/envelope/SPEC.md section 9).
 func BackupMAC(key, content []byte) []byte { return mac(key, envelope.LabelBackup, content) }
 
-// RecordMAC is the MAC of a record of a keyset document under its root (shared/envelope/SPEC.md section 4).
+// RecordMAC returns the MAC of a record of a keyset document under its root (shared/envelope/SPEC.md section 4).
 func RecordMAC(root, message []byte) []byte { return mac(root, envelope.LabelRecordMAC, message) }
 
 func mac(key []byte, label string, message []byte) []byte {
@@ -45,11 +45,11 @@ func mac(key []byte, label string, message []byte) []byte {
 	return h.Sum(nil)
 }
 
-// Roots are the roots of a document that are open.
+// Roots maps the opened roots of a document to their keys.
 type Roots map[envelope.Root][]byte
 
-// Authenticator makes the MACs of a document's records under these roots, and of shred records under a key of shreds unless
-// that is nil.
+// Authenticator returns an authenticator that has the keys of these roots, and the key of shred records unless shredKey is
+// nil.
 func Authenticator(roots Roots, shreds []byte) envelope.Authenticator {
 	return func(r *envelope.Record) (mac [envelope.MACSize]byte, ok bool) {
 		key := roots[r.Root]
@@ -63,10 +63,10 @@ func Authenticator(roots Roots, shreds []byte) envelope.Authenticator {
 	}
 }
 
-// FromMasterKey is the key of a random master key (section 4.3).
+// FromMasterKey returns K of a random master key (section 4.3).
 func FromMasterKey(master []byte) []byte { return derive(master, nil, format.LabelMasterKey) }
 
-// FromPassphrase is the key of a passphrase (section 4.4).
+// FromPassphrase returns K of a passphrase (section 4.4).
 func FromPassphrase(passphrase string, salt format.Salt, iterations uint32) []byte {
 	key, err := pbkdf2.Key(sha256.New, norm.NFC.String(passphrase), salt[:], int(iterations), format.KeySize)
 	if err != nil {
@@ -95,12 +95,12 @@ func newGCM(key []byte) cipher.AEAD {
 	return aead
 }
 
-// SessionKey is the master key of a session (section 4.7).
+// SessionKey returns the master key of a session (section 4.7).
 func SessionKey(id []byte, owner string) []byte {
 	return derive(id, nil, sessionInfo("coffer/v1 session key", owner))
 }
 
-// SessionName is what the store calls a session (section 4.7).
+// SessionName returns the name of a session in the store (section 4.7).
 func SessionName(id []byte, owner string) string {
 	hash := sha256.Sum256(derive(id, nil, sessionInfo("coffer/v1 session name", owner)))
 	return hex.EncodeToString(hash[:])

@@ -8,13 +8,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Input is everything that determines a package.
+// Input contains everything that determines a package.
 type Input struct {
 	Key     []byte
 	Header  format.Header
 	Place   format.Place
 	Details format.Details
-	Nonce   []byte // 12 bytes; the 24 bytes of C2SP's salt for format.Chunked
+	Nonce   []byte // 12 bytes; for format.Chunked, the body's salt of 24 bytes
 	Value   []byte
 }
 
@@ -30,7 +30,7 @@ func Seal(in Input) (p format.Package, additional []byte, err error) {
 	return format.Package{Header: in.Header, Body: SealBody(in, additional, plaintext)}, additional, nil
 }
 
-// AdditionalData is what a body's tag authenticates besides the ciphertext (section 5).
+// AdditionalData returns the additional data of a body (section 5).
 func AdditionalData(h *format.Header, place format.Place) ([]byte, error) {
 	header, err := h.Append(nil)
 	if err != nil {
@@ -39,7 +39,7 @@ func AdditionalData(h *format.Header, place format.Place) ([]byte, error) {
 	return format.AppendAdditionalData(nil, header, place)
 }
 
-// SealBody seals a plaintext that need not follow its header.
+// SealBody seals a plaintext, which need not match its header.
 func SealBody(in Input, additional, plaintext []byte) []byte {
 	switch in.Header.Algorithm {
 	case format.Chunked:
@@ -52,7 +52,7 @@ func SealBody(in Input, additional, plaintext []byte) []byte {
 	}
 }
 
-// Open opens a package whose header was checked against its key before.
+// Open opens a package. The caller must have checked its header against its key.
 func Open(key []byte, p format.Package, place format.Place) (d format.Details, value []byte, err error) {
 	additional, err := AdditionalData(&p.Header, place)
 	if err != nil {
@@ -83,12 +83,12 @@ func openBody(key []byte, p format.Package, additional []byte) ([]byte, error) {
 	return append(opened, plaintext...), nil
 }
 
-// Wrap wraps a key under another, bound to its place (shared/envelope/SPEC.md section 5).
+// Wrap wraps a key under another key with a binding (shared/envelope/SPEC.md section 5).
 func Wrap(under []byte, binding envelope.Binding, nonce, key []byte) []byte {
 	return newGCM(WrappingKey(under)).Seal(slices.Clone(nonce), nonce, key, binding.Append(nil))
 }
 
-// Unwrap opens a wrapped key and checks its commitment.
+// Unwrap opens a wrapped key and checks its key id.
 func Unwrap(under []byte, binding envelope.Binding, wrapped []byte) ([]byte, error) {
 	key, err := OpenWrapped(under, binding, wrapped)
 	if err != nil || KeyID(key) != binding.ID {
@@ -97,23 +97,23 @@ func Unwrap(under []byte, binding envelope.Binding, wrapped []byte) ([]byte, err
 	return key, nil
 }
 
-// OpenWrapped is Unwrap without the check of the commitment.
+// OpenWrapped opens a wrapped key without checking its key id.
 func OpenWrapped(under []byte, binding envelope.Binding, wrapped []byte) ([]byte, error) {
 	return newGCM(WrappingKey(under)).Open(nil, wrapped[:format.NonceSize], wrapped[format.NonceSize:], binding.Append(nil))
 }
 
-// WrapLocal wraps a root as the local KMS whose key is kek does (server/kms/SPEC.md section 2).
+// WrapLocal wraps a root like the local KMS with key kek (server/kms/SPEC.md section 2).
 func WrapLocal(kek []byte, binding envelope.Binding, nonce, root []byte) []byte {
 	return WrapLocalAs(kek, binding, binding, nonce, root)
 }
 
-// WrapLocalAs is WrapLocal with another binding inside than outside, which no honest writer makes.
+// WrapLocalAs is like WrapLocal, with different bindings inside and outside. No honest writer makes such a wrap.
 func WrapLocalAs(kek []byte, outside, inside envelope.Binding, nonce, root []byte) []byte {
 	id := KeyID(kek)
 	return newGCM(WrappingKey(kek)).Seal(slices.Concat(id[:], nonce), nonce, append(inside.Append(nil), root...), outside.Append(nil))
 }
 
-// UnwrapLocal is the inverse of WrapLocal; it checks the binding inside and the root's commitment.
+// UnwrapLocal is the inverse of WrapLocal. It checks the binding inside and the root's key id.
 func UnwrapLocal(kek []byte, binding envelope.Binding, wrapped []byte) ([]byte, error) {
 	bound := binding.Append(nil)
 	if len(wrapped) < format.KeyIDSize+format.NonceSize {

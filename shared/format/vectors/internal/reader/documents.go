@@ -8,13 +8,14 @@ import (
 	"unicode/utf8"
 )
 
-// DocumentReader reads keyset documents and backups as shared/envelope/SPEC.md says. It is to that page as [Reader] is to
-// SPEC.md: it shares no code with package envelope, and each of its rules has a name and can be broken.
+// DocumentReader reads keyset documents and backups. It implements shared/envelope/SPEC.md as [Reader] implements SPEC.md:
+// it shares no code with package envelope, and each of its rules has a name and can be broken.
 type DocumentReader struct {
-	Broken string          // the rule that it breaks; empty for none
-	Asked  map[string]bool // if not nil, the rules that were looked at
+	Broken string          // rule to break; empty to follow every rule
+	Asked  map[string]bool // if not nil, collects the rules that were evaluated
 }
 
+// keeps reports whether the reader follows the rule.
 func (r *DocumentReader) keeps(rule string) bool {
 	if r.Asked != nil {
 		r.Asked[rule] = true
@@ -22,16 +23,19 @@ func (r *DocumentReader) keeps(rule string) bool {
 	return r.Broken != rule
 }
 
-// must ends reading with a code if a rule is not kept.
-func (r *DocumentReader) requireOrFail(kept bool, code Code, rule string) {
-	if r.keeps(rule) && !kept {
+// requireCode ends reading with code if the input breaks a rule that the reader follows.
+func (r *DocumentReader) requireCode(followed bool, code Code, rule string) {
+	if r.keeps(rule) && !followed {
 		panic(code)
 	}
 }
 
-func (r *DocumentReader) require(kept bool, rule string) { r.requireOrFail(kept, malformed, rule) }
+// require ends reading with malformed if the input breaks a rule that the reader follows.
+func (r *DocumentReader) require(followed bool, rule string) {
+	r.requireCode(followed, malformed, rule)
+}
 
-// ascend requires that records of one kind are in order and that none occurs twice.
+// requireAscending requires that ids are in ascending order and that no id occurs twice.
 func (r *DocumentReader) requireAscending(ids []string, rule string) {
 	for i := 1; i < len(ids); i++ {
 		r.require(ids[i-1] <= ids[i], rule+" ascend")
@@ -39,7 +43,7 @@ func (r *DocumentReader) requireAscending(ids []string, rule string) {
 	}
 }
 
-// refusal returns the code with which f ended.
+// refusal returns the code with which requireCode ended f, or an empty code.
 func refusal(f func()) (code Code) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -50,7 +54,7 @@ func refusal(f func()) (code Code) {
 	return ""
 }
 
-// root is how a record names its root.
+// root identifies a root.
 type root struct {
 	line       string
 	generation uint32
@@ -61,7 +65,7 @@ func (a root) String() string {
 	return a.line + string(binary.BigEndian.AppendUint32(nil, a.generation)) + a.id
 }
 
-// record is any record of a document; it has the fields of its kind only.
+// record is a record of any kind. It has only the fields of its kind.
 type record struct {
 	id, body, mac          string // body is the encoding without the MAC
 	root                   root
@@ -86,7 +90,7 @@ type set struct {
 
 func (s *set) place() string { return string([]byte{s.use, s.class}) }
 
-// fields takes fields off an encoding.
+// fields decodes fields from an encoding.
 type fields struct {
 	all string
 	at  int
@@ -109,14 +113,14 @@ func (f *fields) uint(n int) (v uint64) {
 
 func (f *fields) root() root { return root{f.take(16), uint32(f.uint(4)), f.take(32)} }
 
-// sized takes a field after its length.
-func (r *DocumentReader) sized(f *fields, most int, rule string) string {
+// sized decodes a field that follows its length.
+func (r *DocumentReader) sized(f *fields, limit int, rule string) string {
 	n := int(f.uint(2))
-	r.require(n <= most, rule)
+	r.require(n <= limit, rule)
 	return f.take(n)
 }
 
-// root takes the name of a root.
+// root decodes a Root.
 func (r *DocumentReader) root(f *fields, of string) root {
 	one := f.root()
 	r.require(one.generation > 0, "generation of a "+of)
@@ -132,7 +136,7 @@ func (r *DocumentReader) mac(f *fields, one *record, start, size int, of string)
 
 const maxDocumentTime = 253402300799999
 
-// slot is rule 5 of section 3.
+// slot decodes a slot and checks rules 4 and 5 of section 3.
 func (r *DocumentReader) slot(f *fields, signed bool) (s record) {
 	start := f.at
 	s.id, s.kind, s.at, s.root, s.keyID = f.take(16), byte(f.uint(1)), f.uint(8), r.root(f, "slot"), f.take(32)
@@ -171,13 +175,13 @@ func (r *DocumentReader) slot(f *fields, signed bool) (s record) {
 // Kinds of slots.
 const passwordSlot, masterKeySlot, kmsSlot, recipientSlot = 1, 2, 5, 7
 
-// version is what the first four bytes tell.
+// version checks the magic and the version.
 func (r *DocumentReader) version(b, magic string) *fields {
 	r.require(strings.HasPrefix(b, magic), "magic "+magic)
 	if len(b) < 4 {
 		panic(malformed)
 	}
-	r.requireOrFail(b[3] == 1, unsupported, "version of "+magic)
+	r.requireCode(b[3] == 1, unsupported, "version of "+magic)
 	return &fields{b, 4}
 }
 
@@ -197,7 +201,7 @@ func (r *DocumentReader) ParseDocument(b []byte) (d *Document, code Code) {
 }
 
 func (r *DocumentReader) document(b string) *Document {
-	r.requireOrFail(len(b) <= 262144, tooLarge, "size of a document")
+	r.requireCode(len(b) <= 262144, tooLarge, "size of a document")
 	f := r.version(b, "CFK")
 	d := &Document{Environment: r.sized(f, 64, "length of an environment"), Owner: r.sized(f, 255, "length of an owner")}
 	r.require(utf8.ValidString(d.Environment), "environment is text")
@@ -310,7 +314,7 @@ func (r *DocumentReader) key(f *fields) record {
 	return one
 }
 
-// named is the records that name a root, by kind.
+// recordsByKind returns the records that name a root, by kind.
 func (d *Document) recordsByKind() (kinds [4][]record) {
 	kinds = [4][]record{d.slots, d.retired}
 	for _, s := range d.keysets {
@@ -321,7 +325,7 @@ func (d *Document) recordsByKind() (kinds [4][]record) {
 
 var kindNames = [4]string{"slots", "retired slots", "primaries", "keys"}
 
-// generations is the highest generation of each line.
+// generations returns the highest generation of each line.
 func (r *DocumentReader) generations(d *Document) map[string]uint32 {
 	highest := map[string]uint32{}
 	for kind, records := range d.recordsByKind() {
@@ -336,7 +340,7 @@ func (r *DocumentReader) generations(d *Document) map[string]uint32 {
 	return highest
 }
 
-// void is rule 8 of section 3.
+// void checks that no record is void (rule 8 of section 3).
 func (r *DocumentReader) void(d *Document) {
 	shredded, highest, gone := map[string]bool{}, r.generations(d), map[string]bool{}
 	for i := range d.shreds {
@@ -359,7 +363,7 @@ func (r *DocumentReader) void(d *Document) {
 	}
 }
 
-// Bytes returns the encoding.
+// Bytes returns the encoding of the document.
 func (d *Document) Bytes() []byte {
 	b := append([]byte("CFK\x01"), sized(sized(nil, []byte(d.Environment)), []byte(d.Owner))...)
 	b = list(b, d.slots)

@@ -15,10 +15,10 @@ type Header struct {
 	Iterations                                 uint32
 	Context                                    [][2]string
 
-	bytes []byte // its encoding
+	bytes []byte // encoded header
 }
 
-// Flags of a header.
+// Bits of the flags of a header.
 const (
 	tombstone, sealedContext, padded, sealedName = 1, 2, 4, 8
 
@@ -59,7 +59,7 @@ func (r *Reader) Parse(b []byte) (h Header, body []byte, code Code) {
 	return h, body, r.Body(h.Algorithm, h.Flags, int64(len(body)))
 }
 
-// valid is the rules of section 3.3.
+// valid checks the rules of section 3.3.
 func (r *Reader) valid(h *Header) bool {
 	in := func(v, most byte) bool { return v >= 1 && v <= most }
 	return r.check(KnownAlgorithm, in(h.Algorithm, 3)) && r.check(KnownUse, in(h.Use, 5)) && r.check(KnownSource, in(h.Source, 3)) &&
@@ -74,7 +74,7 @@ func (r *Reader) valid(h *Header) bool {
 		!(r.breaks(PublicIsPublic) && h.Class == 1 && h.Algorithm == onePiece)
 }
 
-// context is section 3.2.
+// context checks and decodes a context (section 3.2).
 func (r *Reader) context(b []byte) (entries [][2]string, ok bool) {
 	if !r.check(ContextSize, len(b) <= maxContext) {
 		return nil, false
@@ -111,7 +111,7 @@ func (r *Reader) ascends(a, b string) bool {
 	return r.check(ContextSorted, a < b)
 }
 
-// cut takes a field off b, after its length in two bytes.
+// cut splits b after the field at its start, which follows its length in two bytes.
 func cut(b []byte) (field, rest []byte, ok bool) {
 	if len(b) < 2 || len(b)-2 < int(binary.BigEndian.Uint16(b)) {
 		return nil, nil, false
@@ -120,7 +120,7 @@ func cut(b []byte) (field, rest []byte, ok bool) {
 	return b[2:n], b[n:], true
 }
 
-// Body is the rules of section 3.3 about the length of a body.
+// Body checks the length of a body (section 3.3, rules 10 and 11).
 func (r *Reader) Body(algorithm, flags byte, n int64) Code {
 	if algorithm == chunked {
 		n -= 56
@@ -148,7 +148,7 @@ func (r *Reader) Body(algorithm, flags byte, n int64) Code {
 	return ""
 }
 
-// padme is section 6.3.
+// padme returns the length after Padmé (section 6.3).
 func padme(n int64) int64 {
 	size := max(n+1, 256)
 	e, s := 0, 0
@@ -162,9 +162,9 @@ func padme(n int64) int64 {
 	return (size + mask) &^ mask
 }
 
-// Padded is the length of a padded plaintext of n bytes.
+// Padded returns the length to which a plaintext of n bytes is padded.
 func (r *Reader) Padded(n int64) int64 {
-	if r.breaks(LeastPadded) && n+1 < 256 {
+	if r.breaks(MinPaddedSize) && n+1 < 256 {
 		return n + 1
 	}
 	if r.breaks(Padme) {

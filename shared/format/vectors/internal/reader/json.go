@@ -13,10 +13,10 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/coffer-storage/coffer/shared/format/jsonform" // of which only the tokenizer is used
+	"github.com/coffer-storage/coffer/shared/format/jsonform" // only its tokenizer is used
 )
 
-// ParseJSON is section 7: it returns the binary package that a text in JSON form says.
+// ParseJSON converts a text in JSON form to a binary package (section 7).
 func (r *Reader) ParseJSON(text []byte) ([]byte, Code) {
 	if !utf8.Valid(text) || !json.Valid(text) {
 		return nil, malformed
@@ -54,8 +54,8 @@ var metadataNames = []string{
 	"iterations", "tombstone", "sealedContext", "padded", "sealedName",
 }
 
-// members returns the known members of an object, of those with one name the last. It is nil for another value; ok is
-// false if there are others.
+// members returns the known members of an object; of duplicate members it returns the last. It returns nil if the value is
+// not an object, and false if there are other members.
 func (r *Reader) members(object []byte, rule Rule, known ...string) (members map[string][]byte, ok bool) {
 	all, isObject := jsonform.Members(object)
 	if !isObject {
@@ -83,7 +83,7 @@ func unquoted(value []byte) (string, bool) {
 	return string(s), ok
 }
 
-// metadata reads typed members; failed stays set after the first that is wrong.
+// metadata reads typed members. After the first invalid member, failed stays true.
 type metadata struct {
 	r       *Reader
 	members map[string][]byte
@@ -102,7 +102,7 @@ func (m *metadata) text(name string) string {
 	return s
 }
 
-// oneOf returns the number of a name.
+// oneOf returns the number of a name in a list.
 func (m *metadata) oneOf(member string, rule Rule, names ...string) byte {
 	s := m.text(member)
 	if m.r.breaks(rule) {
@@ -167,14 +167,14 @@ func (m *metadata) nonce() []byte {
 	return m.bytes("iv", 12, NonceSize)
 }
 
-// bytes reads base64 of n bytes.
+// bytes decodes the base64 of n bytes.
 func (m *metadata) bytes(name string, n int, rule Rule) []byte {
 	b, ok := m.r.base64(m.text(name))
 	m.require(ok && m.r.check(rule, len(b) == n))
 	return append(b, make([]byte, n)...)[:n]
 }
 
-// base64 reads the one form of it.
+// base64 decodes strict base64.
 func (r *Reader) base64(text string) ([]byte, bool) {
 	if r.breaks(Base64Spaces) {
 		text = strings.Map(func(c rune) rune {
@@ -201,7 +201,7 @@ func (r *Reader) base64(text string) ([]byte, bool) {
 
 var dateForm = regexp.MustCompile(`^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)\.(\d{3})Z$`)
 
-// time reads a date; a broken rule takes what a lenient reader makes of it.
+// time parses a date. If it breaks a rule, it parses the date as a lenient reader would.
 func (m *metadata) time() uint64 {
 	text := m.text("encryptedAt")
 	if m.r.breaks(DateForm) {
@@ -225,18 +225,18 @@ func (m *metadata) time() uint64 {
 	return uint64(max(t.UnixMilli(), 0))
 }
 
-// integer reads a number as a double.
+// integer parses a number as an IEEE 754 double.
 func (m *metadata) integer(name string, least, most float64) uint64 {
 	text := string(m.members[name])
 	if s, ok := unquoted([]byte(text)); ok && m.r.breaks(NumberType) {
 		text = s
 	}
 	v, err := strconv.ParseFloat(text, 64)
-	m.require(err == nil && m.r.check(WholeNumber, v == math.Trunc(v)) && m.r.check(LeastNumber, v >= least) && m.r.check(MostNumber, v <= most))
+	m.require(err == nil && m.r.check(WholeNumber, v == math.Trunc(v)) && m.r.check(MinNumber, v >= least) && m.r.check(MaxNumber, v <= most))
 	return uint64(min(max(v, least), most))
 }
 
-// context encodes the context, sorted.
+// context encodes the context in ascending order of its keys.
 func (m *metadata) context() []byte {
 	object, ok := jsonform.Members(m.members["context"])
 	if !ok {
@@ -253,7 +253,7 @@ func (m *metadata) context() []byte {
 			key, s = []byte(strings.ToValidUTF8(string(key), "\ufffd")), strings.ToValidUTF8(s, "\ufffd")
 		}
 		if !isText || !utf8.Valid(key) || !utf8.ValidString(s) {
-			s = "\xff" // is refused, unless a later member has this name
+			s = "\xff" // refused later, unless a later member has the same name
 		}
 		entries[string(key)] = s
 	}

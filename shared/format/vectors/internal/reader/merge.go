@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// Merge is section 8.
+// Merge merges two documents (section 8).
 func (r *DocumentReader) Merge(a, b *Document) (merged []byte, code Code) {
 	code = refusal(func() { merged = r.merge(a, b) })
 	return merged, code
 }
 
 func (r *DocumentReader) merge(a, b *Document) []byte {
-	r.requireOrFail(a.Owner == b.Owner, invalid, "merge of two owners")
-	r.requireOrFail(a.Environment == b.Environment, invalid, "merge of two environments")
+	r.requireCode(a.Owner == b.Owner, invalid, "merge of two owners")
+	r.requireCode(a.Environment == b.Environment, invalid, "merge of two environments")
 	encoding := func(x, y *record) int { return strings.Compare(x.body+x.mac, y.body+y.mac) }
 	generation := func(x, y *record) int { return cmp.Compare(x.root.generation, y.root.generation) }
 	rootID := func(x, y *record) int { return strings.Compare(x.root.id, y.root.id) }
@@ -36,34 +36,34 @@ func (r *DocumentReader) merge(a, b *Document) []byte {
 			criterion{"key id", func(x, y *record) int { return strings.Compare(x.keyID, y.keyID) }}, criterion{"encoding", encoding})
 		both.keys = r.union("keys", both.keys, s.keys, id,
 			criterion{"destroyed", func(x, y *record) int { return cmp.Compare(x.state/Destroyed, y.state/Destroyed) }}, criterion{"generation", generation},
-			criterion{"root id", rootID}, criterion{"encoding", encoding}) // which has the state first
+			criterion{"root id", rootID}, criterion{"encoding", encoding}) // a greater encoding has the later state
 	}
 	for _, place := range slices.Sorted(maps.Keys(sets)) {
 		m.keysets = append(m.keysets, *sets[place])
 	}
 	r.prune(m)
-	r.requireOrFail(len(m.slots) <= 256, tooLarge, "merge of slots")
-	r.requireOrFail(len(m.retired) <= 4096, tooLarge, "merge of retired slots")
-	r.requireOrFail(len(m.shreds) <= 64, tooLarge, "merge of shred records")
+	r.requireCode(len(m.slots) <= 256, tooLarge, "merge of slots")
+	r.requireCode(len(m.retired) <= 4096, tooLarge, "merge of retired slots")
+	r.requireCode(len(m.shreds) <= 64, tooLarge, "merge of shred records")
 	for _, s := range m.keysets {
-		r.requireOrFail(len(s.primaries) <= 16, tooLarge, "merge of primaries")
-		r.requireOrFail(len(s.keys) <= 1024, tooLarge, "merge of keys")
+		r.requireCode(len(s.primaries) <= 16, tooLarge, "merge of primaries")
+		r.requireCode(len(s.keys) <= 1024, tooLarge, "merge of keys")
 	}
 	encoded := m.Bytes()
-	r.requireOrFail(len(encoded) <= 262144, tooLarge, "size of a merge")
+	r.requireCode(len(encoded) <= 262144, tooLarge, "size of a merge")
 	if r.keeps("merge is a document") && refusal(func() { (&DocumentReader{}).document(string(encoded)) }) != "" {
 		panic(invalid)
 	}
 	return encoded
 }
 
-// tie chooses between two records.
+// criterion compares two records by one property.
 type criterion struct {
 	name    string
 	compare func(x, y *record) int
 }
 
-// union joins two lists. Of two records with one id the first tie that tells them apart chooses.
+// union merges two lists. Of two records with one id, the first criterion in which they differ decides.
 func (r *DocumentReader) union(kind string, a, b []record, id func(*record) string, ties ...criterion) (list []record) {
 	chosen := map[string]*record{}
 	for _, x := range slices.Concat(a, b) {
@@ -89,7 +89,7 @@ func (r *DocumentReader) prefers(kind string, ties []criterion, x, y *record) bo
 	return false
 }
 
-// prune removes what is void.
+// prune removes void records and keysets without keys.
 func (r *DocumentReader) prune(m *Document) {
 	shredded, gone := map[string]bool{}, map[string]bool{}
 	for i := range m.shreds {

@@ -19,7 +19,7 @@ import (
 type Key struct {
 	Bytes      []byte
 	Use, Class byte
-	State      byte // that of an opened document
+	State      byte // state in the document
 }
 
 // States of keys.
@@ -30,11 +30,11 @@ const (
 	Destroyed
 )
 
-// Want is where a reader found a package and with which keys it reads: those of a keyset by their ids, or a secret.
+// OpenRequest contains the place of a package and the keys of the reader: those of a keyset, by id, or a secret.
 type OpenRequest struct {
 	Keys       map[string]Key
-	Shredded   bool   // the keyset's document is
-	Kind, Text string // of a secret: "passphrase" or "master-key", and what the user typed
+	Shredded   bool   // whether the keyset's document is shredded
+	Kind, Text string // secret: "passphrase" or "master-key", and its text
 	Use, Least byte
 	Owner      string
 	Collection string
@@ -42,9 +42,9 @@ type OpenRequest struct {
 	Named      bool
 }
 
-// Opened is what a package held.
+// Opened contains the contents of a package.
 type Opened struct {
-	Context      [][2]string // under sealed context
+	Context      [][2]string // with flag sealed context
 	Name         string
 	MediaType    string
 	FileName     string
@@ -53,16 +53,16 @@ type Opened struct {
 	Value        []byte
 }
 
-// Open is section 6.8.
+// Open opens a package (section 6.8).
 func (r *Reader) Open(pkg []byte, want *OpenRequest) (o Opened, code Code) {
 	h, body, code := r.Parse(pkg)
 	if code != "" {
 		return o, code
 	}
-	if !r.check(LeastClass, h.Class >= want.Least) {
+	if !r.check(MinClass, h.Class >= want.Least) {
 		return o, tooLow
 	}
-	if !r.check(DemandedUse, h.Use == want.Use) {
+	if !r.check(RequiredUse, h.Use == want.Use) {
 		return o, authentication
 	}
 	key, code := r.find(&h, want)
@@ -76,7 +76,7 @@ func (r *Reader) Open(pkg []byte, want *OpenRequest) (o Opened, code Code) {
 	return r.cut(&h, plaintext)
 }
 
-// find is the fourth step.
+// find returns K (section 6.8, step 4).
 func (r *Reader) find(h *Header, want *OpenRequest) ([]byte, Code) {
 	if want.Keys == nil {
 		return r.secret(h, want)
@@ -105,7 +105,7 @@ func (r *Reader) secret(h *Header, want *OpenRequest) ([]byte, Code) {
 	if !r.check(SourceOfSecret, h.Source == kinds[want.Kind]) {
 		return nil, wrongSecret
 	}
-	if h.Source == passphrase && (!r.check(LeastIterations, h.Iterations >= 100_000) || !r.check(MostIterations, h.Iterations <= 10_000_000)) {
+	if h.Source == passphrase && (!r.check(MinIterations, h.Iterations >= 100_000) || !r.check(MaxIterations, h.Iterations <= 10_000_000)) {
 		return nil, outOfRange
 	}
 	k := r.Key(want.Kind, want.Text, []byte(h.Salt), h.Iterations)
@@ -115,10 +115,10 @@ func (r *Reader) secret(h *Header, want *OpenRequest) ([]byte, Code) {
 	return k, ""
 }
 
-// stretched keeps derivations: the same ones are needed again and again.
+// stretched caches derived keys, because many vectors need the same ones.
 var stretched = map[string][]byte{}
 
-// Key is the key K of a secret (sections 4.3 and 4.4).
+// Key returns K of a secret (sections 4.3 and 4.4).
 func (r *Reader) Key(kind, secret string, salt []byte, iterations uint32) []byte {
 	if kind == "master-key" {
 		master, _ := base64.StdEncoding.DecodeString(secret)
@@ -134,7 +134,7 @@ func (r *Reader) Key(kind, secret string, salt []byte, iterations uint32) []byte
 	if r.breaks(PassphraseCanonical) {
 		normal = norm.NFKC.String(secret)
 	}
-	iterations = min(iterations, 1_000_000) // of a reader that checks none: it need not work long to be noticed
+	iterations = min(iterations, 1_000_000) // bounds the work of a reader that does not check iterations
 	name := string(salt) + string(binary.BigEndian.AppendUint32(nil, iterations)) + normal
 	if stretched[name] == nil {
 		stretched[name], _ = pbkdf2.Key(sha256.New, normal, salt, int(iterations), 32)
@@ -142,7 +142,7 @@ func (r *Reader) Key(kind, secret string, salt []byte, iterations uint32) []byte
 	return stretched[name]
 }
 
-// derive is HKDF of section 1, to 32 bytes.
+// derive is HKDF of section 1.
 func derive(key, salt []byte, info string) []byte {
 	b, err := hkdf.Key(sha256.New, key, salt, info, 32)
 	if err != nil {
@@ -151,7 +151,7 @@ func derive(key, salt []byte, info string) []byte {
 	return b
 }
 
-// additionalData is section 5.
+// additionalData returns the additional data (section 5).
 func (r *Reader) additionalData(h *Header, want *OpenRequest) []byte {
 	b := sized(nil, h.bytes)
 	owner, collection, name := want.Owner, want.Collection, want.Name
@@ -194,7 +194,7 @@ func code(ok bool) Code {
 	return authentication
 }
 
-// open is AES-256-GCM; a broken rule decrypts without looking at the tag.
+// open decrypts AES-256-GCM. If rule is broken, it does not check the tag.
 func (r *Reader) open(tag Rule, key, nonce, sealed, additional []byte) ([]byte, bool) {
 	block, _ := aes.NewCipher(key)
 	if r.breaks(tag) {
@@ -207,7 +207,7 @@ func (r *Reader) open(tag Rule, key, nonce, sealed, additional []byte) ([]byte, 
 	return plaintext, err == nil
 }
 
-// chunks is section 6.6.
+// chunks opens a chunked body (section 6.6).
 func (r *Reader) chunks(key, additional, body []byte) ([]byte, Code) {
 	info := "c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\x00" + string(body[:24])
 	if !r.breaks(ChunkedContext) {
@@ -225,7 +225,7 @@ func (r *Reader) chunks(key, additional, body []byte) ([]byte, Code) {
 	for i := uint64(0); len(body) > 0; i++ {
 		n := min(len(body), 16400)
 		if n < 16 {
-			break // of a reader that does not check the length
+			break // the reader does not check the length
 		}
 		nonce := slices.Clone(schedule[32:44])
 		if !r.breaks(ChunkCounter) {

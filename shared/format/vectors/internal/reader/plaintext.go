@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// cut is sections 6.1 and 6.2: it splits details and value.
+// cut splits a plaintext into details and value (sections 6.1 and 6.2).
 func (r *Reader) cut(h *Header, b []byte) (o Opened, code Code) {
 	ok := true
 	field := func(utf8Rule, limitRule Rule, limit int) string {
@@ -71,7 +71,7 @@ func (r *Reader) element(o *Opened, b *[]byte) bool {
 	return r.check(KnownElement, o.Element >= 1 && o.Element <= 12)
 }
 
-// value removes the padding and holds the value to its limits.
+// value removes the padding and checks the limits of the value.
 func (r *Reader) value(h *Header, o Opened, b []byte) (Opened, Code) {
 	if h.Flags&padded != 0 && !r.breaks(PaddingRemoved) {
 		n := len(b)
@@ -100,7 +100,7 @@ func (r *Reader) value(h *Header, o Opened, b []byte) (Opened, Code) {
 	return o, ""
 }
 
-// Decode turns the value of a text or JSON package into text.
+// Decode returns the value of a text or JSON package as text.
 func (r *Reader) Decode(kind byte, value []byte) (string, Code) {
 	rule := [...]Rule{text: TextUTF8, jsonText: JSONValueUTF8}[kind]
 	if !r.check(rule, utf8.Valid(value)) {

@@ -1,12 +1,11 @@
-// Package reader reads packages as SPEC.md says, for the tests of the vectors.
+// Package reader is an independent reader of packages and keyset documents, with which the tests measure the vectors.
 //
-// It is written from the page and shares no code with package format, and each of its rules has a name. A [Reader] can
-// break one of them: it then skips that check, or does something else that an implementer may take for right. The vectors
-// must notice each broken rule, or they do not test it. Nothing here is for production: keys are bytes, and errors are
-// strings.
+// It implements SPEC.md and shares no code with package format. Each rule has a name, and a [Reader] can be told to break
+// one rule: it then skips that check, or makes a mistake that an implementer might make. A rule is tested only if some
+// vector detects the reader that breaks it. The package is not fit for production.
 package reader
 
-// Code is the code of an error, empty for success.
+// Code is the code of an error. It is empty on success.
 type Code string
 
 const (
@@ -23,10 +22,10 @@ const (
 	tooLow         Code = "class_too_low"
 )
 
-// Reader reads packages. The zero Reader keeps every rule.
+// Reader reads packages. The zero Reader follows every rule.
 type Reader struct {
-	Broken Rule          // the rule that it breaks
-	Asked  map[Rule]bool // if not nil, the rules that were looked at
+	Broken Rule          // rule to break
+	Asked  map[Rule]bool // if not nil, collects the rules that were evaluated
 }
 
 // breaks reports whether the reader breaks the rule.
@@ -37,5 +36,5 @@ func (r *Reader) breaks(rule Rule) bool {
 	return r.Broken == rule
 }
 
-// check reports whether a rule is kept, or broken by the reader.
-func (r *Reader) check(rule Rule, kept bool) bool { return r.breaks(rule) || kept }
+// check reports whether the input follows a rule, or the reader breaks it.
+func (r *Reader) check(rule Rule, followed bool) bool { return r.breaks(rule) || followed }

@@ -3,7 +3,7 @@ package reader
 // Rule is a rule of SPEC.md that a Reader can break.
 type Rule int
 
-// The rules; None is kept by every reader.
+// The rules. A reader that breaks None follows every rule.
 const (
 	None Rule = iota
 
@@ -46,8 +46,8 @@ const (
 	BareTombstone
 
 	// Rules of opening (section 6.8).
-	LeastClass
-	DemandedUse
+	MinClass
+	RequiredUse
 	FromKeyset
 	KeyUse
 	KeyClass
@@ -56,8 +56,8 @@ const (
 	ShreddedKeys
 	CompromisedOpens
 	SourceOfSecret
-	LeastIterations
-	MostIterations
+	MinIterations
+	MaxIterations
 	KeyIDOfSecret
 
 	// Rules of keys (section 4).
@@ -110,7 +110,7 @@ const (
 	PaddingRemoved
 	PaddingMark
 	AnyPadding
-	LeastPadded
+	MinPaddedSize
 	Padme
 	EmptyTombstone
 	ValueLimit
@@ -148,8 +148,8 @@ const (
 	DateDay
 	NumberType
 	WholeNumber
-	LeastNumber
-	MostNumber
+	MinNumber
+	MaxNumber
 	ContextMember
 	ContextTexts
 	LoneSurrogates
@@ -162,13 +162,13 @@ const (
 	DestroyedPrimary
 )
 
-// Broken says what a reader does that breaks a rule.
+// Broken describes the behaviour of a reader that breaks a rule.
 var Broken = [...]string{
 	None: "",
 
 	Magic:                  "takes any magic",
 	Version:                "takes any version",
-	VersionFirst:           "demands a whole header before it looks at the version",
+	VersionFirst:           "requires a complete header before it checks the version",
 	KnownAlgorithm:         "takes unknown algorithms",
 	KnownUse:               "takes unknown uses",
 	KnownSource:            "takes unknown sources",
@@ -178,16 +178,16 @@ var Broken = [...]string{
 	LastTime:               "takes times after 9999",
 	LastRevision:           "takes revisions over 2^53 - 1",
 	IterationsOfPassphrase: "takes passphrase packages without iterations",
-	NoIterations:           "takes iterations of other packages",
+	NoIterations:           "takes iterations in other packages",
 	PublicClass:            "takes the public algorithm with other classes",
 	PublicFlags:            "takes the public algorithm with flags",
 	PublicIsPublic:         "refuses class public with another algorithm",
-	OneContext:             "takes a context beside a sealed one",
+	OneContext:             "takes a context in the header with sealed context",
 	TombstoneAlgorithm:     "takes chunked tombstones",
 	TombstoneType:          "takes tombstones of other types",
 
 	ContextSize:      "takes contexts over 16,384 bytes",
-	ContextComplete:  "takes half an entry for the end",
+	ContextComplete:  "treats an incomplete entry as the end",
 	ContextKeyUTF8:   "takes keys that are not UTF-8",
 	ContextValueUTF8: "takes values that are not UTF-8",
 	ContextEntries:   "takes more than 64 entries",
@@ -197,40 +197,40 @@ var Broken = [...]string{
 
 	LastChunk:     "takes chunked bodies that end between chunks",
 	ChunkCount:    "takes more than 2^38 chunks",
-	PaddedLimit:   "holds padded bodies to the limit of others",
+	PaddedLimit:   "applies the limit of other bodies to padded ones",
 	BodyLimit:     "takes bodies over the limit",
 	BareTombstone: "takes tombstones with a value",
 
-	LeastClass:       "ignores the class demanded",
-	DemandedUse:      "ignores the use demanded",
+	MinClass:         "ignores the minimum class",
+	RequiredUse:      "ignores the required use",
 	FromKeyset:       "ignores the source when it reads with a keyset",
 	KeyUse:           "ignores the use of the key",
 	KeyClass:         "ignores the class of the key",
 	DestroyedKey:     "opens with destroyed keys",
 	DisabledKey:      "opens with disabled keys",
-	ShreddedKeys:     "does not know the keys of shredded documents",
+	ShreddedKeys:     "reports keys of shredded documents as unknown",
 	CompromisedOpens: "refuses compromised keys",
 	SourceOfSecret:   "ignores the source when it reads with a secret",
-	LeastIterations:  "derives below 100,000 iterations",
-	MostIterations:   "derives above 10,000,000 iterations",
+	MinIterations:    "derives below 100,000 iterations",
+	MaxIterations:    "derives above 10,000,000 iterations",
 	KeyIDOfSecret:    "ignores the key id when it reads with a secret",
 
 	MasterKeyDerived:    "uses a master key as K",
-	PassphraseNFC:       "takes passphrases as they were typed",
+	PassphraseNFC:       "does not normalise passphrases",
 	PassphraseCanonical: "normalises passphrases by NFKC",
 	NoEmptySecret:       "takes empty secrets",
 	SecretUTF8:          "takes secrets that are not UTF-8",
 	NoNUL:               "takes secrets with U+0000",
-	MasterKeyBits:       "takes base64 with unused bits for a master key",
-	MasterKeyExact:      "takes base64 with white space for a master key",
-	MasterKeyAlphabet:   "takes base64url for a master key",
-	MasterKeyPadding:    "takes base64 without padding for a master key",
-	MasterKeySize:       "takes base64 of other lengths for a master key",
+	MasterKeyBits:       "takes base64 with nonzero unused bits as a master key",
+	MasterKeyExact:      "takes base64 with white space as a master key",
+	MasterKeyAlphabet:   "takes base64url as a master key",
+	MasterKeyPadding:    "takes base64 without padding as a master key",
+	MasterKeySize:       "takes base64 of other lengths as a master key",
 	OwnerInInfo:         "uses the owner of a session as salt",
 	NameIsHashed:        "stores sessions under a name that is not hashed",
 
 	NamesAsGiven:   "normalises names",
-	NoNameDiffers:  "takes no name for the empty name",
+	NoNameDiffers:  "treats a missing name as an empty name",
 	NamedField:     "takes tables and columns without a name",
 	FieldNUL:       "takes tables and columns with U+0000",
 	FieldSeparator: "joins table and column by a dot",
@@ -255,16 +255,16 @@ var Broken = [...]string{
 	FileNameUTF8:       "takes file names that are not UTF-8",
 	FileNameLimit:      "takes file names over 1,024 bytes",
 	ModifiedBefore:     "takes files modified after 9999",
-	ModifiedAfter:      "takes files modified before the least time",
+	ModifiedAfter:      "takes files modified before the earliest time",
 	KnownElement:       "takes unknown element types",
-	WholeElements:      "takes half an element",
+	WholeElements:      "takes incomplete elements",
 	PaddingRemoved:     "returns the padding with the value",
-	PaddingMark:        "takes zeros without 0x80 for padding",
+	PaddingMark:        "takes padding without 0x80",
 	AnyPadding:         "refuses padding that a writer does not add",
-	LeastPadded:        "pads short plaintexts less",
+	MinPaddedSize:      "pads short plaintexts less",
 	Padme:              "pads to multiples of 256",
 	EmptyTombstone:     "takes tombstones with details and a value",
-	ValueLimit:         "takes values over 64 MiB in one piece",
+	ValueLimit:         "takes values over 64 MiB that are not chunked",
 	LargeChunked:       "refuses chunked values over 64 MiB",
 	TextUTF8:           "takes texts that are not UTF-8",
 	JSONValueUTF8:      "takes JSON that is not UTF-8",
@@ -298,17 +298,18 @@ var Broken = [...]string{
 	DateDay:         "takes days that are not in the calendar",
 	NumberType:      "takes numbers as strings",
 	WholeNumber:     "takes fractions",
-	LeastNumber:     "takes numbers below their range",
-	MostNumber:      "takes numbers above their range",
-	ContextMember:   "takes a context of another type for an empty one",
+	MinNumber:       "takes numbers below their range",
+	MaxNumber:       "takes numbers above their range",
+	ContextMember:   "treats a context of another type as empty",
 	ContextTexts:    "takes values of contexts that are not strings",
 	LoneSurrogates:  "replaces lone surrogates",
 
 	RevisionFirst:    "ignores revisions when it compares packages",
 	TimeSecond:       "ignores times when it compares packages",
-	BytesThird:       "takes packages of one revision and time for equal",
+	BytesThird:       "treats packages of one revision and time as equal",
 	EnabledPrimary:   "seals under keys that are not enabled",
 	DestroyedPrimary: "reports destroyed primaries as unusable",
 }
 
+// String returns the behaviour of a reader that breaks the rule.
 func (r Rule) String() string { return Broken[r] }

@@ -10,20 +10,20 @@ import (
 	"strings"
 )
 
-// Unlocked is what a secret opens of a document.
+// Unlocked contains the parts of a document that a secret opens.
 type Unlocked struct {
-	Roots     map[string]string  // by how records name them
+	Roots     map[string]string  // by encoded Root
 	Keys      map[string]Key     // by use, class and id
 	Primaries map[string]Primary // by use and class
 }
 
-// Primary is the primary that counts.
+// Primary is an effective primary.
 type Primary struct {
 	Epoch uint32
 	KeyID string
 }
 
-// Secret is what a reader tries: a kind as vectors name it, and the text; or the slot's key, of the kinds that yield one.
+// Secret is a secret of a reader: its kind in the notation of the vectors and its text, or the key of a slot.
 type Secret struct {
 	Kind, Text string
 	Slot       byte // the kind of slot that Key opens
@@ -32,11 +32,11 @@ type Secret struct {
 
 var slotOf = map[string]byte{"passphrase": passwordSlot, "master-key": masterKeySlot, "kms": kmsSlot}
 
-// Unlock is section 6 for a reader that has several secrets. The environment is the reader's own, and may be empty. If shredKey is
-// nil, Unlock ignores shred records.
+// Unlock unlocks a document with several secrets (section 6). The environment is that of the reader and may be empty. If
+// shredKey is nil, Unlock ignores shred records.
 func (r *DocumentReader) Unlock(d *Document, secrets []Secret, environment string, shredKey []byte) (u *Unlocked, code Code) {
 	code = refusal(func() {
-		r.requireOrFail(environment == "" || d.Environment == environment, invalid, "environment of the reader")
+		r.requireCode(environment == "" || d.Environment == environment, invalid, "environment of the reader")
 		u = &Unlocked{Roots: map[string]string{}}
 		for _, secret := range secrets {
 			maps.Copy(u.Roots, r.openSlots(d.slots, d, secret))
@@ -91,7 +91,7 @@ func (r *DocumentReader) openSlots(slots []record, d *Document, secret Secret) m
 	return opened
 }
 
-// Budget is step 1 of section 6, for password slots of these iterations.
+// Budget checks the total of the iterations of password slots (section 6, step 1).
 func (r *DocumentReader) Budget(iterations []uint32) Code {
 	total := uint64(0)
 	for _, n := range iterations {
@@ -99,12 +99,12 @@ func (r *DocumentReader) Budget(iterations []uint32) Code {
 			total += uint64(n)
 		}
 	}
-	return refusal(func() { r.requireOrFail(total <= 20_000_000, outOfRange, "iterations of all slots") })
+	return refusal(func() { r.requireCode(total <= 20_000_000, outOfRange, "iterations of all slots") })
 }
 
 func inBounds(iterations uint32) bool { return iterations >= 100_000 && iterations <= 10_000_000 }
 
-// openSlot returns the root of a slot; false if the slot is not the secret's.
+// openSlot returns the root of a slot, and false if the secret does not belong to the slot.
 func (r *DocumentReader) openSlot(s *record, d *Document, secret Secret) (string, bool) {
 	key := secret.Key
 	if key == nil {
@@ -120,12 +120,12 @@ func (r *DocumentReader) openSlot(s *record, d *Document, secret Secret) (string
 		if s.url != "base64key://"+hex.EncodeToString([]byte(id[:8])) && r.keeps("URL of a KEK") {
 			return "", false
 		}
-		r.requireOrFail(len(wrapped) >= 32, authentication, "least length of what a KMS wrapped")
+		r.requireCode(len(wrapped) >= 32, authentication, "least length of what a KMS wrapped")
 		if wrapped[:32] != id && r.keeps("key id of a KEK") {
 			return "", false
 		}
 		opened = unwrap(key, wrapped[32:], bound)
-		r.requireOrFail(strings.HasPrefix(opened, bound), authentication, "binding inside")
+		r.requireCode(strings.HasPrefix(opened, bound), authentication, "binding inside")
 		opened = opened[len(bound):]
 	} else {
 		if s.keyID != id && r.keeps("key id of a slot") {
@@ -133,13 +133,13 @@ func (r *DocumentReader) openSlot(s *record, d *Document, secret Secret) (string
 		}
 		opened = unwrap(key, wrapped, bound)
 	}
-	r.requireOrFail(keyIDOf([]byte(opened)) == s.root.id, authentication, "key id of a root")
+	r.requireCode(keyIDOf([]byte(opened)) == s.root.id, authentication, "key id of a root")
 	return opened, true
 }
 
 func keyIDOf(key []byte) string { return string(derive(key, nil, "coffer/v1 key id")) }
 
-// binding is section 5. rest is everything after the owner.
+// binding returns the additional data of a wrapped key (section 5). rest contains the fields after the owner.
 func binding(d *Document, rest string) string {
 	return string(sized(sized(sized(nil, []byte("coffer/v1 wrapped key")), []byte(d.Environment)), []byte(d.Owner))) + rest
 }
@@ -163,7 +163,7 @@ func macOf(key, label string, message []byte) string {
 	return string(h.Sum(nil))
 }
 
-// recordMAC is section 4.
+// recordMAC returns the MAC of a record (section 4).
 func recordMAC(key string, d *Document, label, place, body string) string {
 	message := sized(sized(sized(nil, []byte("coffer/v1 "+label+" record")), []byte(d.Environment)), []byte(d.Owner))
 	return macOf(key, "coffer/v1 record mac", append(append(message, place...), body...))
@@ -182,7 +182,7 @@ func (r *DocumentReader) verify(d *Document, roots map[string]string, shredKey s
 				}
 			}
 			if ok {
-				r.requireOrFail(recordMAC(key, d, label, place, one.body)[:len(one.mac)] == one.mac, authentication, "MAC of a "+label)
+				r.requireCode(recordMAC(key, d, label, place, one.body)[:len(one.mac)] == one.mac, authentication, "MAC of a "+label)
 			}
 		}
 	}
@@ -201,7 +201,7 @@ func (r *DocumentReader) verify(d *Document, roots map[string]string, shredKey s
 	}
 	for i := range d.shreds {
 		one := &d.shreds[i]
-		r.requireOrFail(recordMAC(shredKey, d, "shred", "", one.body) == one.mac, authentication, "MAC of a shred")
+		r.requireCode(recordMAC(shredKey, d, "shred", "", one.body) == one.mac, authentication, "MAC of a shred")
 	}
 }
 
@@ -217,7 +217,7 @@ func (r *DocumentReader) unwrapKeys(d *Document, u *Unlocked) {
 			opened := Key{Use: s.use, Class: s.class, State: one.state}
 			if one.state != Destroyed {
 				opened.Bytes = []byte(unwrap([]byte(key), one.wraps, binding(d, s.place()+one.id)))
-				r.requireOrFail(keyIDOf(opened.Bytes) == one.id, authentication, "key id of a key")
+				r.requireCode(keyIDOf(opened.Bytes) == one.id, authentication, "key id of a key")
 			}
 			u.Keys[s.place()+one.id] = opened
 		}
@@ -234,7 +234,7 @@ func (r *DocumentReader) unwrapKeys(d *Document, u *Unlocked) {
 	}
 }
 
-// Seals is section 7: the key that seals, or the code with which sealing fails.
+// Seals returns the id of the key that seals, or the code with which sealing fails (section 7).
 func (r *DocumentReader) Seals(d *Document, u *Unlocked, use, class byte) (keyID string, code Code) {
 	if len(d.shreds) > 0 && len(d.slots)+len(d.keysets) == 0 && r.keeps("shredded document") {
 		return "", keyDestroyed
@@ -255,7 +255,7 @@ type Backup struct {
 	mac         string
 }
 
-// ParseBackup is section 9.
+// ParseBackup parses a backup file (section 9).
 func (r *DocumentReader) ParseBackup(b []byte) (k *Backup, code Code) {
 	code = refusal(func() { k = r.backup(string(b)) })
 	return k, code
@@ -293,17 +293,17 @@ func (r *DocumentReader) backup(b string) *Backup {
 	return k
 }
 
-// OpenBackup returns the key of a backup, after everything in the file was verified.
+// OpenBackup verifies a backup file and returns its key.
 func (r *DocumentReader) OpenBackup(k *Backup, kek, environment string) (key []byte, code Code) {
 	code = refusal(func() {
-		r.requireOrFail(k.Environment == environment, invalid, "environment of a backup")
+		r.requireCode(k.Environment == environment, invalid, "environment of a backup")
 		place := &Document{Environment: k.Environment}
 		opened := r.openSlots(k.slots, place, Secret{Kind: "kms", Text: kek})[k.slots[0].root.String()]
 		for i := range k.slots {
 			mac := recordMAC(opened, place, "backup slot", "", k.slots[i].body)
-			r.requireOrFail(mac == k.slots[i].mac, authentication, "MAC of a backup's slot")
+			r.requireCode(mac == k.slots[i].mac, authentication, "MAC of a backup's slot")
 		}
-		r.requireOrFail(macOf(opened, "coffer/v1 backup", k.content) == k.mac, authentication, "MAC of a backup")
+		r.requireCode(macOf(opened, "coffer/v1 backup", k.content) == k.mac, authentication, "MAC of a backup")
 		key = []byte(opened)
 	})
 	return key, code
