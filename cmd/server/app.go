@@ -25,169 +25,179 @@ import (
 	"github.com/coffer-storage/coffer/web/demo"
 )
 
-// parts is what a server is put together from.
+// app is an open server without its listener. Its parts are in the order in which a request and its value pass them.
 type app struct {
-	identity identity.Authenticator
-	tokens   *token.Authenticator
-	metrics  *metrics.Metrics
-	keys     *keys
-	audit    *audit.File
-	recorder audit.Recorder // records in audit
-	copies   *auditCopy
-	trail    *audit.Reader
-	refusals *audit.Refusals
-	store    *quotakv.Store
-	storage  *storageWatch
-	memory   *limit.Memory
-	rotator  *rotation.Rotator
-	unknown  *rotation.UnknownKeyScanner
-	ready    *readiness.Monitor
+	config *config.Config
+	log    *slog.Logger
+	stdout io.Writer
+
+	metrics *metrics.Metrics
+	keys    *keys // keyring, KEKs and keystore
+
+	auditKey    *audit.Key
+	auditLog    *audit.File
+	auditCopy   *auditCopy
+	recorder    audit.Recorder // records in auditLog and raises the alarms of the metrics
+	auditReader *audit.Reader
+	refusals    *audit.Refusals
+
+	tokens        *token.Authenticator
+	authenticator identity.Authenticator // tokens and, if configured, the identity provider
+
+	storage     *storageWatch
+	store       *quotakv.Store // of the cache and the sessions
+	memory      *limit.Memory  // shared by requests and rotations
+	rotator     *rotation.Rotator
+	unknownKeys *rotation.UnknownKeyScanner
+
+	readiness *readiness.Monitor
 }
 
-// openParts opens everything that the server needs, and ends the start where something is not as it must be.
-func openApp(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logger) (p *app, err error) {
-	p = &app{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, p.close())
+// openApp opens the parts of a server, one after the other, and closes all of them if one fails. ctx ends when the server shuts down.
+// The caller closes the app.
+func openApp(ctx context.Context, c *config.Config, stdout io.Writer, log *slog.Logger) (*app, error) {
+	a := &app{config: c, log: log, stdout: stdout}
+	for _, open := range []func(context.Context) error{
+		a.openMetrics, a.openKeys, a.openAuditLog, a.openTokens, a.openStore, a.openRotation, a.openReadiness,
+	} {
+		if err := open(ctx); err != nil {
+			return nil, errors.Join(err, a.close())
 		}
-	}()
+	}
+	return a, nil
+}
+
+func (a *app) openMetrics(context.Context) error {
 	operations, err := api.Operations()
-	if err != nil {
-		return p, err
-	}
-	var key *audit.Key
-	p.metrics = metrics.New(operations, func(tenant string) string { return key.HashTenant(tenant) }) // which counts the calls that open the key
-	if c.Unencrypted {
-		p.metrics.SetUnencrypted()
-	}
-	if p.keys, err = openKeys(ctx, c, p.metrics.WatchKMS, log); err != nil {
-		return p, err
-	}
-	p.metrics.WatchKeys(p.keys.ring)
-	if err = p.keys.unlock(ctx, c); err != nil {
-		return p, err
-	}
-	if p.copies, err = openAuditCopy(c, out, p.metrics.AuditCopyLost, log); err != nil {
-		return p, err
-	}
-	options := auditOptions(c, log)
-	options.Mirror = p.copies.copy()
-	options.OnLost, options.OnAltered = p.metrics.AuditUnrecorded, func() { p.metrics.IntegrityFailed(0, 1) }
-	if p.audit, key, err = openAudit(ctx, c, p.keys.system, options); err != nil {
-		return p, err
-	}
-	p.recorder = api.NewAlarm(p.audit, p.metrics, log)
-	p.trail, p.refusals = audit.NewReader(auditPath(c), key), audit.NewRefusals(p.recorder, log)
-	p.metrics.WatchAudit(p.audit.Size)
-	if err = p.openTokens(ctx, c, log); err != nil {
-		return p, err
-	}
-	p.storage = newStorageWatch(c, key.HashTenant, log)
-	p.storage.countOutlived = p.metrics.WatchExpired()
-	if p.store, err = openStore(c, p, log); err != nil {
-		return p, err
-	}
-	p.memory = limit.NewMemory(int64(c.Limits.Bytes), int64(c.Limits.TenantBytes))
-	p.rotator = newRotator(c, p.keys, p.store, p.recorder, p.memory, cache.WithOutlived(p.storage.outlived))
-	watchRotations(p.metrics, p.rotator)
-	p.unknown = rotation.NewUnknownKeyScanner(p.rotator, log, p.metrics.Tenant)
-	p.metrics.WatchUnknownKeys(p.unknown.Entries)
-	if p.ready, err = p.newMonitor(ctx, c, log); err != nil {
-		return p, err
-	}
-	p.metrics.WatchReadiness(p.ready)
-	return p, nil
-}
-
-// openTokens opens the environment's own tokens, and accepts the JWTs of the identity provider if there is one.
-func (p *app) openTokens(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
-	var provider identity.Authenticator
-	if c.OIDC.Issuer != "" {
-		if provider, err = c.OIDC.Open(log); err != nil {
-			return err
-		}
-	}
-	p.tokens, err = token.Open(ctx, token.Options{
-		Store: p.keys.store, System: p.keys.system, Audit: p.recorder, Log: log,
-	})
 	if err != nil {
 		return err
 	}
-	p.metrics.WatchTokens(func() metrics.TokenCounts {
-		n := p.tokens.Counts()
-		states := map[string]int{"live": n.Live, "expired": n.Expired, "revoked": n.Revoked, "altered": n.Altered}
-		return metrics.TokenCounts{States: states, Expiring: n.Expiring}
-	})
-	if p.identity = p.tokens; provider != nil {
-		p.identity = identity.Any(p.tokens, provider)
+	a.metrics = metrics.New(operations, func(tenant string) string { return a.auditKey.HashTenant(tenant) }) // opened later: metrics count its KMS calls
+	if a.config.Unencrypted {
+		a.metrics.SetUnencrypted()
 	}
 	return nil
 }
 
-// refusalPause is short for a client that made a mistake, and lets one that floods the server send ten requests a second
-// on each of its connections.
+func (a *app) openKeys(ctx context.Context) (err error) {
+	if a.keys, err = openKeys(ctx, a.config, a.metrics.WatchKMS, a.log); err != nil {
+		return err
+	}
+	a.metrics.WatchKeys(a.keys.ring)
+	return a.keys.unlock(ctx, a.config)
+}
+
+func (a *app) openAuditLog(ctx context.Context) (err error) {
+	if a.auditCopy, err = openAuditCopy(a.config, a.stdout, a.metrics.AuditCopyLost, a.log); err != nil {
+		return err
+	}
+	options := auditOptions(a.config, a.log)
+	options.Mirror = a.auditCopy.copy()
+	options.OnLost, options.OnAltered = a.metrics.AuditUnrecorded, func() { a.metrics.IntegrityFailed(0, 1) }
+	if a.auditLog, a.auditKey, err = openAudit(ctx, a.config, a.keys.system, options); err != nil {
+		return err
+	}
+	a.recorder = api.NewAlarm(a.auditLog, a.metrics, a.log)
+	a.auditReader, a.refusals = audit.NewReader(auditPath(a.config), a.auditKey), audit.NewRefusals(a.recorder, a.log)
+	a.metrics.WatchAudit(a.auditLog.Size)
+	return nil
+}
+
+// openTokens opens the API tokens and, if configured, the identity provider.
+func (a *app) openTokens(ctx context.Context) (err error) {
+	a.tokens, err = token.Open(ctx, token.Options{Store: a.keys.store, System: a.keys.system, Audit: a.recorder, Log: a.log})
+	if err != nil {
+		return err
+	}
+	a.metrics.WatchTokens(func() metrics.TokenCounts {
+		n := a.tokens.Counts()
+		states := map[string]int{"live": n.Live, "expired": n.Expired, "revoked": n.Revoked, "altered": n.Altered}
+		return metrics.TokenCounts{States: states, Expiring: n.Expiring}
+	})
+	a.authenticator = a.tokens
+	if a.config.OIDC.Issuer != "" {
+		provider, err := a.config.OIDC.Open(a.log)
+		if err != nil {
+			return err
+		}
+		a.authenticator = identity.Any(a.tokens, provider)
+	}
+	return nil
+}
+
+func (a *app) openRotation(context.Context) error {
+	a.memory = limit.NewMemory(int64(a.config.Limits.Bytes), int64(a.config.Limits.TenantBytes))
+	a.rotator = newRotator(a.config, a.keys, a.store, a.recorder, a.memory, cache.WithOutlived(a.storage.outlived))
+	watchRotations(a.metrics, a.rotator)
+	a.unknownKeys = rotation.NewUnknownKeyScanner(a.rotator, a.log, a.metrics.Tenant)
+	a.metrics.WatchUnknownKeys(a.unknownKeys.Entries)
+	return nil
+}
+
+func (a *app) openReadiness(ctx context.Context) (err error) {
+	if a.readiness, err = a.newMonitor(ctx); err != nil {
+		return err
+	}
+	a.metrics.WatchReadiness(a.readiness)
+	return nil
+}
+
+// refusalDelay is short for a client that made a mistake. It limits a client that floods the server to ten requests a second on each of
+// its connections.
 const refusalDelay = 100 * time.Millisecond
 
-func (p *app) options(c *config.Config, log *slog.Logger) api.Options {
+// handlerOptions returns what the handler of the HTTP API needs.
+func (a *app) handlerOptions(ctx context.Context) api.Options {
+	c := a.config
 	return api.Options{
-		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Rotator: p.rotator, Identity: p.identity,
-		Audit: p.recorder, Trail: p.trail, Refusals: p.refusals, Metrics: p.metrics,
-		Cache: append(cacheOptions(c), cache.WithOutlived(p.storage.outlived)), Unencrypted: c.Unencrypted,
-		Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential]), session.WithExpiredHook(p.storage.outlived)},
+		Store: a.store, Keys: a.tenantKeys, Ring: a.keys.ring, Rotator: a.rotator, Identity: a.authenticator,
+		Audit: a.recorder, Trail: a.auditReader, Refusals: a.refusals, Metrics: a.metrics,
+		Cache: append(cacheOptions(c), cache.WithOutlived(a.storage.outlived)), Unencrypted: c.Unencrypted,
+		Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential]), session.WithExpiredHook(a.storage.outlived)},
 		Limits: limit.NewTenants(limit.Quota{
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,
 		}, nil),
 		Failures: limit.NewFailures(c.Limits.Failures, nil), Origins: c.Origins, Proxies: c.Proxies,
-		Memory: p.memory, Demo: demo.Files(), Log: log, LogShare: c.Log.Requests, MaxBody: c.MaxBody, Pause: refusalDelay, Timeout: c.RequestTimeout,
-		Ready: p.ready,
+		Memory: a.memory, Demo: demo.Files(), Log: a.log, LogShare: c.Log.Requests, MaxBody: c.MaxBody, Pause: refusalDelay, Timeout: c.RequestTimeout,
+		Ready: a.readiness, Ending: ctx,
 	}
 }
 
-func (p *app) tenantKeys(ctx context.Context, id string) (seal.Keys, error) {
-	tenant, err := p.keys.ring.Tenant(ctx, id)
+func (a *app) tenantKeys(ctx context.Context, id string) (seal.Keys, error) {
+	tenant, err := a.keys.ring.Tenant(ctx, id)
 	if err != nil {
-		return nil, err // not a nil tenant in an interface that is not nil
+		return nil, err // an interface with a nil *Tenant would not be nil
 	}
 	return tenant, nil
 }
 
-// keysStale reports whether the KEKs' last call failed, or the tokens in memory are stale, though both still work.
-func (p *app) checkStale(ctx context.Context) error {
-	return errors.Join(keysFailing(p.keys.ring)(ctx), p.tokens.Ready(ctx))
-}
-
-// rotate rotates keys and looks for entries under unknown ones until it is stopped. Values in the clear have none.
-func (p *app) startRotating(ctx context.Context, c *config.Config, log *slog.Logger) (stop func()) {
-	if c.Unencrypted {
+// startRotating rotates keys and scans for entries under unknown keys until stop is called. It does nothing if values are stored in the
+// clear.
+func (a *app) startRotating(ctx context.Context) (stop func()) {
+	if a.config.Unencrypted {
 		return func() {}
 	}
-	stopScan := runInBackground(ctx, p.unknown.Watch)
-	stopRotator := runInBackground(ctx, func(ctx context.Context) { p.rotator.Serve(ctx, log) })
+	stopScan := runInBackground(ctx, a.unknownKeys.Watch)
+	stopRotator := runInBackground(ctx, func(ctx context.Context) { a.rotator.Serve(ctx, a.log) })
 	return func() { stopScan(); stopRotator() }
 }
 
-// countStorage counts what tenants keep, until it is stopped.
-func (p *app) startCounting(ctx context.Context, log *slog.Logger) (stop func()) {
-	return runInBackground(ctx, func(ctx context.Context) { p.store.RunCounts(ctx, log) })
-}
-
-// close closes what was opened.
-func (p *app) close() (err error) {
-	if p.store != nil {
-		err = p.store.Close()
+// close closes the parts that were opened.
+func (a *app) close() (err error) {
+	if a.store != nil {
+		err = a.store.Close()
 	}
-	if p.tokens != nil {
-		p.tokens.Close()
+	if a.tokens != nil {
+		a.tokens.Close()
 	}
-	if p.keys != nil {
-		err = errors.Join(err, p.keys.close())
+	if a.keys != nil {
+		err = errors.Join(err, a.keys.close())
 	}
-	if p.audit != nil {
-		err = errors.Join(err, p.audit.Close())
+	if a.auditLog != nil {
+		err = errors.Join(err, a.auditLog.Close())
 	}
-	if p.copies != nil {
-		err = errors.Join(err, p.copies.close())
+	if a.auditCopy != nil {
+		err = errors.Join(err, a.auditCopy.close())
 	}
 	return err
 }
@@ -202,8 +212,8 @@ func cacheOptions(c *config.Config) (options []cache.Option) {
 	return options
 }
 
-// newRotator makes what rotates, as the server is configured. A nil store is another process's; a nil memory
-// is as much as it takes.
+// newRotator returns a rotator with the server's settings. Pass a nil store if another process has the cache open, and a nil memory for
+// no limit.
 func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Recorder, memory *limit.Memory, more ...cache.Option) *rotation.Rotator {
 	return rotation.New(rotation.Options{
 		Keyring: k.ring, Keystore: k.store, Store: store, Cache: append(cacheOptions(c), more...), Audit: recorder, Memory: memory,
@@ -211,38 +221,39 @@ func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Record
 	})
 }
 
-// watchRotations has the metrics tell what a rotator saw.
+// watchRotations reports a rotator's statistics as metrics.
 func watchRotations(m *metrics.Metrics, r *rotation.Rotator) {
 	names := make([]string, len(rotation.States))
 	for i, state := range rotation.States {
 		names[i] = string(state)
 	}
 	m.WatchRotations(names, []string{"kept", "reencrypted", "changed", "failed", "foreign"}, func() metrics.RotationStats {
-		seen := r.Stats()
-		return rotationMetrics(&seen)
+		stats := r.Stats()
+		return rotationMetrics(&stats)
 	})
 }
 
-func rotationMetrics(seen *rotation.Stats) metrics.RotationStats {
-	n := seen.Entries
+func rotationMetrics(stats *rotation.Stats) metrics.RotationStats {
+	n := stats.Entries
 	now := metrics.RotationStats{
-		EntriesLeft: seen.EntriesLeft, Sweeping: seen.Sweeping, Checked: seen.Checked, OldestPrimary: seen.OldestPrimary, Overdue: seen.Overdue, SpareRotations: seen.SpareRotations, Errors: seen.Errors,
-		Incomplete: seen.Incomplete, CacheNotShared: seen.CacheNotShared,
+		EntriesLeft: stats.EntriesLeft, Sweeping: stats.Sweeping, Checked: stats.Checked, OldestPrimary: stats.OldestPrimary,
+		Overdue: stats.Overdue, SpareRotations: stats.SpareRotations, Errors: stats.Errors,
+		Incomplete: stats.Incomplete, CacheNotShared: stats.CacheNotShared,
 		Entries: map[string]int{
 			"kept":        n.Scanned - n.Reencrypted - n.Changed - n.Failed - n.Foreign,
 			"reencrypted": n.Reencrypted, "changed": n.Changed, "failed": n.Failed, "foreign": n.Foreign,
 		},
 	}
-	if seen.Rotations != nil {
+	if stats.Rotations != nil {
 		now.States = map[string]int{}
-		for state, tenants := range seen.Rotations {
+		for state, tenants := range stats.Rotations {
 			now.States[string(state)] = tenants
 		}
 	}
 	return now
 }
 
-// beside runs f until it is stopped.
+// runInBackground runs f in a goroutine. stop ends its context and waits for it.
 func runInBackground(ctx context.Context, f func(ctx context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})

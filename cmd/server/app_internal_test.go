@@ -23,7 +23,7 @@ func TestOneMemory(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, p.close()) }()
 	require.Same(t, p.memory, p.rotator.Memory)
-	require.Same(t, p.memory, p.options(&c, log).Memory)
+	require.Same(t, p.memory, p.handlerOptions(t.Context()).Memory)
 	require.EqualValues(t, 500, p.memory.BackgroundShare())
 }
 
@@ -42,7 +42,7 @@ func TestStoreThatCannotOpen(t *testing.T) {
 
 	p, err = openApp(t.Context(), &c, io.Discard, log)
 	require.ErrorIs(t, err, syscall.ENOTDIR)
-	require.Nil(t, p.store)
+	require.Nil(t, p)
 	store, err := (&operator{config: &c}).cacheStore()
 	require.ErrorIs(t, err, syscall.ENOTDIR)
 	require.Nil(t, store)

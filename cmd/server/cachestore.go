@@ -22,32 +22,40 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// openStore opens Redis where it is configured, and the store embedded in the data directory where not. A
-// Redis that cannot be reached stops nothing: requests say so until it is there.
-func openStore(c *config.Config, p *app, log *slog.Logger) (*quotakv.Store, error) {
-	quota := int64(c.Limits.Storage)
-	if c.Redis.Configured() {
-		redis, err := openRedis(c, log)
+// openStore opens the store of the cache: Redis if it is configured, and the embedded store in the data directory otherwise.
+func (a *app) openStore(context.Context) (err error) {
+	a.storage = newStorageWatch(a.config, a.auditKey.HashTenant, a.log)
+	a.storage.countOutlived = a.metrics.WatchExpired()
+	if a.config.Redis.Configured() {
+		redis, err := openRedis(a.config, a.log)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return p.storage.wrap(redis, quota, p.metrics)
+		a.store, err = a.storage.wrap(redis, int64(a.config.Limits.Storage), a.metrics)
+		return err
 	}
-	dir := cacheDir(c)
-	log.Info("the cache is embedded", "directory", dir)
-	store, err := sqlitekv.Open(dir, log, sqlitekv.WithQuota(quota), sqlitekv.WithMinFreeSpace(c.MinFree))
-	if errors.Is(err, sqlitekv.ErrInUse) {
-		return nil, refusedError(fmt.Errorf("another server, or a command, uses %s: stop it, or give this one a --data of its own", c.Data))
-	}
-	if errors.Is(err, kv.ErrDamaged) {
-		err = fmt.Errorf("%w: stop all servers; `coffer store check` names the damage, and `coffer store repair` keeps what can be read", err)
-	}
+	embedded, err := openEmbedded(a.config, a.log)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return p.storage.wrap(store, 0, p.metrics) // the embedded store counts exactly
+	a.store, err = a.storage.wrap(embedded, 0, a.metrics) // the embedded store enforces the quota itself, and exactly
+	return err
 }
 
+func openEmbedded(c *config.Config, log *slog.Logger) (*sqlitekv.Store, error) {
+	dir := cacheDir(c)
+	log.Info("the cache is embedded", "directory", dir)
+	store, err := sqlitekv.Open(dir, log, sqlitekv.WithQuota(int64(c.Limits.Storage)), sqlitekv.WithMinFreeSpace(c.MinFree))
+	switch {
+	case errors.Is(err, sqlitekv.ErrInUse):
+		return nil, refusedError(fmt.Errorf("another server, or a command, uses %s: stop it, or give this one a --data of its own", c.Data))
+	case errors.Is(err, kv.ErrDamaged):
+		return nil, fmt.Errorf("%w: stop all servers; `coffer store check` names the damage, and `coffer store repair` keeps what can be read", err)
+	}
+	return store, err
+}
+
+// openRedis opens the Redis of the cache. A Redis that cannot be reached does not stop the start: requests are answered 503 until it can.
 func openRedis(c *config.Config, log *slog.Logger) (*rediskv.Store, error) {
 	redis.SetLogger(redisLog{log})
 	store, err := c.Redis.Open()
@@ -55,7 +63,7 @@ func openRedis(c *config.Config, log *slog.Logger) (*rediskv.Store, error) {
 		return nil, err
 	}
 	log.Info("the cache is in Redis")
-	ctx, cancel := context.WithTimeout(context.Background(), firstPing)
+	ctx, cancel := context.WithTimeout(context.Background(), pingTimeout)
 	defer cancel()
 	if err := store.Ping(ctx); err != nil {
 		log.Warn("Redis cannot be reached yet; requests are answered 503 until it can", "error", err)
@@ -63,8 +71,10 @@ func openRedis(c *config.Config, log *slog.Logger) (*rediskv.Store, error) {
 	return store, nil
 }
 
-// redisLog takes go-redis' own messages, which would go past the log to standard error. What fails is in the
-// error of a call as well.
+// pingTimeout is how long the start waits to find out that a Redis does not answer.
+const pingTimeout = 2 * time.Second
+
+// redisLog writes the messages of go-redis to the server's log at level debug. The errors of calls have the same content.
 type redisLog struct{ log *slog.Logger }
 
 // Printf implements go-redis' logger.
@@ -73,55 +83,53 @@ func (l redisLog) Printf(ctx context.Context, format string, args ...any) {
 }
 
 const (
-	// quotaSilence is after how long without a refusal the next one is logged again, and maxOver how many tenants are
-	// remembered in between.
-	warningInterval   = 10 * time.Minute
-	maxRefusedTenants = 1000
+	warningInterval   = 10 * time.Minute // without a refusal, after which the next one is logged
+	maxRefusedTenants = 1000             // tenants whose last refusal is remembered
 )
 
-// storage watches what tenants keep in the store, and the free space of the data directory's disk.
+// storageWatch counts and logs refused writes, and checks the free space of the data directory's disk.
 type storageWatch struct {
 	dir           string
 	minFree       int64
-	minForLargest int64 // free space without which the largest entry is refused
+	minForLargest int64 // free bytes below which the largest entry is refused
 	log           *slog.Logger
-	hash          func(tenant string) string // for the log
-	count         func(code string)          // of a refusal
+	hashTenant    func(tenant string) string // for the log
+	countRefusal  func(code string)
 
 	countOutlived func(class classify.Class)
 
 	mu           sync.Mutex
-	lastOutlived time.Time            // when it was last logged that the store kept an entry for too long
-	lastRefusal  map[string]time.Time // when a write was last refused for an owner's quota
+	lastOutlived time.Time            // when the store last returned an entry that had outlived its class
+	lastRefusal  map[string]time.Time // by owner, when a write was last refused for its quota
 }
 
-func newStorageWatch(c *config.Config, hash func(tenant string) string, log *slog.Logger) *storageWatch {
+func newStorageWatch(c *config.Config, hashTenant func(tenant string) string, log *slog.Logger) *storageWatch {
 	needs := c.MinFree
 	if !c.Redis.Configured() {
 		needs = sqlitekv.SpaceNeeded(largestEntry(c), c.MinFree)
 	}
-	return &storageWatch{dir: c.Data, minFree: c.MinFree, minForLargest: needs, log: log, hash: hash, count: func(string) {}, lastRefusal: map[string]time.Time{}}
+	return &storageWatch{dir: c.Data, minFree: c.MinFree, minForLargest: needs, log: log, hashTenant: hashTenant, countRefusal: func(string) {}, lastRefusal: map[string]time.Time{}}
 }
 
-// largestEntry returns how many bytes an entry has at most in the store.
+// largestEntry returns the largest size of an entry in the store in bytes.
 func largestEntry(c *config.Config) int64 { return c.MaxBody + kv.MaxValueSize - format.MaxValue }
 
-// wrap limits and watches a store. quota is 0 for the embedded store, which counts exactly.
+// wrap returns a store that enforces the quota of tenants in bytes and reports metrics; 0 means no limit.
 func (s *storageWatch) wrap(inner quotakv.Backend, quota int64, m *metrics.Metrics) (*quotakv.Store, error) {
 	store, err := quotakv.New(inner, quotakv.Options{Quota: quota, OnRefused: s.refused})
 	if err != nil {
 		return nil, err
 	}
 	free := func() (int64, error) { return durable.FreeSpace(s.dir) }
-	s.count = m.WatchStorage(metrics.Storage{Bytes: store.Bytes, Free: free}, codes.Of(kv.ErrQuota).Code, codes.Of(kv.ErrFull).Code)
+	s.countRefusal = m.WatchStorage(metrics.Storage{Bytes: store.Bytes, Free: free}, codes.Of(kv.ErrQuota).Code, codes.Of(kv.ErrFull).Code)
 	return store, nil
 }
 
-// refused counts a refused write, and logs the first of an owner.
+// refused counts a refused write. It logs the first one of an owner.
 func (s *storageWatch) refused(owner string, reason error) {
-	s.count(codes.Of(reason).Code)
+	s.countRefusal(codes.Of(reason).Code)
 	if !errors.Is(reason, kv.ErrQuota) {
-		return // readiness logs the disk
+		return // the readiness check reports a full disk
 	}
 	now := time.Now()
 	s.mu.Lock()
@@ -132,11 +140,11 @@ func (s *storageWatch) refused(owner string, reason error) {
 	s.lastRefusal[owner] = now
 	s.mu.Unlock()
 	if tenant, _, _, ok := kv.SplitKey(owner + "/"); ok && now.Sub(last) > warningInterval {
-		s.log.Warn("a tenant's storage quota is used up: its writes are refused with quota_exceeded", "tenant", s.hash(tenant))
+		s.log.Warn("a tenant's storage quota is used up: its writes are refused with quota_exceeded", "tenant", s.hashTenant(tenant))
 	}
 }
 
-// outlived logs that the store kept an entry for longer than its class allows.
+// outlived counts and logs an entry that the store kept for longer than its class allows.
 func (s *storageWatch) outlived(class classify.Class) {
 	s.countOutlived(class)
 	now := time.Now()
@@ -145,7 +153,7 @@ func (s *storageWatch) outlived(class classify.Class) {
 	s.lastOutlived = now
 	s.mu.Unlock()
 	if !quiet {
-		s.log.Warn("the store kept entries for longer than their class allows, and they were removed: does somebody take their time to live away?", "class", class.String())
+		s.log.Warn("the store kept entries for longer than their class allows, and they were removed: check whether someone removes their time to live", "class", class.String())
 	}
 }
 

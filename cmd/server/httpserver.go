@@ -16,20 +16,17 @@ import (
 	"github.com/coffer-storage/coffer/internal/limit"
 )
 
-const (
-	headerTimeout = 10 * time.Second
-	firstPing     = 2 * time.Second // how long the start may be held up to say that Redis is not there
-)
+const headerTimeout = 10 * time.Second // to read the header of a request
 
-// running is a server that accepts connections.
+// httpServer is an HTTP server that accepts connections.
 type httpServer struct {
 	*http.Server
 	listener    net.Listener
 	connections *limit.Connections
-	failed      chan error
+	failed      chan error // receives the error that ends Serve
 }
 
-// beginServing accepts connections.
+// listen accepts connections in a goroutine. The caller closes the server.
 func listen(c *config.Config, handler http.Handler, log *slog.Logger) (*httpServer, error) {
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
@@ -46,17 +43,17 @@ func newHTTPServer(handler http.Handler, c *config.Config, log *slog.Logger) *ht
 		Handler:           handler,
 		ReadHeaderTimeout: min(headerTimeout, c.ReadTimeout),
 		ReadTimeout:       c.ReadTimeout,
-		WriteTimeout:      c.ReadTimeout + c.RequestTimeout + c.WriteTimeout, // net/http counts it from the request's headers on
+		WriteTimeout:      c.ReadTimeout + c.RequestTimeout + c.WriteTimeout, // net/http starts it at the end of the request's header
 		IdleTimeout:       c.IdleTimeout,
 		MaxHeaderBytes:    api.MaxHeader,
 
-		DisableGeneralOptionsHandler: true, // OPTIONS * is answered like everything else
+		DisableGeneralOptionsHandler: true, // the API answers OPTIONS *
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 }
 
-// run serves until ctx ends. Then it goes on for COFFER_SHUTDOWN_DELAY, in which load balancers see that it is not ready
-// and each answer ends its connection, takes no more requests, and waits for those in flight.
+// run serves until ctx ends, and then for COFFER_SHUTDOWN_DELAY, so that load balancers see that the server is not ready. After that it
+// accepts no request and waits for those in flight, for COFFER_SHUTDOWN_TIMEOUT at most.
 func (r *httpServer) run(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	log.Info("serving", "address", r.listener.Addr().String())
 	select {
@@ -80,7 +77,7 @@ func (r *httpServer) run(ctx context.Context, c *config.Config, log *slog.Logger
 	return nil
 }
 
-// maxConnections leaves a quarter of the files that this process may open to everything else.
+// maxConnections is three quarters of the files that this process may open.
 func maxConnections() int {
 	files, err := maxOpenFiles()
 	if err != nil {
@@ -89,7 +86,7 @@ func maxConnections() int {
 	return int(min(files, math.MaxInt32) / 4 * 3)
 }
 
-// cannotListen says what to do where another program has the port.
+// listenError returns the error of a listener, with the remedy if another program uses the port.
 func listenError(address string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return refusedError(fmt.Errorf("cannot listen: %s is in use by another program: give another address with --listen, such as 127.0.0.1:8081", address))
@@ -97,7 +94,7 @@ func listenError(address string, err error) error {
 	return exitWith(exitFailed, fmt.Errorf("cannot listen: %w", err))
 }
 
-// ignoreClosed drops the error of closing what is closed.
+// ignoreClosed returns nil for the error of closing a closed listener.
 func ignoreClosed(err error) error {
 	if errors.Is(err, net.ErrClosed) {
 		return nil

@@ -21,19 +21,19 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// keys is the keyring with what it is made of.
+// keys is the keyring, with the KEKs and the keystore under it.
 type keys struct {
 	ring       *keyring.Keyring
 	keks       kms.Set
 	store      keystore.Store
-	location   string          // of the store, for people
-	system     *keyring.System // nil until it was opened
+	location   string          // of the keystore, for messages
+	system     *keyring.System // the environment's own keys; nil until they are opened
 	losses     *lossRecorder
 	closeStore func() error
 }
 
-// openKeys opens the keyring. Calls of the configured KEKs go through watch, which can be nil; the former ones open
-// keysets, too.
+// openKeys opens the keyring. If watch is not nil, calls of the configured KEKs go through it. The former KEKs open keysets too. The
+// caller closes the keys.
 func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK, log *slog.Logger, former ...kms.KEK) (k *keys, err error) {
 	k = &keys{losses: newLossRecorder(log)}
 	if k.store, k.location, k.closeStore, err = openKeystore(ctx, c, log); err != nil {
@@ -62,8 +62,7 @@ func (k *keys) close() error {
 	return k.closeStore()
 }
 
-// unlock unlocks the default tenant's keys. It ends the start where they do not open, or are gone: a server
-// that cannot read what it keeps must not begin to write.
+// unlock unlocks the default tenant's keys. It fails if they do not open or are missing: a server that cannot read its data must not write.
 func (k *keys) unlock(ctx context.Context, c *config.Config) error {
 	if hadKeysets(c) {
 		held, err := hasKeysets(ctx, k.store)
@@ -75,26 +74,26 @@ func (k *keys) unlock(ctx context.Context, c *config.Config) error {
 		}
 	}
 	var err error
-	if k.system, err = k.openSystem(ctx, c); err != nil { // first: nothing is made if the log's key is missing
+	if k.system, err = k.openSystem(ctx, c); err != nil { // first: no keys are created if the audit log's key is missing
 		return err
 	}
 	if err := k.open(ctx, c, identity.DefaultTenant); err != nil {
 		return err
 	}
-	if _, err := k.system.Key(ctx, envelope.UseShreds); err != nil { // so that a tenant can be shredded while the KMS is out of reach
+	if _, err := k.system.Key(ctx, envelope.UseShreds); err != nil { // in memory, so that a tenant can be shredded while the KMS cannot be reached
 		return err
 	}
 	return createKeysetMark(c)
 }
 
-// open unlocks a tenant's keys, and says what to configure where they do not open.
+// open unlocks a tenant's keys. The error says what to configure.
 func (k *keys) open(ctx context.Context, c *config.Config, tenant string) error {
 	_, err := k.ring.Tenant(ctx, tenant)
 	return k.explain(err, c)
 }
 
-// system returns the environment's own keys. It makes them only in an empty keystore: otherwise the audit log, of this host or
-// another one, is under earlier ones, and system returns errLogKey or errSystem.
+// openSystem returns the environment's own keys. It creates them only in an empty keystore. In any other keystore, the audit log of this or
+// another host needs the former ones, and openSystem returns errAuditKeyMissing or errSystemKeysMissing.
 func (k *keys) openSystem(ctx context.Context, c *config.Config) (*keyring.System, error) {
 	used, err := audit.Exists(auditPath(c))
 	if err != nil {
@@ -109,7 +108,7 @@ func (k *keys) openSystem(ctx context.Context, c *config.Config) (*keyring.Syste
 			err = fmt.Errorf("%s: %w", auditPath(c), errAuditKeyMissing)
 		case !held:
 			system, err = k.ring.System(ctx)
-		default: // another process may have made all of them since
+		default: // another process may have created all keysets in the meantime
 			if system, err = k.ring.FindSystem(ctx); system == nil && err == nil {
 				err = fmt.Errorf("%s: %w", k.location, errSystemKeysMissing)
 			}
@@ -118,12 +117,12 @@ func (k *keys) openSystem(ctx context.Context, c *config.Config) (*keyring.Syste
 	return system, k.explain(err, c)
 }
 
-// explain says what to configure if keys do not open.
+// explain adds what to configure to the error of keys that do not open.
 func (k *keys) explain(err error, c *config.Config) error {
 	switch {
 	case errors.Is(err, envelope.ErrWrongSecret) && c.KMS.KEK != "":
-		return fmt.Errorf("the keys in %s were made under another KEK than the configured one: set COFFER_KEK or KMS_PROVIDER to that, or have "+
-			"`coffer keys rewrap` move them: %w", k.location, err)
+		return fmt.Errorf("the keys in %s were made under another KEK than the configured one: set COFFER_KEK or KMS_PROVIDER to that KEK, or move them with "+
+			"`coffer keys rewrap`: %w", k.location, err)
 	case errors.Is(err, envelope.ErrWrongSecret) && c.MasterKey.IsPassphrase():
 		return refusedError(fmt.Errorf("ENCRYPTION_PASSPHRASE is not the passphrase that the keys in %s were made with", k.location))
 	case errors.Is(err, envelope.ErrWrongSecret) && c.MasterKey.Configured():
@@ -136,8 +135,8 @@ func (k *keys) explain(err error, c *config.Config) error {
 	return err
 }
 
-// requireKeysets refuses a label under which there is no keyset where there are keysets of others, or once
-// were any: a command would find nothing to do, and say that all is done.
+// requireKeysets returns an error if the configured environment has no keyset, and other environments have some or the data directory had
+// some: a command would find nothing to do, and report success.
 func (k *keys) requireKeysets(ctx context.Context, c *config.Config) error {
 	others := map[string]bool{}
 	for document, err := range keystore.All(ctx, k.store, keystore.Keysets) {
@@ -146,7 +145,7 @@ func (k *keys) requireKeysets(ctx context.Context, c *config.Config) error {
 		}
 		d, err := envelope.ParseDocument(document.Content)
 		switch {
-		case err != nil: // commands that work on the keysets name the damage
+		case err != nil: // the command reports the damage
 			return nil
 		case d.Environment == c.Environment:
 			return nil
@@ -159,12 +158,12 @@ func (k *keys) requireKeysets(ctx context.Context, c *config.Config) error {
 	case len(others) == 0:
 		return nil
 	}
-	return refusedError(fmt.Errorf("the keys in %s are of environment %s and none is of %q: set COFFER_ENVIRONMENT or --environment to the label of the servers",
+	return refusedError(fmt.Errorf("the keys in %s belong to environment %s, and none to %q: set COFFER_ENVIRONMENT or --environment to the label of the servers",
 		k.location, strings.Join(slices.Sorted(maps.Keys(others)), ", "), c.Environment))
 }
 
-// ready reports whether the keystore can be read, no keyset is missing that the server has in memory, and keys can be used. It
-// unlocks the default tenant if its keys were dropped, and has its keyset written back if that vanished.
+// ready returns an error if the keystore cannot be read, lacks a keyset that is in memory, or the default tenant's keys cannot be used. It
+// unlocks that tenant if its keys were dropped, and writes its keyset back if the keystore lost it.
 func (k *keys) ready(ctx context.Context) error {
 	if err := k.ring.CheckMissing(); err != nil {
 		return err
@@ -180,10 +179,8 @@ func (k *keys) ready(ctx context.Context) error {
 	return err
 }
 
-// keysFailing reports whether the KEKs' last call failed, though keys may still be in memory.
-func keysFailing(ring *keyring.Keyring) func(context.Context) error {
-	return func(context.Context) error {
-		_, err := ring.KEKHealth()
-		return err
-	}
+// checkKEKs returns the error of the last call of the KEKs. Keys in memory work all the same.
+func (k *keys) checkKEKs(context.Context) error {
+	_, err := k.ring.KEKHealth()
+	return err
 }

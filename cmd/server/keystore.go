@@ -35,7 +35,7 @@ func openKeystore(ctx context.Context, c *config.Config, log *slog.Logger) (stor
 	if err != nil {
 		return nil, "", nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, firstPing)
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	switch err := redis.CheckDurable(ctx); {
 	case errors.Is(err, rediskv.ErrNotDurable):

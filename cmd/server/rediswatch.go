@@ -34,15 +34,15 @@ type redisWatch struct {
 }
 
 // watchRedis returns a watch of each Redis that the server uses.
-func (p *app) watchRedis(log *slog.Logger) (all redisWatches) {
-	losses := p.metrics.WatchLosses("cache", "keysets")
+func (a *app) watchRedis() (all redisWatches) {
+	losses := a.metrics.WatchLosses("cache", "keysets")
 	watch := func(name string, redis *rediskv.Store) {
-		all = append(all, &redisWatch{name: name, redis: redis, losses: losses, log: log})
+		all = append(all, &redisWatch{name: name, redis: redis, losses: losses, log: a.log})
 	}
-	if redis, ok := p.store.Backend.(*rediskv.Store); ok {
+	if redis, ok := a.store.Backend.(*rediskv.Store); ok {
 		watch("cache", redis)
 	}
-	if keysets, ok := p.keys.store.(*rediskeys.Store); ok {
+	if keysets, ok := a.keys.store.(*rediskeys.Store); ok {
 		watch("keysets", rediskv.New(keysets.Client()))
 	}
 	return all

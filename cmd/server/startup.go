@@ -20,19 +20,19 @@ import (
 )
 
 const (
-	firstRetry   = 500 * time.Millisecond // after which a start is tried again that waits for the KMS
+	firstRetry   = 500 * time.Millisecond // before a failed start is tried again
 	longestRetry = 15 * time.Second
 )
 
-// gate answers requests until the server is open: /livez with 200, and all others with the code of the failure that it waits for.
+// startupHandler answers requests until the app is open: /livez with 200, and others with 503 and the code of the failure.
 type startupHandler struct {
 	handler    atomic.Pointer[http.Handler]
-	waitingFor atomic.Pointer[codes.Info] // nil: it is about to open
+	waitingFor atomic.Pointer[codes.Info] // the last failure; nil until the first one
 }
 
 // ServeHTTP implements http.Handler.
-func (g *startupHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if open := g.handler.Load(); open != nil {
+func (h *startupHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if open := h.handler.Load(); open != nil {
 		(*open).ServeHTTP(w, r)
 		return
 	}
@@ -43,45 +43,45 @@ func (g *startupHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	info := codes.Of(keystore.ErrUnavailable)
-	if why := g.waitingFor.Load(); why != nil {
+	if why := h.waitingFor.Load(); why != nil {
 		info = *why
 	}
-	info.Status, info.Retry = http.StatusServiceUnavailable, true // whatever it is, the server waits for its end
+	info.Status, info.Retry = http.StatusServiceUnavailable, true // of any failure: the server tries again
 	api.Refuse(w, r, info)
 }
 
-func (g *startupHandler) open(handler http.Handler) { g.handler.Store(&handler) }
+func (h *startupHandler) open(handler http.Handler) { h.handler.Store(&handler) }
 
-// passing reports whether a failure to start may pass without an operator: the KMS or the Redis of the keysets does not answer.
+// isTransient reports whether a failure to start may end without an operator: the KMS or the Redis of the keysets does not answer.
 func isTransient(err error) bool {
 	return errors.Is(err, kms.ErrUnavailable) || errors.Is(err, kms.ErrThrottled) || errors.Is(err, kms.ErrTimeout) ||
 		errors.Is(err, rediskeys.ErrUnreachable) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// openWhenPossible opens the parts, and tries again while what is missing may come back. waiting is called before the first wait. It
-// returns no parts and no error if ctx ends in the meantime.
-func openAppWithRetry(ctx context.Context, c *config.Config, out io.Writer, g *startupHandler, waiting func() error, log *slog.Logger) (*app, error) {
+// openAppWithRetry opens the app, and tries again after transient failures. It calls beforeWait before the first wait. If ctx ends, it
+// returns nil and no error.
+func openAppWithRetry(ctx context.Context, c *config.Config, out io.Writer, startup *startupHandler, beforeWait func() error, log *slog.Logger) (*app, error) {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval = firstRetry, longestRetry
 	for waited := false; ; waited = true {
-		p, err := openApp(ctx, c, out, log)
+		a, err := openApp(ctx, c, out, log)
 		switch {
 		case err == nil && waited:
 			log.Info("the server can start now")
-			return p, nil
+			return a, nil
 		case err == nil:
-			return p, nil
+			return a, nil
 		case ctx.Err() != nil && (waited || errors.Is(err, context.Canceled)):
 			return nil, nil
 		case !isTransient(err):
 			return nil, err
 		}
 		info := codes.Of(err)
-		g.waitingFor.Store(&info)
+		startup.waitingFor.Store(&info)
 		pause := pauses.NextBackOff()
 		log.Warn("the server cannot start yet, answers 503 and tries again", "code", info.Code, "seconds", pause.Seconds(), "error", err)
 		if !waited {
-			if err := waiting(); err != nil {
+			if err := beforeWait(); err != nil {
 				return nil, err
 			}
 		}

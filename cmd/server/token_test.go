@@ -105,8 +105,8 @@ func TestNoTokenInForce(t *testing.T) {
 
 	again := serve(t, data)
 	require.Empty(t, again.token)
-	require.Equal(t, []string{"no token is in force: make one by `coffer token create --data " + data + "`"}, again.said)
-	again.logs(`"level":"WARN","msg":"no token is in force`)
+	require.Equal(t, []string{"no token is valid: create one by `coffer token create --data " + data + "`"}, again.said)
+	again.logs(`"level":"WARN","msg":"no token is valid`)
 	again.answers(http.StatusUnauthorized, p.token, "GET", "/v1/cache/k", "")
 	fresh, _ := createToken(t, data)
 	again.answers(http.StatusNotFound, fresh, "GET", "/v1/cache/k", "")
