@@ -1,4 +1,4 @@
-// Package identity describes authenticated callers: who they are, which tenant they act for, and what they may do.
+// Package identity describes authenticated callers, the tenants they act for, and their scopes.
 //
 // A refusal reveals nothing about a bearer token: every refused token gets the same error, [ErrUnauthorized], and no
 // error contains any part of a token.

@@ -44,7 +44,7 @@ func NewFailures(perMinute int, now func() time.Time) *Failures {
 }
 
 // RecordFailure counts a wrong token of an address. If the address is blocked, it returns a Refusal that wraps
-// ErrWrongTokens. A later valid token does not reset the count, because it may be the attacker's own.
+// errWrongTokens. A later valid token does not reset the count, because it may be the attacker's own.
 func (f *Failures) RecordFailure(address netip.Addr) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -55,7 +55,7 @@ func (f *Failures) RecordFailure(address netip.Addr) error {
 		f.known.Add(key, h)
 	}
 	if wait := h.blockedUntil.Sub(now); wait > 0 {
-		return &Refusal{Wait: wait, Cause: ErrWrongTokens}
+		return &Refusal{Wait: wait, Cause: errWrongTokens}
 	}
 	h.fail(now, f.maxPerMinute)
 	return nil

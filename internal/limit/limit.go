@@ -16,8 +16,8 @@ import (
 var (
 	// ErrRateLimited matches every Refusal and is the default cause.
 	ErrRateLimited = &codes.Error{Of: "rate_limited", Text: "too many requests"}
-	// ErrWrongTokens is the cause of a refusal by Failures.
-	ErrWrongTokens = &codes.Error{Of: "rate_limited", Text: "the bearer token is wrong, and too many wrong tokens came from this address"}
+	// errWrongTokens is the cause of a refusal by Failures.
+	errWrongTokens = &codes.Error{Of: "rate_limited", Text: "the bearer token is wrong, and too many wrong tokens came from this address"}
 )
 
 // Refusal is the error of a refused request.

@@ -2,7 +2,7 @@
 //
 // Metrics reveal no data and cannot grow without bound, because every label has a fixed set of values. Unknown
 // operations are "other". Outcomes are codes of package codes. A tenant is a keyed hash, appears in one metric only,
-// and at most [MaxTenants] tenants have a label of their own. A name, value, context, token or key id is never a label.
+// and at most 100 tenants have a label of their own. A name, value, context, token or key id is never a label.
 package metrics
 
 import (
@@ -21,8 +21,8 @@ import (
 
 // Outcomes of operations, in addition to error codes.
 const (
-	OK       = "ok"
-	Canceled = "canceled" // see OperationResult.Canceled
+	outcomeOK       = "ok"
+	outcomeCanceled = "canceled" // see OperationResult.Canceled
 )
 
 // other is the label of values that have no label of their own.
@@ -87,7 +87,7 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 	for _, id := range append(slices.Clip(operations), other) {
 		m.known[id] = &operationSeries{
 			id: id, latency: sync.OnceValue(func() prometheus.Observer { return m.latency.WithLabelValues(id) }),
-			succeeded: newClassCounters(func(class string) func() prometheus.Counter { return lazyCounter(m.operations, id, class, OK) }),
+			succeeded: newClassCounters(func(class string) func() prometheus.Counter { return lazyCounter(m.operations, id, class, outcomeOK) }),
 		}
 	}
 	for class := range classify.PHI + 1 { // initialized to 0, so that Prometheus sees the first failure as an increase
@@ -139,7 +139,7 @@ func (m *Metrics) Operation(d OperationResult) {
 	case d.Err == nil:
 		o.succeeded.of(d.Class).Inc()
 	case d.Canceled:
-		m.operations.WithLabelValues(o.id, className(d.Class), Canceled).Inc()
+		m.operations.WithLabelValues(o.id, className(d.Class), outcomeCanceled).Inc()
 	default:
 		m.operations.WithLabelValues(o.id, className(d.Class), outcome(d.Err)).Inc()
 	}
@@ -175,7 +175,7 @@ func (m *Metrics) IntegrityFailed(class classify.Class, n int) {
 // UnknownKey counts reads of entries under keys that their tenant's keyset does not contain.
 func (m *Metrics) UnknownKey(n int) { m.unknownKey.Add(float64(n)) }
 
-// Tenant returns the label of a tenant: its hash, or "other" beyond MaxTenants.
+// Tenant returns the label of a tenant: its hash, or "other" beyond maxTenants.
 func (m *Metrics) Tenant(id string) string { return m.tenants.of(id).label }
 
 // AuditCopyLost counts lines of the audit log that may be missing in its copy.
@@ -227,7 +227,7 @@ func className(class classify.Class) string {
 // outcome returns the outcome label of an error. An error without a code is internal.
 func outcome(err error) string {
 	if err == nil {
-		return OK
+		return outcomeOK
 	}
 	return codes.Of(err).Code
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// MaxTenants is how many tenants have a label of their own: the first ones that are seen. All others share one.
-const MaxTenants = 100
+// maxTenants is how many tenants have a label of their own: the first ones that are seen. All others share one.
+const maxTenants = 100
 
 // tenantLabels assigns labels and counters to tenants.
 type tenantLabels struct {
@@ -38,7 +38,7 @@ func (t *tenantLabels) of(id string) *tenantSeries {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	found := t.known[id]
-	if found == nil && len(t.known) >= MaxTenants {
+	if found == nil && len(t.known) >= maxTenants {
 		return t.others
 	}
 	if found == nil {

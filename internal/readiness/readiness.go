@@ -32,7 +32,7 @@ const (
 	// ReuseTime is how long results are usually reused.
 	ReuseTime = time.Second
 	// WatchInterval is the time between two rounds of Watch.
-	WatchInterval = 5 * time.Second
+	watchInterval = 5 * time.Second
 	// CheckTimeout is how long a check may take.
 	CheckTimeout = 2 * time.Second
 )
@@ -69,7 +69,7 @@ func New(log *slog.Logger, memory time.Duration, checks ...Check) *Monitor {
 // Watch runs the checks every WatchInterval until ctx ends, so that changes are logged and visible in the metrics
 // without requests.
 func (m *Monitor) Watch(ctx context.Context) {
-	ticker := time.NewTicker(WatchInterval)
+	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
 		m.Failures(ctx)

@@ -14,7 +14,7 @@ import (
 )
 
 // reconcile updates a tenant's record from its keysets, applies change to it, and writes it. It records the audit
-// events of changes that the record did not contain, unless recorded says that this process has just recorded them.
+// events of changes that the record did not contain, unless recorded is true: then this process has just recorded them.
 func (r *Rotator) reconcile(
 	ctx context.Context, tenant string, recorded bool, change func(record *Record, d *envelope.Document, sweep *Sweep) error,
 ) (*Record, error) {
@@ -45,7 +45,7 @@ func (r *Rotator) reconcile(
 }
 
 // advance does the pending work of a tenant's rotation, except for the entries: it destroys keys and requests sweeps.
-// Each change is bound to the epoch of the keyset, so a delayed process cannot change a newer one. recorded says that
+// Each change is bound to the epoch of the keyset, so a delayed process cannot change a newer one. recorded means that
 // this process has just made and recorded the change that the record announces.
 func (r *Rotator) advance(ctx context.Context, tenant string, recorded bool) (*Record, error) {
 	for {

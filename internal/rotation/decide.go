@@ -103,7 +103,7 @@ func decide(r *Record, s *Sweep, now int64) decision {
 // mayDestroy reports whether a former key can be destroyed. The last two complete sweeps must count for the key. No
 // sweep since the first of them, complete or not, may have found an entry under the key, or an entry of the tenant that
 // does not open.
-func mayDestroy(f *FormerKey, unreadableIn uint64, s *Sweep) bool {
+func mayDestroy(f *formerKey, unreadableIn uint64, s *Sweep) bool {
 	if len(s.Complete) < 2 {
 		return false
 	}

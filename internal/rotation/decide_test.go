@@ -36,8 +36,8 @@ func newSimulation(seed uint64) *simulation {
 	w := &simulation{random: rand.New(rand.NewPCG(seed, 1)), now: 1_000_000, id: "a", inUse: true}
 	w.sealsUntil = w.now + simulatedTTL
 	silent := w.now + 1 + simulatedTTL
-	f := FormerKey{Key: Key{classify.PHI, ID{1}}, UnusedFrom: silent, KeepUntil: silent + simulatedGrace, Compromised: w.random.IntN(2) == 0}
-	w.record = Record{ID: "1", Former: []FormerKey{f}, Keysets: []Keyset{{Use: format.UseCache, Class: classify.PHI}}}
+	f := formerKey{Key: Key{classify.PHI, ID{1}}, UnusedFrom: silent, KeepUntil: silent + simulatedGrace, Compromised: w.random.IntN(2) == 0}
+	w.record = Record{ID: "1", Former: []formerKey{f}, Keysets: []Keyset{{Use: format.UseCache, Class: classify.PHI}}}
 	return w
 }
 
@@ -154,7 +154,7 @@ func TestKeyCompromisedInGrace(t *testing.T) {
 	r := &Record{}
 	r.reconcile(testDocument(testKeyset(classify.PHI, 2, 9, 1)), testInput(5, 200))
 	key := Key{classify.PHI, ID{1}}
-	require.Equal(t, []FormerKey{{Key: key, Epoch: 2, UnusedFrom: 1201, KeepUntil: 6201, AfterSweep: 5}}, r.Former)
+	require.Equal(t, []formerKey{{Key: key, Epoch: 2, UnusedFrom: 1201, KeepUntil: 6201, AfterSweep: 5}}, r.Former)
 	f := r.Former[0]
 	require.False(t, f.findingCounts(6, 1200), "a process may still seal")
 	require.False(t, f.findingCounts(5, 1201), "the sweep began before the change was durable")
@@ -164,7 +164,7 @@ func TestKeyCompromisedInGrace(t *testing.T) {
 	d := testDocument(testKeyset(classify.PHI, 2, 9, 1))
 	d.Keysets[0].Key(format.KeyID{1}).State = envelope.Compromised
 	r.reconcile(d, testInput(7, 3000))
-	require.Equal(t, []FormerKey{{Key: key, Epoch: 2, UnusedFrom: 1201, KeepUntil: 6201, AfterSweep: 5, Compromised: true}}, r.Former)
+	require.Equal(t, []formerKey{{Key: key, Epoch: 2, UnusedFrom: 1201, KeepUntil: 6201, AfterSweep: 5, Compromised: true}}, r.Former)
 	require.True(t, r.Former[0].sweepCounts(6, 1201))
 }
 
@@ -272,13 +272,13 @@ func TestKeyFromFutureIsRotatedOnce(t *testing.T) {
 	require.True(t, r.isDue(&Record{}, &later))
 }
 
-// A server claims a part that no process holds or whose holder is dead.
+// A server claims a part if no process holds it or its holder is dead.
 func TestClaimPart(t *testing.T) {
 	s := &Sweep{}
 	require.Nil(t, s.claimablePart("me", nil))
 	s.begin(kv.Topology{ID: "a", Parts: []string{"1", "2"}, Stable: true}, 1_000_000)
 	dead := map[string]bool{}
-	free := func(p *Part) bool { return dead[p.Name] }
+	free := func(p *sweepPart) bool { return dead[p.Name] }
 	claim := func(name string) {
 		t.Helper()
 		p := s.claimablePart(name, free)
@@ -319,7 +319,7 @@ func TestSweepCompleteness(t *testing.T) {
 		"started elsewhere": {other, other, "", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &Sweep{Number: 6, Started: 500_000, Ended: 600_000, LastComplete: 6, Complete: []CompleteSweep{{6, 500_000, 600_000, "a", 10}, {5, 1, 2, "a", 9}}}
+			s := &Sweep{Number: 6, Started: 500_000, Ended: 600_000, LastComplete: 6, Complete: []completeSweep{{6, 500_000, 600_000, "a", 10}, {5, 1, 2, "a", 9}}}
 			s.begin(c.start, 1_000_000)
 			if c.fault != "" {
 				s.markIncomplete(c.fault)

@@ -170,7 +170,7 @@ func selectKeysets(record *Record, d *envelope.Document, order Order, lastComple
 
 // addPendingOrder adds keysets to the pending order. If a rotation is running, the order joins it.
 func (r *Record) addPendingOrder(selected []Keyset, now int64) {
-	p := &PendingOrder{ID: rand.Text()}
+	p := &pendingOrder{ID: rand.Text()}
 	if r.Pending != nil {
 		*p = *r.Pending
 	} else if r.Active() {

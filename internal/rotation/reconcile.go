@@ -95,7 +95,7 @@ func (r *Record) addKeyset(k Keyset, s *envelope.Keyset, v reconcileInput) {
 // reconcileFormerKeys lists the former keys of the cache. A key that may have been the primary again in the meantime
 // counts as a new former key.
 func (r *Record) reconcileFormerKeys(d *envelope.Document, v reconcileInput) (late []audit.Event) {
-	var all []FormerKey
+	var all []formerKey
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
 		if s.Use != format.UseCache {
@@ -113,7 +113,7 @@ func (r *Record) reconcileFormerKeys(d *envelope.Document, v reconcileInput) (la
 				continue
 			}
 			if f == nil || f.Epoch != s.Epoch() && f.Epoch+1 != s.Epoch() || f.UnusedFrom > v.now+v.maxStaleSealing+maxAhead.Milliseconds() {
-				f = &FormerKey{Key: Key{s.Class, ID(key.ID)}, UnusedFrom: v.now + 1 + v.maxStaleSealing, KeepUntil: v.now + 1 + v.maxStaleSealing + v.grace, AfterSweep: v.lastSweep, Requester: r.requesterOf(s.Class)}
+				f = &formerKey{Key: Key{s.Class, ID(key.ID)}, UnusedFrom: v.now + 1 + v.maxStaleSealing, KeepUntil: v.now + 1 + v.maxStaleSealing + v.grace, AfterSweep: v.lastSweep, Requester: r.requesterOf(s.Class)}
 			}
 			now := *f
 			now.Epoch, now.Compromised = s.Epoch(), key.State == envelope.Compromised

@@ -54,9 +54,9 @@ type Key struct {
 	ID    ID             `json:"id"`
 }
 
-// FormerKey is a key of the cache that is neither a primary nor destroyed. Its times are counted from when a server
+// formerKey is a key of the cache that is neither a primary nor destroyed. Its times are counted from when a server
 // first saw it as a former key, not from when the key was made, because another server's clock dated the key.
-type FormerKey struct {
+type formerKey struct {
 	Key
 	Compromised bool      `json:"compromised,omitempty"`
 	Epoch       uint32    `json:"epoch"`             // of its keyset, when it was last seen
@@ -68,7 +68,7 @@ type FormerKey struct {
 }
 
 // countsFrom returns the earliest start of a sweep that counts for the key.
-func (f *FormerKey) countsFrom() int64 {
+func (f *formerKey) countsFrom() int64 {
 	if f.Compromised {
 		return f.UnusedFrom
 	}
@@ -77,13 +77,13 @@ func (f *FormerKey) countsFrom() int64 {
 
 // sweepCounts reports whether the result of a sweep counts for the key: the sweep must have started after the key could
 // still be needed.
-func (f *FormerKey) sweepCounts(number uint64, started int64) bool {
+func (f *formerKey) sweepCounts(number uint64, started int64) bool {
 	return number > f.AfterSweep && started >= f.countsFrom()
 }
 
 // findingCounts reports whether an entry that a sweep finds under the key must be recorded. This is also the case
 // during the grace period, because the finding counts if the key is marked compromised later.
-func (f *FormerKey) findingCounts(number uint64, started int64) bool {
+func (f *formerKey) findingCounts(number uint64, started int64) bool {
 	return number > f.AfterSweep && started >= f.UnusedFrom
 }
 
@@ -154,8 +154,8 @@ type Record struct {
 	Requester Requester `json:"by,omitzero"`  // of the last order or of the rollback
 
 	Keysets []Keyset      `json:"keysets,omitempty"`
-	Pending *PendingOrder `json:"pending,omitempty"`
-	Former  []FormerKey   `json:"former,omitempty"`
+	Pending *pendingOrder `json:"pending,omitempty"`
+	Former  []formerKey   `json:"former,omitempty"`
 
 	Begun      int64 `json:"begun,omitempty"`
 	Rotated    int64 `json:"rotated,omitempty"` // when the last new primaries were first seen
@@ -171,8 +171,8 @@ type Record struct {
 	Sealed map[ID]uint64 `json:"sealed,omitempty"` // packages sealed under each primary
 }
 
-// PendingOrder is an order whose new primaries may not exist yet: it is written before they are made.
-type PendingOrder struct {
+// pendingOrder is an order whose new primaries may not exist yet: it is written before they are made.
+type pendingOrder struct {
 	ID      string   `json:"id"` // of the rotation that it begins or joins
 	At      int64    `json:"at"`
 	Keysets []Keyset `json:"keysets"`
@@ -186,11 +186,11 @@ func (r *Record) NeedsReencryption() bool { return r.State == Rotating || r.Stat
 
 // Compromised reports whether a former key that is not destroyed yet is compromised.
 func (r *Record) Compromised() bool {
-	return slices.ContainsFunc(r.Former, func(f FormerKey) bool { return f.Compromised }) ||
+	return slices.ContainsFunc(r.Former, func(f formerKey) bool { return f.Compromised }) ||
 		r.Active() && slices.ContainsFunc(r.Keysets, func(k Keyset) bool { return k.Compromised })
 }
 
-func (r *Record) formerKey(key Key) *FormerKey {
+func (r *Record) formerKey(key Key) *formerKey {
 	for i := range r.Former {
 		if r.Former[i].Key == key {
 			return &r.Former[i]

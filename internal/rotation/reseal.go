@@ -195,7 +195,7 @@ func (v *partVisit) saveProgress(ctx context.Context, cursor string, done bool, 
 	v.mu.Lock()
 	counts := v.counts
 	v.mu.Unlock()
-	s, err := v.r.editPart(ctx, v.number, v.part.Name, func(s *Sweep, p *Part) {
+	s, err := v.r.editPart(ctx, v.number, v.part.Name, func(s *Sweep, p *sweepPart) {
 		p.Cursor, p.Counts, p.Done = []byte(cursor), counts, done
 		if fault != nil {
 			s.markIncomplete(codes.Of(fault).Meaning) // the error itself is logged

@@ -168,7 +168,7 @@ func (r *Rotator) editSweep(ctx context.Context, change func(s *Sweep) error) (*
 }
 
 // editPart changes a part of a sweep. It returns errConcurrentChange if this process does not hold the part anymore.
-func (r *Rotator) editPart(ctx context.Context, number uint64, name string, change func(s *Sweep, p *Part)) (*Sweep, error) {
+func (r *Rotator) editPart(ctx context.Context, number uint64, name string, change func(s *Sweep, p *sweepPart)) (*Sweep, error) {
 	return r.editSweep(ctx, func(s *Sweep) error {
 		p := s.findPart(name)
 		if s.Number != number || !s.Running() || p == nil || p.Done || p.Holder != r.id {

@@ -16,7 +16,7 @@ type Sweep struct {
 	Topology string        `json:"topology"`        // of the store when the sweep began
 	Fault    string        `json:"fault,omitempty"` // why the sweep is incomplete
 	FullRate bool          `json:"full,omitempty"`  // ignore the rate limit
-	Parts    []Part        `json:"parts,omitempty"`
+	Parts    []sweepPart        `json:"parts,omitempty"`
 	States   map[State]int `json:"states,omitempty"` // number of tenants by state of their rotation, when the sweep ended
 
 	Requested         uint64 `json:"wanted"` // a sweep with this number or a later one must begin
@@ -24,11 +24,11 @@ type Sweep struct {
 	NotBefore         int64  `json:"notBefore,omitempty"` // the next sweep does not begin before
 
 	LastComplete uint64          `json:"swept"`          // number of the last complete sweep
-	Complete     []CompleteSweep `json:"last,omitempty"` // the last complete sweeps of one topology, at most two, latest first
+	Complete     []completeSweep `json:"last,omitempty"` // the last complete sweeps of one topology, at most two, latest first
 }
 
-// CompleteSweep is the summary of a complete sweep.
-type CompleteSweep struct {
+// completeSweep is the summary of a complete sweep.
+type completeSweep struct {
 	Number   uint64 `json:"number"`
 	Started  int64  `json:"started"`
 	Ended    int64  `json:"ended"`
@@ -36,8 +36,8 @@ type CompleteSweep struct {
 	Scanned  int    `json:"scanned"`
 }
 
-// Part is one part of the store, such as a Redis node, that is swept by one process at a time.
-type Part struct {
+// sweepPart is one part of the store, such as a Redis node, that is swept by one process at a time.
+type sweepPart struct {
 	Name      string `json:"name"`
 	Cursor    []byte `json:"cursor,omitempty"`
 	Holder    string `json:"holder,omitempty"` // id of the process that works on the part
@@ -83,13 +83,13 @@ func (s *Sweep) begin(t kv.Topology, now int64) {
 	if s.Number == 0 {
 		number = uint64(now / 1000)
 	}
-	last := slices.DeleteFunc(slices.Clone(s.Complete), func(f CompleteSweep) bool { return f.Topology != t.ID })
+	last := slices.DeleteFunc(slices.Clone(s.Complete), func(f completeSweep) bool { return f.Topology != t.ID })
 	*s = Sweep{Number: number, Started: now, Topology: t.ID, FullRate: s.RequestedFullRate, Requested: s.Requested, LastComplete: s.LastComplete, Complete: last, States: s.States}
 	if !t.Stable {
 		s.markIncomplete("keys were moving between parts of the store when the sweep began: " + t.Reason)
 	}
 	for _, name := range t.Parts {
-		s.Parts = append(s.Parts, Part{Name: name})
+		s.Parts = append(s.Parts, sweepPart{Name: name})
 	}
 }
 
@@ -101,8 +101,8 @@ func (s *Sweep) markIncomplete(reason string) {
 }
 
 // findPart returns the part with a name, or nil.
-func (s *Sweep) findPart(name string) *Part {
-	i := slices.IndexFunc(s.Parts, func(p Part) bool { return p.Name == name })
+func (s *Sweep) findPart(name string) *sweepPart {
+	i := slices.IndexFunc(s.Parts, func(p sweepPart) bool { return p.Name == name })
 	if i < 0 {
 		return nil
 	}
@@ -111,7 +111,7 @@ func (s *Sweep) findPart(name string) *Part {
 
 // claimablePart returns a part that a process can work on: it is not done, and no live process holds it. It returns nil
 // if there is none.
-func (s *Sweep) claimablePart(holder string, expired func(p *Part) bool) *Part {
+func (s *Sweep) claimablePart(holder string, expired func(p *sweepPart) bool) *sweepPart {
 	for i := range s.Parts {
 		if p := &s.Parts[i]; s.Running() && !p.Done && (p.Holder == "" || p.Holder == holder || expired(p)) {
 			return p
@@ -139,7 +139,7 @@ func (s *Sweep) finish(t kv.Topology, unshared string, now int64) {
 		return
 	}
 	s.LastComplete = s.Number
-	s.Complete = append([]CompleteSweep{{s.Number, s.Started, now, s.Topology, s.Counts().Scanned}}, s.Complete[:min(1, len(s.Complete))]...)
+	s.Complete = append([]completeSweep{{s.Number, s.Started, now, s.Topology, s.Counts().Scanned}}, s.Complete[:min(1, len(s.Complete))]...)
 	if s.Requested <= s.Number {
 		s.RequestedFullRate = false
 	}

@@ -162,7 +162,7 @@ func (u *UnknownKeyScanner) scan(ctx context.Context) (found unknownEntries, err
 
 // scanPart scans a part of the store and returns how many more entries may be read.
 func (u *UnknownKeyScanner) scanPart(ctx context.Context, sweeper kv.Sweeper, name string, limit int, found *unknownEntries) (left int, err error) {
-	v := newVisit(u.r, &Sweep{}, Part{Name: name})
+	v := newVisit(u.r, &Sweep{}, sweepPart{Name: name})
 	v.limiter = rate.NewLimiter(scanRate, fullRatePage)
 	ctx, stop := context.WithCancel(ctx)
 	pages := make(chan page, 1)

@@ -40,7 +40,7 @@ type partVisit struct {
 	r       *Rotator
 	number  uint64
 	started int64
-	part    Part
+	part    sweepPart
 	limiter *rate.Limiter // nil at full rate
 
 	tenants map[string]*tenant       // tenants of the entries so far
@@ -59,7 +59,7 @@ type tenant struct {
 	cache     *cache.Cache              // nil until an entry must be resealed
 }
 
-func newVisit(r *Rotator, s *Sweep, p Part) *partVisit {
+func newVisit(r *Rotator, s *Sweep, p sweepPart) *partVisit {
 	v := &partVisit{
 		r: r, number: s.Number, started: s.Started, part: p, tenants: map[string]*tenant{}, unsaved: map[string]*tenantResult{}, counts: p.Counts,
 	}
@@ -243,7 +243,7 @@ func (t *tenant) isPrimary(key Key) bool {
 // before the entry is resealed, because afterwards nothing shows that the key was in use.
 func (v *partVisit) recordFormerUse(ctx context.Context, owner string, key Key) error {
 	t := v.tenants[owner]
-	unrecorded := func(record *Record) *FormerKey {
+	unrecorded := func(record *Record) *formerKey {
 		if f := record.formerKey(key); f != nil && f.findingCounts(v.number, v.started) && f.LastFoundIn < v.number {
 			return f
 		}

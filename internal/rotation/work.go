@@ -118,12 +118,12 @@ func (r *Rotator) advanceSweep(ctx context.Context) (did bool, err error) {
 	if s.Running() && (s.Topology != topology.ID || s.partsDone() == len(s.Parts)) {
 		return r.finishSweep(ctx, s, topology)
 	}
-	var claimed *Part
+	var claimed *sweepPart
 	s, err = r.editSweep(ctx, func(s *Sweep) error {
 		if s.shouldBegin(r.now()) {
 			s.begin(topology, r.now())
 		}
-		free := func(p *Part) bool {
+		free := func(p *sweepPart) bool {
 			return r.unchangedFor("part "+p.Name, fmt.Sprint(s.Number, p.Holder, p.Heartbeat)) >= r.leaseTime
 		}
 		if claimed = s.claimablePart(r.id, free); claimed == nil {
@@ -143,7 +143,7 @@ func (r *Rotator) advanceSweep(ctx context.Context) (did bool, err error) {
 }
 
 // visitPart visits a part while it renews the lease. If this process ends, the lease expires.
-func (r *Rotator) visitPart(ctx context.Context, s *Sweep, p Part, sweeper kv.Sweeper) error {
+func (r *Rotator) visitPart(ctx context.Context, s *Sweep, p sweepPart, sweeper kv.Sweeper) error {
 	r.updateStats(func(seen *Stats) { seen.Sweeping = true })
 	defer r.updateStats(func(seen *Stats) { seen.Sweeping = false })
 	held, lost := context.WithCancelCause(ctx)
@@ -162,7 +162,7 @@ func (r *Rotator) visitPart(ctx context.Context, s *Sweep, p Part, sweeper kv.Sw
 // visit.
 func (r *Rotator) renewLease(ctx context.Context, lost context.CancelCauseFunc, number uint64, name string) {
 	for sleep(ctx, r.leaseTime/3) == nil {
-		if _, err := r.editPart(ctx, number, name, func(*Sweep, *Part) {}); errors.Is(err, errConcurrentChange) {
+		if _, err := r.editPart(ctx, number, name, func(*Sweep, *sweepPart) {}); errors.Is(err, errConcurrentChange) {
 			lost(errConcurrentChange)
 			return
 		}

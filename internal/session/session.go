@@ -68,7 +68,6 @@ type Manager struct {
 	maxTTL time.Duration
 	tenant *seal.Sealer // nil: sessions are sealed under their own keys only
 
-	clock     *clock.Clock
 	onExpired func(class classify.Class)
 }
 
@@ -83,9 +82,6 @@ func WithMaxTTL(maxTTL time.Duration) Option { return func(m *Manager) { m.maxTT
 // sessions cannot be opened anymore and no new ones can be made. Rotations do not destroy keys of that use.
 func WithTenantKeys(sealer *seal.Sealer) Option { return func(m *Manager) { m.tenant = sealer } }
 
-// WithClock sets the clock. It is for tests.
-func WithClock(clock *clock.Clock) Option { return func(m *Manager) { m.clock = clock } }
-
 // WithExpiredHook sets a function that is called for each session that was removed because the store kept it for longer
 // than its class allows.
 func WithExpiredHook(onExpired func(class classify.Class)) Option {
@@ -96,7 +92,7 @@ func WithExpiredHook(onExpired func(class classify.Class)) Option {
 func New(store kv.Store, owner string, options ...Option) *Manager {
 	m := &Manager{
 		store: store, owner: owner, maxTTL: time.Duration(class.Rules().MaxTTL) * time.Second,
-		clock: clock.System, onExpired: func(classify.Class) {},
+		onExpired: func(classify.Class) {},
 	}
 	for _, option := range options {
 		option(m)
@@ -177,7 +173,7 @@ func (m *Manager) Create(ctx context.Context, data []byte, ttl time.Duration, re
 
 // seal returns the session's package and its header.
 func (m *Manager) seal(k *derivedKey, data []byte) (pkg []byte, h format.Header, err error) {
-	req := seal.Request{Use: format.UseCache, Class: class, Type: format.Bytes, Place: k.place, EncryptedAt: m.clock.Date().UnixMilli()}
+	req := seal.Request{Use: format.UseCache, Class: class, Type: format.Bytes, Place: k.place, EncryptedAt: clock.System.Date().UnixMilli()}
 	pkg, err = k.sealer.Seal(nil, req, data)
 	if req.Use = format.UseService; err == nil && m.tenant != nil {
 		pkg, err = m.tenant.Seal(nil, req, pkg)
@@ -261,7 +257,7 @@ func (m *Manager) open(ctx context.Context, k *derivedKey, action audit.Action, 
 	if failed := record(action, claimed.KeyID, err); failed != nil {
 		return seal.Opened{}, nil, failed
 	}
-	if created := time.UnixMilli(o.Header.EncryptedAt); err == nil && m.clock.Left(created, m.maxTTL) < 0 {
+	if created := time.UnixMilli(o.Header.EncryptedAt); err == nil && clock.System.Left(created, m.maxTTL) < 0 {
 		err = m.removeExpired(ctx, k, pkg, created)
 	}
 	return o, pkg, err
@@ -270,7 +266,7 @@ func (m *Manager) open(ctx context.Context, k *derivedKey, action audit.Action, 
 // removeExpired removes a session that the store should have removed. It keeps a session that may only seem to be old
 // because the clocks of servers differ. It returns ErrNotFound or an error of the store.
 func (m *Manager) removeExpired(ctx context.Context, k *derivedKey, pkg []byte, created time.Time) error {
-	if !m.clock.SurelyExpired(created, m.maxTTL) {
+	if !clock.System.SurelyExpired(created, m.maxTTL) {
 		return ErrNotFound
 	}
 	removed, err := kv.DeleteIf(ctx, m.store, k.name, pkg)
@@ -294,7 +290,7 @@ func (m *Manager) Extend(ctx context.Context, id string, ttl time.Duration, reco
 	if err != nil {
 		return Session{}, err
 	}
-	if ttl <= 0 || ttl > m.clock.Left(time.UnixMilli(o.Header.EncryptedAt), m.maxTTL) {
+	if ttl <= 0 || ttl > clock.System.Left(time.UnixMilli(o.Header.EncryptedAt), m.maxTTL) {
 		return Session{}, ErrTTL
 	}
 	extended, err := kv.ExpireIf(ctx, m.store, k.name, pkg, ttl)

@@ -69,7 +69,7 @@ func (t *Authenticator) parseDocument(ctx context.Context, name string, content 
 		return nil, nil
 	}
 	e, err := t.keys.open(ctx, name, content)
-	if errors.Is(err, ErrAltered) {
+	if errors.Is(err, errAltered) {
 		return &cachedToken{storedToken: storedToken{Token: Token{ID: name, Altered: true}}}, nil
 	}
 	if err != nil {
@@ -139,7 +139,7 @@ func (t *Authenticator) restore(ctx context.Context, cached *cachedToken, state 
 func (t *Authenticator) reportFault(ctx context.Context, token *Token, state string) {
 	code := "not_found"
 	if state != stateMissing {
-		code = ErrAltered.Of
+		code = errAltered.Of
 	}
 	t.mu.Lock()
 	t.reportCount++
@@ -167,6 +167,6 @@ func (t *Authenticator) reportOmitted(ctx context.Context) {
 	t.mu.Unlock()
 	if more > 0 {
 		t.options.Log.ErrorContext(ctx, "more documents of tokens were altered or removed: see coffer token list", "count", more)
-		t.record(ctx, audit.Event{Code: ErrAltered.Of, Facts: audit.Facts{audit.FactFailed: strconv.Itoa(more)}})
+		t.record(ctx, audit.Event{Code: errAltered.Of, Facts: audit.Facts{audit.FactFailed: strconv.Itoa(more)}})
 	}
 }

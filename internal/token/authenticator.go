@@ -109,16 +109,16 @@ func jittered(d time.Duration) time.Duration { return d*3/4 + rand.N(d/2) }
 // The token is found by its SHA-256. The time of the lookup depends on bits of the hash that a caller cannot choose
 // without knowing the token, so it reveals nothing about the token.
 func (t *Authenticator) Authenticate(_ context.Context, bearer string) (identity.Identity, error) {
-	if len(bearer) != tokenLength || !strings.HasPrefix(bearer, Prefix) {
-		return identity.Identity{}, ErrUnauthorized
+	if len(bearer) != tokenLength || !strings.HasPrefix(bearer, tokenPrefix) {
+		return identity.Identity{}, identity.ErrUnauthorized
 	}
 	found, ok := t.byHash.Load(sha256.Sum256([]byte(bearer)))
 	if !ok {
-		return identity.Identity{}, ErrUnauthorized
+		return identity.Identity{}, identity.ErrUnauthorized
 	}
 	k, now := found.(*cachedToken), t.now()
 	if k.Expired(now) {
-		return identity.Identity{}, ErrUnauthorized
+		return identity.Identity{}, identity.ErrUnauthorized
 	}
 	if hour := now.Unix() / 3600; k.lastUse.Load() != hour {
 		k.lastUse.Store(hour)
@@ -131,11 +131,11 @@ func (t *Authenticator) Authenticate(_ context.Context, bearer string) (identity
 // Counts counts the tokens in memory by state.
 type Counts struct {
 	Live, Expired, Revoked, Altered int
-	Expiring                        int // of the live ones, those that expire within ExpiresSoon
+	Expiring                        int // of the live ones, those that expire within expiresSoon
 }
 
-// ExpiresSoon is the time before its expiry in which a token counts as expiring.
-const ExpiresSoon = 7 * 24 * time.Hour
+// expiresSoon is the time before its expiry in which a token counts as expiring.
+const expiresSoon = 7 * 24 * time.Hour
 
 // Counts returns the number of tokens in memory by state.
 func (t *Authenticator) Counts() (c Counts) {
@@ -152,7 +152,7 @@ func (t *Authenticator) Counts() (c Counts) {
 			c.Expired++
 		default:
 			c.Live++
-			if k.Expired(now.Add(ExpiresSoon)) {
+			if k.Expired(now.Add(expiresSoon)) {
 				c.Expiring++
 			}
 		}

@@ -56,7 +56,7 @@ func (t *Authenticator) deleteIfExpired(ctx context.Context, name string) error 
 	var due int64
 	if content != nil {
 		switch e, err := t.keys.open(ctx, name, content); {
-		case errors.Is(err, ErrAltered):
+		case errors.Is(err, errAltered):
 		case err != nil:
 			return err
 		case e.Expired(t.now()):

@@ -42,6 +42,7 @@ func (t *Authenticator) AgeLastPoll(by time.Duration) {
 }
 
 const (
+	Prefix     = tokenPrefix
 	StaleAfter = staleAfter
 	ClockSkew  = clockSkew
 )
@@ -56,3 +57,6 @@ func Parse(text []byte) (Token, [32]byte, error) {
 	}
 	return e.Token, e.hash, nil
 }
+
+// ErrAltered reports that a token's document does not authenticate.
+var ErrAltered = errAltered

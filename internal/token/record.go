@@ -71,11 +71,11 @@ func (e *storedToken) digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// parseRecord parses a record. It returns ErrAltered if a member is not understood.
+// parseRecord parses a record. It returns errAltered if a member is not understood.
 func parseRecord(text []byte) (*storedToken, error) {
 	var r record
 	if json.Unmarshal(text, &r) != nil {
-		return nil, ErrAltered
+		return nil, errAltered
 	}
 	scopes, err := identity.ParseScopes(r.Scopes)
 	e := &storedToken{Token: Token{
@@ -84,14 +84,14 @@ func parseRecord(text []byte) (*storedToken, error) {
 	tombstone := !r.RevokedAt.IsZero()
 	switch {
 	case err != nil || r.ID == "":
-		return nil, ErrAltered
+		return nil, errAltered
 	case tombstone && r.SHA256 == "":
 		return e, nil
 	case tombstone || len(r.ID) != hex.EncodedLen(idSize) || len(r.SHA256) != hex.EncodedLen(sha256.Size) || !identity.ValidGrant(r.Tenant, scopes):
-		return nil, ErrAltered
+		return nil, errAltered
 	}
 	if _, err := hex.Decode(e.hash[:], []byte(r.SHA256)); err != nil || e.hash == [sha256.Size]byte{} {
-		return nil, ErrAltered
+		return nil, errAltered
 	}
 	return e, nil
 }
@@ -143,31 +143,31 @@ func (k *keychain) seal(ctx context.Context, e *storedToken) ([]byte, error) {
 	return encode(text, id, mac), err
 }
 
-// open returns the token of a document. It returns ErrAltered unless this environment wrote exactly these bytes under
+// open returns the token of a document. It returns errAltered unless this environment wrote exactly these bytes under
 // this name. Any other error means that the document could not be checked.
 func (k *keychain) open(ctx context.Context, name string, content []byte) (*storedToken, error) {
 	end := len(content) - trailer
 	if end < len(recordBegin) || len(content) > maxDocument {
-		return nil, ErrAltered
+		return nil, errAltered
 	}
 	var key format.KeyID
 	text, id := content[len(recordBegin):end], content[end+len(keyBegin):][:idDigits]
 	if _, err := hex.Decode(key[:], id); err != nil {
-		return nil, ErrAltered
+		return nil, errAltered
 	}
 	mac, err := k.sum(ctx, key, text)
 	if errors.Is(err, envelope.ErrUnknownKey) {
-		return nil, ErrAltered
+		return nil, errAltered
 	}
 	if err != nil {
 		return nil, err
 	}
 	if !hmac.Equal(encode(text, key, mac), content) {
-		return nil, ErrAltered
+		return nil, errAltered
 	}
 	e, err := parseRecord(text)
 	if err != nil || e.ID != name {
-		return nil, ErrAltered
+		return nil, errAltered
 	}
 	return e, nil
 }

@@ -127,7 +127,7 @@ func (r *Registry) get(ctx context.Context, id string) (content []byte, e *store
 	}
 	e, err = r.keys.open(ctx, id, content)
 	switch {
-	case errors.Is(err, ErrAltered):
+	case errors.Is(err, errAltered):
 		return content, &storedToken{Token: Token{ID: id, Altered: true}}, nil
 	case err == nil && !e.RevokedAt.IsZero():
 		err = ErrNoToken
@@ -179,7 +179,7 @@ func (r *Registry) forEach(ctx context.Context, do func(*storedToken)) error {
 			e, err = r.keys.open(ctx, document.Name, document.Content)
 		}
 		switch {
-		case errors.Is(err, ErrAltered):
+		case errors.Is(err, errAltered):
 			do(&storedToken{Token: Token{ID: document.Name, Altered: true}})
 		case err != nil:
 			failed = errors.Join(failed, err)

@@ -85,7 +85,7 @@ func (s *server) requireAccepted(t testing.TB, text string) {
 func (s *server) requireRefused(t testing.TB, bearer string) {
 	t.Helper()
 	id, err := s.Authenticate(t.Context(), bearer)
-	require.Equal(t, token.ErrUnauthorized, err, "the error has no details")
+	require.Equal(t, identity.ErrUnauthorized, err, "the error has no details")
 	require.Zero(t, id)
 }
 

@@ -30,7 +30,7 @@ import (
 )
 
 // Prefix begins every token, so that scanners for leaked secrets recognize it.
-const Prefix = "coffer_"
+const tokenPrefix = "coffer_"
 
 const (
 	tokenSize = 32 // random bytes of a token
@@ -39,13 +39,11 @@ const (
 )
 
 // tokenLength is the number of characters of every token.
-var tokenLength = len(Prefix) + base64.RawURLEncoding.EncodedLen(tokenSize)
+var tokenLength = len(tokenPrefix) + base64.RawURLEncoding.EncodedLen(tokenSize)
 
 var (
-	// ErrUnauthorized reports that a token is unknown, revoked or expired.
-	ErrUnauthorized = identity.ErrUnauthorized
-	// ErrAltered reports that a token's document does not authenticate.
-	ErrAltered = &codes.Error{Of: "authentication_failed", Text: "the token's document does not authenticate"}
+	// errAltered reports that a token's document does not authenticate.
+	errAltered = &codes.Error{Of: "authentication_failed", Text: "the token's document does not authenticate"}
 	// ErrNoToken reports that no token in the keystore has the id.
 	ErrNoToken = errors.New("no token has that id: `coffer token list` shows them")
 	// ErrGrant reports that no token can be made for a grant.
@@ -115,7 +113,7 @@ func (g *Grant) Check() error {
 func generate(g Grant, now time.Time) (text string, e *storedToken) {
 	var b [tokenSize + idSize]byte
 	_, _ = rand.Read(b[:]) // never fails: package crypto/rand
-	text = Prefix + base64.RawURLEncoding.EncodeToString(b[:tokenSize])
+	text = tokenPrefix + base64.RawURLEncoding.EncodeToString(b[:tokenSize])
 	now = now.UTC().Truncate(time.Millisecond)
 	e = &storedToken{Token: Token{ID: hex.EncodeToString(b[tokenSize:]), Name: g.Name, Tenant: g.Tenant, Scopes: g.Scopes, CreatedAt: now}}
 	if g.Lifetime > 0 {

@@ -1,0 +1,4 @@
+package limit
+
+// ErrWrongTokens is the cause of a refusal by Failures.
+var ErrWrongTokens = errWrongTokens
