@@ -21,7 +21,7 @@ func TestSpecificationMatchesCode(t *testing.T) {
 		"more than 262,144 bytes": envelope.MaxDocument == 262_144, "environment<0..64>": envelope.MaxEnvironment == 64,
 		"url<0..1024>": envelope.MaxURL == 1024, "parameters<0..4096>": envelope.MaxParameters == 4096, "wrapped<0..4096>": envelope.MaxWrapped == 4096,
 		"fewer than 100,000 or more than 10,000,000": envelope.MinIterations == 100_000 && envelope.MaxIterations == 10_000_000,
-		"more than 20,000,000 together":              envelope.TotalIterations == 20_000_000, "exactly 60 of the others": envelope.WrappedSize == 60,
+		"more than 20,000,000 together":              envelope.TotalIterations == 20_000_000, "exactly 60 for the others": envelope.WrappedSize == 60,
 	} {
 		require.Contains(t, page, sentence)
 		require.True(t, right, sentence)
