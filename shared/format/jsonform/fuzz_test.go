@@ -10,7 +10,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 )
 
-// What is read has one binary encoding and is written back as a text that reads the same.
+// FuzzUnmarshal checks that a text that is accepted has one binary encoding, and that Marshal writes an equivalent text.
 func FuzzUnmarshal(f *testing.F) {
 	seeds := 0
 	for _, v := range vectors.LoadVariants() {
@@ -46,7 +46,7 @@ func FuzzUnmarshal(f *testing.F) {
 	})
 }
 
-// Every binary package has a JSON form that converts back.
+// FuzzMarshal checks that every binary package has a JSON form that converts back.
 func FuzzMarshal(f *testing.F) {
 	seeds := 0
 	for _, v := range vectors.LoadPackages() {

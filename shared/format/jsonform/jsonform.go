@@ -1,9 +1,10 @@
-// Package jsonform is the JSON encoding of a package (SPEC.md section 7), for interchange; at rest a package is binary.
+// Package jsonform encodes and decodes the JSON form of a package (SPEC.md section 7), which is used for interchange.
+// Stored packages are binary.
 //
-// It converts in both directions without loss: what Unmarshal accepts has one binary encoding, and what
-// Marshal writes reads back equal. It reads what JSON.parse reads, and is as strict: encoding/json alone
-// would ignore the case of member names and replace what is not Unicode. It is a package of its own because
-// encoding/json would add a third to the browser's core.
+// The two forms convert into each other without loss: every text that Unmarshal accepts has exactly one binary
+// encoding, and Unmarshal reverses Marshal. The package accepts the same texts as JSON.parse. encoding/json alone is
+// less strict: it ignores the case of member names and replaces invalid Unicode. The package is separate from package
+// format, because encoding/json would make the browser's core a third larger.
 package jsonform
 
 import (
@@ -15,11 +16,11 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// strict refuses trailing bits that are not zero; line breaks, which it skips, are looked for apart.
+// strict refuses nonzero trailing bits. It ignores line breaks, which decodedLen refuses.
 var strict = base64.StdEncoding.Strict()
 
-// Marshal returns the package's JSON form. It returns format.ErrInvalid for a header that no package may
-// have, and the error of format.CheckBody for a body that cannot belong to it.
+// Marshal returns the JSON form of a package. It returns format.ErrInvalid for an invalid header, and the error of
+// format.CheckBody for a body whose length the header does not allow.
 func Marshal(p format.Package) ([]byte, error) {
 	ciphertext, metadata, err := Split(p)
 	if err != nil {
@@ -31,16 +32,16 @@ func Marshal(p format.Package) ([]byte, error) {
 	if err := encoder.Encode(metadata); err != nil {
 		return nil, err
 	}
-	// Not by the encoder, which would hold a long ciphertext several times.
+	// Append the ciphertext directly, because the encoder would copy a long one several times.
 	text := make([]byte, 0, len(`{"ciphertext":"","metadata":}`)+base64.StdEncoding.EncodedLen(len(ciphertext))+b.Len())
 	text = base64.StdEncoding.AppendEncode(append(text, `{"ciphertext":"`...), ciphertext)
 	text = append(append(text, `","metadata":`...), bytes.TrimSuffix(b.Bytes(), []byte("\n"))...)
 	return append(text, '}'), nil
 }
 
-// Unmarshal reads a package's JSON form. It returns format.ErrUnsupportedVersion for another version of the
-// format, format.ErrTooLarge for a one-piece package over the limit, and format.ErrMalformed for anything
-// else that is not a package. What it allocates is bounded by the length of text.
+// Unmarshal decodes the JSON form of a package. It returns format.ErrUnsupportedVersion for another version of the
+// format, format.ErrTooLarge for a body that exceeds its limit, and format.ErrMalformed for other texts that are not a
+// package. The memory that it allocates is proportional to the length of text.
 func Unmarshal(text []byte) (format.Package, error) {
 	if !wellFormed(text) {
 		return format.Package{}, format.ErrMalformed
@@ -64,7 +65,7 @@ func Unmarshal(text []byte) (format.Package, error) {
 	return join(h, nonce, ciphertext)
 }
 
-// join decodes the ciphertext behind the nonce, once its length is known to be one that the header can have.
+// join checks the length of the body against the header, and then decodes the ciphertext after the nonce.
 func join(h format.Header, nonce, ciphertext []byte) (format.Package, error) {
 	n, ok := decodedLen(ciphertext)
 	if !ok {
@@ -81,8 +82,8 @@ func join(h format.Header, nonce, ciphertext []byte) (format.Package, error) {
 	return format.Package{Header: h, Body: body}, nil
 }
 
-// Split takes a package apart into the two members of its JSON form; the ciphertext aliases the package's
-// body. Its errors are those of Marshal.
+// Split returns the two members of a package's JSON form. The ciphertext aliases the package's body. It returns the errors
+// of Marshal.
 func Split(p format.Package) (ciphertext []byte, m Metadata, err error) {
 	if err := p.Header.Check(); err != nil {
 		return nil, Metadata{}, err
@@ -91,10 +92,10 @@ func Split(p format.Package) (ciphertext []byte, m Metadata, err error) {
 		return nil, Metadata{}, err
 	}
 	n := nonceSize(p.Header.Algorithm)
-	return p.Body[n:], NewMetadata(&p.Header, p.Body[:n]), nil
+	return p.Body[n:], newMetadata(&p.Header, p.Body[:n]), nil
 }
 
-// Join is the inverse of Split. It returns the errors of Unmarshal. The package's body is a copy.
+// Join is the inverse of Split. It copies the ciphertext into the package's body. It returns the errors of Unmarshal.
 func Join(ciphertext []byte, m Metadata) (format.Package, error) {
 	h, nonce, err := m.Header()
 	if err != nil {
@@ -106,8 +107,8 @@ func Join(ciphertext []byte, m Metadata) (format.Package, error) {
 	return format.Package{Header: h, Body: slices.Concat(nonce, ciphertext)}, nil
 }
 
-// DecodeBase64 reads a ciphertext, nonce or salt in the one base64 form there is of it (RFC 4648 section 4:
-// padded, no line breaks, trailing bits zero). It returns format.ErrMalformed for any other text.
+// DecodeBase64 decodes strict base64: RFC 4648 section 4 with padding, without line breaks, and with zero trailing bits. It
+// returns format.ErrMalformed for any other text.
 func DecodeBase64(text []byte) ([]byte, error) {
 	n, ok := decodedLen(text)
 	if !ok {
@@ -120,7 +121,8 @@ func DecodeBase64(text []byte) ([]byte, error) {
 	return b, nil
 }
 
-// decodedLen returns the number of bytes that a base64 text of whole groups stands for.
+// decodedLen returns the number of bytes that a base64 text encodes. ok is false if the text is not made of groups of four
+// characters, contains line breaks or has too much padding.
 func decodedLen(text []byte) (n int, ok bool) {
 	if len(text)%4 != 0 || bytes.IndexByte(text, '\r') >= 0 || bytes.IndexByte(text, '\n') >= 0 {
 		return 0, false
@@ -129,7 +131,8 @@ func decodedLen(text []byte) (n int, ok bool) {
 	return len(text)/4*3 - min(padding, 2), padding <= 2
 }
 
-// nonceSize is the length of the nonce that a body begins with. A chunked body's nonces are derived.
+// nonceSize returns the length in bytes of the nonce at the start of a body. It is 0 for a chunked body, because its
+// nonces are derived.
 func nonceSize(a format.Algorithm) int {
 	if a == format.Chunked {
 		return 0

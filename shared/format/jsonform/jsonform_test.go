@@ -17,7 +17,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 )
 
-// sample is a package with every member that one can have.
+// sample returns a package with every member that a package can have.
 func sample(t testing.TB) format.Package {
 	t.Helper()
 	context, err := format.NewContext(map[string]string{"patient": "P12345", "<&>": "\u2028\x00😀", "__proto__": "constructor"})
@@ -31,7 +31,7 @@ func sample(t testing.TB) format.Package {
 	return format.Package{Header: h, Body: []byte("nonce-12byteciphertext-tag-16-or-more")}
 }
 
-func TestShape(t *testing.T) {
+func TestMarshalWritesDocumentedShape(t *testing.T) {
 	text, err := jsonform.Marshal(sample(t))
 	require.NoError(t, err)
 	require.Equal(t, `{"ciphertext":"Y2lwaGVydGV4dC10YWctMTYtb3ItbW9yZQ==","metadata":{"version":"1.0","algorithm":"AES-256-GCM",`+
@@ -41,7 +41,7 @@ func TestShape(t *testing.T) {
 		`"iterations":600000}}`, string(text))
 }
 
-func TestRoundTrip(t *testing.T) {
+func TestMarshalRoundTrip(t *testing.T) {
 	plain := sample(t)
 	plain.Header.Source, plain.Header.Iterations, plain.Header.Context = format.FromKeyset, 0, format.Context{}
 	public, tombstone, chunked := plain, plain, plain
@@ -63,7 +63,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-func TestMarshalRefuses(t *testing.T) {
+func TestMarshalRefusesInvalidPackages(t *testing.T) {
 	p := sample(t)
 	p.Header.Iterations = 0
 	_, err := jsonform.Marshal(p)
@@ -83,7 +83,7 @@ func TestMarshalRefuses(t *testing.T) {
 	require.ErrorIs(t, err, format.ErrUnsupportedVersion)
 }
 
-// edited is the sample's JSON form with one text replaced, which must occur.
+// edited returns the sample's JSON form with from, which must occur, replaced by to.
 func edited(t testing.TB, from, to string) []byte {
 	t.Helper()
 	text, err := jsonform.Marshal(sample(t))
@@ -92,8 +92,8 @@ func edited(t testing.TB, from, to string) []byte {
 	return []byte(strings.Replace(string(text), from, to, 1))
 }
 
-// The texts that must be refused, and those that must not, are the vectors'.
-func TestVectors(t *testing.T) {
+// Unmarshal accepts and refuses the texts of the vectors.
+func TestUnmarshalAgreesWithVectors(t *testing.T) {
 	for _, v := range vectors.LoadInvalid().JSON {
 		_, err := jsonform.Unmarshal(slices.Concat([]byte(v.Text), v.Hex))
 		require.Equal(t, v.Code, codes.Of(err).Code, v.Name)
@@ -107,7 +107,7 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-func TestEscapes(t *testing.T) {
+func TestUnmarshalDecodesEscapes(t *testing.T) {
 	got, err := jsonform.Unmarshal(edited(t, `"P12345"`, `"\ufffd\\\/\b\f\n\r\t\""`))
 	require.NoError(t, err)
 	v, _ := got.Header.Context.Get("patient")
@@ -117,7 +117,7 @@ func TestEscapes(t *testing.T) {
 	require.Zero(t, got.Header.Revision)
 }
 
-func TestContextLimits(t *testing.T) {
+func TestUnmarshalEnforcesContextLimits(t *testing.T) {
 	entries := func(n int) string {
 		var b strings.Builder
 		for i := range n {
@@ -134,7 +134,7 @@ func TestContextLimits(t *testing.T) {
 	}
 }
 
-func TestMetadataAlone(t *testing.T) {
+func TestMetadataUnmarshalsAlone(t *testing.T) {
 	_, m, err := jsonform.Split(sample(t))
 	require.NoError(t, err)
 	text, err := json.Marshal(m)
@@ -147,7 +147,7 @@ func TestMetadataAlone(t *testing.T) {
 	require.ErrorIs(t, got.UnmarshalJSON([]byte(`{"version"`)), format.ErrMalformed)
 }
 
-func TestDecodeBase64(t *testing.T) {
+func TestDecodeBase64IsStrict(t *testing.T) {
 	b, err := jsonform.DecodeBase64([]byte("/v4="))
 	require.NoError(t, err)
 	require.Equal(t, []byte{0xFE, 0xFE}, b)
@@ -157,9 +157,8 @@ func TestDecodeBase64(t *testing.T) {
 	}
 }
 
-// Hostile texts cost memory in proportion to their length, not to the number of their members or the depth of
-// their nesting.
-func TestBoundedAllocation(t *testing.T) {
+// Hostile texts cost memory in proportion to their length, not to the number of members or the depth of nesting.
+func TestUnmarshalAllocatesInProportionToInput(t *testing.T) {
 	var many strings.Builder
 	for i := range 1 << 16 {
 		fmt.Fprintf(&many, `"%d":0,`, i)

@@ -9,19 +9,19 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Version is the format's version as the JSON form writes it.
-const Version = "1.0"
+// version is the format's version in the JSON form.
+const version = "1.0"
 
-// timeLayout is RFC 3339 in UTC with milliseconds, what JavaScript's toISOString writes.
+// timeLayout is RFC 3339 in UTC with milliseconds, as JavaScript's toISOString writes it.
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
-// Metadata is a package's header and nonce in the JSON form. Its fields are the texts that stand there;
-// Header checks them.
+// Metadata is the member "metadata" of the JSON form: a package's header and nonce. Its fields contain the members
+// unchecked; Header checks them.
 type Metadata struct {
 	Version        string            `json:"version"`
 	Algorithm      string            `json:"algorithm"`
 	KeyID          string            `json:"keyId"`        // 64 lower-case hexadecimal digits
-	IV             string            `json:"iv,omitempty"` // the nonce, base64; of one-piece packages
+	IV             string            `json:"iv,omitempty"` // base64 of the nonce; empty for chunked packages
 	Salt           string            `json:"salt"`         // base64
 	Classification string            `json:"classification"`
 	EncryptedAt    string            `json:"encryptedAt"` // RFC 3339, UTC, three digits of fraction
@@ -30,21 +30,21 @@ type Metadata struct {
 	ValueType      string            `json:"valueType"`
 	KeySource      string            `json:"keySource"`
 	Revision       uint64            `json:"revision"`
-	Iterations     uint32            `json:"iterations,omitempty"` // of passphrase packages
+	Iterations     uint32            `json:"iterations,omitempty"` // 0 unless KeySource is "passphrase"
 	Tombstone      bool              `json:"tombstone,omitempty"`
 	SealedContext  bool              `json:"sealedContext,omitempty"`
 	Padded         bool              `json:"padded,omitempty"`
 	SealedName     bool              `json:"sealedName,omitempty"`
 }
 
-// MetadataOf returns the metadata of a package with a valid header and that nonce, which is empty for format.Chunked.
-func NewMetadata(h *format.Header, nonce []byte) Metadata {
+// newMetadata returns the metadata of a package with header h, which must be valid. The nonce is empty for format.Chunked.
+func newMetadata(h *format.Header, nonce []byte) Metadata {
 	context := h.Context.Map()
 	if context == nil {
 		context = map[string]string{}
 	}
 	return Metadata{
-		Version:        Version,
+		Version:        version,
 		Algorithm:      h.Algorithm.String(),
 		KeyID:          hex.EncodeToString(h.KeyID[:]),
 		IV:             base64.StdEncoding.EncodeToString(nonce),
@@ -64,10 +64,10 @@ func NewMetadata(h *format.Header, nonce []byte) Metadata {
 	}
 }
 
-// Header returns the header and the nonce that the metadata says. It returns format.ErrUnsupportedVersion for
-// a version other than Version and format.ErrMalformed for what no package may have.
+// Header returns the header and the nonce. It returns format.ErrUnsupportedVersion for a version other than "1.0", and
+// format.ErrMalformed for metadata that no package may have.
 func (m *Metadata) Header() (h format.Header, nonce []byte, err error) {
-	if m.Version != Version {
+	if m.Version != version {
 		if m.Version == "" {
 			return format.Header{}, nil, format.ErrMalformed
 		}
@@ -83,7 +83,7 @@ func (m *Metadata) Header() (h format.Header, nonce []byte, err error) {
 	return h, nonce, nil
 }
 
-// enums reads the members that name one of a few values.
+// readEnums parses the members that name one of a few values.
 func (m *Metadata) readEnums(h *format.Header) bool {
 	var errs [5]error
 	var class classify.Class
@@ -96,7 +96,7 @@ func (m *Metadata) readEnums(h *format.Header) bool {
 	return errs == [5]error{}
 }
 
-// bytes reads the members that encode bytes.
+// readBytes decodes the members that encode bytes.
 func (m *Metadata) readBytes(h *format.Header) bool {
 	salt, err := DecodeBase64([]byte(m.Salt))
 	if err != nil || len(salt) != format.SaltSize {
@@ -108,10 +108,10 @@ func (m *Metadata) readBytes(h *format.Header) bool {
 		return false
 	}
 	copy(h.KeyID[:], id)
-	return hex.EncodeToString(id) == m.KeyID // upper case is refused
+	return hex.EncodeToString(id) == m.KeyID // refuses upper case
 }
 
-// rest reads the time, the context, the numbers and the flags.
+// readScalars parses the time, the numbers, the flags and the context.
 func (m *Metadata) readScalars(h *format.Header) bool {
 	at, err := time.Parse(timeLayout, m.EncryptedAt)
 	if err != nil || at.Format(timeLayout) != m.EncryptedAt {
@@ -129,8 +129,8 @@ func (m *Metadata) readScalars(h *format.Header) bool {
 	return err == nil
 }
 
-// UnmarshalJSON reads the member "metadata" of a JSON form as strictly as Unmarshal. Its errors are those of
-// Header for the version, and format.ErrMalformed.
+// UnmarshalJSON decodes the member "metadata" of a JSON form as strictly as Unmarshal. It returns
+// format.ErrUnsupportedVersion for another version, and format.ErrMalformed for other texts that are not metadata.
 func (m *Metadata) UnmarshalJSON(text []byte) error {
 	if !wellFormed(text) {
 		return format.ErrMalformed
@@ -143,7 +143,7 @@ var metadataNames = []string{
 	"revision", "iterations", "tombstone", "sealedContext", "padded", "sealedName",
 }
 
-// read fills m from well-formed JSON text. The version is read before all else, because another version may
+// read decodes well-formed JSON. An unsupported version takes precedence over other faults, because another version may
 // have other members.
 func (m *Metadata) read(text []byte) error {
 	values, others, ok := collect(text, metadataNames...)
@@ -165,12 +165,12 @@ func (m *Metadata) read(text []byte) error {
 	if r.has("iterations") {
 		m.Iterations = uint32(r.integer("iterations", 1, 1<<32-1))
 	}
-	version, ok := unquote(values["version"])
-	m.Version = string(version)
+	text, ok = unquote(values["version"])
+	m.Version = string(text)
 	switch {
 	case !ok:
 		return format.ErrMalformed
-	case m.Version != Version:
+	case m.Version != version:
 		return format.ErrUnsupportedVersion
 	case r.failed:
 		return format.ErrMalformed

@@ -12,11 +12,11 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// wellFormed reports whether text is JSON in UTF-8. Everything below relies on it.
+// wellFormed reports whether text is JSON in UTF-8. The functions below require it.
 func wellFormed(text []byte) bool { return utf8.Valid(text) && json.Valid(text) }
 
-// collect returns the known members of the object that text is, as raw texts; of members with one name the
-// last. It reports whether there are others, which are not kept. ok is false if text is no object.
+// collect returns the raw values of the known members of a JSON object; of duplicate members it returns the last. others
+// reports whether the object has other members. ok is false if text is not an object.
 func collect(text []byte, known ...string) (values map[string][]byte, others, ok bool) {
 	all, ok := Members(text)
 	if !ok {
@@ -35,9 +35,9 @@ func collect(text []byte, known ...string) (values map[string][]byte, others, ok
 
 const blanks = " \t\r\n"
 
-// Members iterates over the names and the raw values of the object that text is, which must be valid JSON:
-// they are parts of text, not copies, but for names with escapes. A name that is given twice comes twice. ok
-// is false if text is no object.
+// Members iterates over the names and the raw values of a JSON object. Text must be valid JSON. Names and values alias
+// text, except for names with escapes. A duplicate name is returned each time that it occurs. ok is false if text is not
+// an object.
 func Members(text []byte) (all iter.Seq2[[]byte, []byte], ok bool) {
 	if text = bytes.TrimLeft(text, blanks); len(text) == 0 || text[0] != '{' {
 		return nil, false
@@ -45,7 +45,8 @@ func Members(text []byte) (all iter.Seq2[[]byte, []byte], ok bool) {
 	return members(text), true
 }
 
-// Elements does the same of an array.
+// Elements iterates over the raw values of a JSON array. Text must be valid JSON. The values alias text. ok is false if
+// text is not an array.
 func Elements(text []byte) (all iter.Seq[[]byte], ok bool) {
 	if text = bytes.TrimLeft(text, blanks); len(text) == 0 || text[0] != '[' {
 		return nil, false
@@ -64,9 +65,8 @@ func Elements(text []byte) (all iter.Seq[[]byte], ok bool) {
 	}, true
 }
 
-// Unquote returns the characters of the JSON string that value is, as UTF-8: a part of value where it has no
-// escapes. ok is false if value is no string. A surrogate without its pair becomes three bytes that are not
-// UTF-8.
+// Unquote returns the characters of a JSON string as UTF-8. The result aliases value if the string has no escapes. A lone
+// surrogate becomes three bytes that are not UTF-8. ok is false if value is not a string.
 func Unquote(value []byte) (s []byte, ok bool) { return unquote(value) }
 
 func members(object []byte) iter.Seq2[[]byte, []byte] {
@@ -76,7 +76,7 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 			var quoted, value []byte
 			quoted, rest = cutValue(rest)
 			rest = bytes.TrimLeft(rest, blanks)
-			value, rest = cutValue(bytes.TrimLeft(rest[1:], blanks)) // behind the colon
+			value, rest = cutValue(bytes.TrimLeft(rest[1:], blanks)) // after the colon
 			name, _ := unquote(quoted)
 			if !yield(name, value) {
 				return
@@ -88,7 +88,7 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// cutValue takes one value off text, which begins with it.
+// cutValue splits text after the value at its start.
 func cutValue(text []byte) (value, rest []byte) {
 	depth := 0
 	for i := 0; i < len(text); i++ {
@@ -102,7 +102,7 @@ func cutValue(text []byte) (value, rest []byte) {
 			depth++
 		case '}', ']':
 			if depth--; depth < 0 {
-				return text[:i], text[i:] // the end of what a number or literal stands in
+				return text[:i], text[i:] // the number or literal ends with its array or object
 			}
 			if depth == 0 {
 				return text[:i+1], text[i+1:]
@@ -116,7 +116,7 @@ func cutValue(text []byte) (value, rest []byte) {
 	return text, nil
 }
 
-// quotedLen returns the length of the string that text begins with, with its quotes.
+// quotedLen returns the length of the string at the start of text, including its quotes.
 func quotedLen(text []byte) int {
 	for i := 1; ; i++ {
 		switch text[i] {
@@ -128,9 +128,8 @@ func quotedLen(text []byte) int {
 	}
 }
 
-// unquote returns the characters of a JSON string as UTF-8, aliasing value where it has no escapes. A
-// surrogate without its pair becomes three bytes that are not UTF-8: encoding/json would make it U+FFFD, and
-// different names one. ok is false if value is no string.
+// unquote implements Unquote. encoding/json would replace lone surrogates by U+FFFD, so that different names would become
+// equal.
 func unquote(value []byte) (s []byte, ok bool) {
 	if len(value) == 0 || value[0] != '"' {
 		return nil, false
@@ -148,7 +147,7 @@ func unquote(value []byte) (s []byte, ok bool) {
 	return append(s, rest...), true
 }
 
-// unescape appends the character of the escape that text begins with to s.
+// unescape appends the character of the escape at the start of text to s, and returns the rest of text.
 func unescape(s, text []byte) (grown, rest []byte) {
 	if text[1] != 'u' {
 		i := bytes.IndexByte([]byte(`"\/bfnrt`), text[1])
@@ -166,13 +165,13 @@ func unescape(s, text []byte) (grown, rest []byte) {
 	return append(s, 0xE0|byte(r>>12), 0x80|byte(r>>6)&0x3F, 0x80|byte(r)&0x3F), text
 }
 
-// codeUnit reads the four digits of an escape \uXXXX.
+// codeUnit returns the UTF-16 code unit of an escape \uXXXX.
 func codeUnit(escape []byte) rune {
-	v, _ := strconv.ParseUint(string(escape[2:6]), 16, 16) // json.Valid saw the digits
+	v, _ := strconv.ParseUint(string(escape[2:6]), 16, 16) // cannot fail: json.Valid checked the digits
 	return rune(v)
 }
 
-// reader takes typed members out of an object; after the first that is missing or of another type, failed stays set.
+// memberReader reads typed members of an object. After the first member that is missing or invalid, failed stays true.
 type memberReader struct {
 	values map[string][]byte
 	failed bool
@@ -189,11 +188,10 @@ func (r *memberReader) text(name string) string {
 	return string(s)
 }
 
-// integer reads a number as every reader of JSON does, as an IEEE 754 double (RFC 8259 section 6): 1.0 and 1
-// are the same.
-func (r *memberReader) integer(name string, least, most uint64) uint64 {
+// integer reads a number from minimum to maximum as an IEEE 754 double (RFC 8259 section 6), so 1.0 equals 1.
+func (r *memberReader) integer(name string, minimum, maximum uint64) uint64 {
 	v, err := strconv.ParseFloat(string(r.values[name]), 64)
-	if err != nil || v < float64(least) || v > float64(most) || v != float64(uint64(v)) {
+	if err != nil || v < float64(minimum) || v > float64(maximum) || v != float64(uint64(v)) {
 		r.failed = true
 		return 0
 	}
@@ -209,7 +207,8 @@ func (r *memberReader) flag(name string) bool {
 	return true
 }
 
-// context reads an object of strings. No more than MaxContextEntries are kept; MaxContext is checked by the header.
+// context reads an object of strings. It fails for more than MaxContextEntries entries, so that it does not allocate memory
+// for them. Metadata.Header checks MaxContext.
 func (r *memberReader) context(name string) map[string]string {
 	object := r.values[name]
 	if len(object) == 0 || object[0] != '{' {

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The object reader agrees with encoding/json about every text that has no lone surrogates, which
-// encoding/json replaces.
+// FuzzMembers checks that Members agrees with encoding/json on every text without lone surrogates, which encoding/json
+// replaces.
 func FuzzMembers(f *testing.F) {
 	for _, seed := range []string{`{}`, ` { } `, `{"a":1}`, `{"a":[1,{"b":"}"}],"c":null , "d":-1.5e3}`, `{"":"\u00e9\ud83d\ude00\/"}`, `{"a":1,"a":true}`,
 		`{"\"":"\\"}`, `{"a":{"b":{"c":[]}}}`, `{"a" : "x" }`} {
