@@ -127,7 +127,7 @@ func (a *app) openTokens(ctx context.Context) (err error) {
 
 func (a *app) openRotation(context.Context) error {
 	a.memory = limit.NewMemory(int64(a.config.Limits.Bytes), int64(a.config.Limits.TenantBytes))
-	a.rotator = newRotator(a.config, a.keys, a.store, a.recorder, a.memory, cache.WithOutlived(a.storage.outlived))
+	a.rotator = newRotator(a.config, a.keys, a.store, a.recorder, a.memory, cache.WithExpiryHook(a.storage.outlived))
 	watchRotations(a.metrics, a.rotator)
 	a.unknownKeys = rotation.NewUnknownKeyScanner(a.rotator, a.log, a.metrics.Tenant)
 	a.metrics.WatchUnknownKeys(a.unknownKeys.Entries)
@@ -152,7 +152,7 @@ func (a *app) handlerOptions(ctx context.Context) api.Options {
 	return api.Options{
 		Store: a.store, Keys: a.tenantKeys, Ring: a.keys.ring, Rotator: a.rotator, Identity: a.authenticator,
 		Audit: a.recorder, Trail: a.auditReader, Refusals: a.refusals, Metrics: a.metrics,
-		Cache: append(cacheOptions(c), cache.WithOutlived(a.storage.outlived)), Unencrypted: c.Unencrypted,
+		Cache: append(cacheOptions(c), cache.WithExpiryHook(a.storage.outlived)), Unencrypted: c.Unencrypted,
 		Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential]), session.WithExpiredHook(a.storage.outlived)},
 		Limits: limit.NewTenants(limit.Quota{
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,

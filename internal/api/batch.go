@@ -96,7 +96,7 @@ func (s *server) runGets(ctx context.Context, c *call, steps []*step) {
 }
 
 // readMany gives nil where the entries are to be read one by one.
-func (s *server) readMany(ctx context.Context, c *call, steps []*step) []cache.Found {
+func (s *server) readMany(ctx context.Context, c *call, steps []*step) []cache.StoredPackage {
 	if len(steps) == 1 {
 		return nil
 	}
@@ -118,7 +118,7 @@ func (s *server) readMany(ctx context.Context, c *call, steps []*step) []cache.F
 }
 
 // openMany opens what was found, and lets go of each package when it is open.
-func (s *server) openMany(ctx context.Context, c *call, steps []*step, found []cache.Found) {
+func (s *server) openMany(ctx context.Context, c *call, steps []*step, found []cache.StoredPackage) {
 	uses, entries, opened := make([]use, 0, len(steps)), make([]cache.Entry, 0, len(steps)), make([]*step, 0, len(steps))
 	for i, one := range steps {
 		f := &found[i]

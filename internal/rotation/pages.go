@@ -89,7 +89,7 @@ func (v *partVisit) readBatch(ctx context.Context, all []entry, limit int) error
 		return err
 	}
 	if err != nil && len(all) == 1 {
-		v.countEntry(all[0].owner, Key{}, cache.Kept, seal.StoredError(err))
+		v.countEntry(all[0].owner, Key{}, cache.Unchanged, seal.StoredError(err))
 		return nil
 	}
 	for i := range all {

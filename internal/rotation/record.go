@@ -123,16 +123,16 @@ type Counts struct {
 }
 
 // addEntry counts an entry that was visited.
-func (c *Counts) addEntry(did cache.Resealed, err error) {
+func (c *Counts) addEntry(did cache.Outcome, err error) {
 	c.Scanned++
 	switch {
 	case err != nil:
 		c.Failed++
-	case did == cache.Anew:
+	case did == cache.Reencrypted:
 		c.Reencrypted++
-	case did == cache.Changed:
+	case did == cache.Overwritten:
 		c.Changed++
-	case did == cache.Foreign:
+	case did == cache.NotAPackage:
 		c.Foreign++
 	}
 }

@@ -52,7 +52,7 @@ func (v *partVisit) reseal(ctx context.Context, owner string, names []string) er
 	}
 	if t.err != nil {
 		for range names {
-			v.countEntry(owner, Key{}, cache.Kept, t.err)
+			v.countEntry(owner, Key{}, cache.Unchanged, t.err)
 		}
 		return nil
 	}
@@ -86,7 +86,7 @@ func (v *partVisit) resealBatch(ctx context.Context, owner string, t *tenant, na
 		return err
 	}
 	if len(names) == 1 {
-		v.countEntry(owner, Key{}, cache.Kept, err)
+		v.countEntry(owner, Key{}, cache.Unchanged, err)
 		return nil
 	}
 	for _, name := range names { // find the entry that makes the batch fail
@@ -104,36 +104,36 @@ func (v *partVisit) resealOnce(ctx context.Context, owner string, t *tenant, nam
 	if err != nil {
 		return names, err
 	}
-	var results []cache.Resealing
+	var results []cache.ReencryptResult
 	func() {
 		defer release() // even after a panic
-		results, err = t.cache.Reseal(ctx, names, limit, func(class classify.Class, id format.KeyID) bool { return !t.isPrimary(Key{class, ID(id)}) })
+		results, err = t.cache.Reencrypt(ctx, names, limit, func(class classify.Class, id format.KeyID) bool { return !t.isPrimary(Key{class, ID(id)}) })
 	}()
 	for i := range results {
 		one := &results[i]
 		switch {
-		case one.Did == cache.Large:
-			if e := v.resealBatch(ctx, owner, t, names[i:i+1], one.Bytes); e != nil {
+		case one.Outcome == cache.TooLong:
+			if e := v.resealBatch(ctx, owner, t, names[i:i+1], one.StoredSize); e != nil {
 				left, err = append(left, names[i]), errors.Join(err, e)
 			}
-		case err != nil && one.Err == nil && one.Did != cache.Anew:
+		case err != nil && one.Err == nil && one.Outcome != cache.Reencrypted:
 			left = append(left, names[i])
 		case one.Err != nil && transient(one.Err):
 			left, err = append(left, names[i]), errors.Join(err, one.Err)
 		default:
-			v.countEntry(owner, Key{one.Class, ID(one.KeyID)}, one.Did, one.Err)
+			v.countEntry(owner, Key{one.Class, ID(one.KeyID)}, one.Outcome, one.Err)
 		}
 	}
 	return left, err
 }
 
 // countEntry counts an entry that was visited.
-func (v *partVisit) countEntry(owner string, key Key, did cache.Resealed, err error) {
+func (v *partVisit) countEntry(owner string, key Key, did cache.Outcome, err error) {
 	v.r.updateStats(func(seen *Stats) { seen.Entries.addEntry(did, err) })
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.counts.addEntry(did, err)
-	if err == nil && did != cache.Anew && did != cache.Changed {
+	if err == nil && did != cache.Reencrypted && did != cache.Overwritten {
 		return
 	}
 	n := v.resultLocked(owner)

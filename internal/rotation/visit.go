@@ -151,14 +151,14 @@ func (v *partVisit) visitPage(ctx context.Context, all []entry) error {
 		key, isPackage := claimedKey(&e.stored)
 		switch t := e.tenant; {
 		case !isPackage || t.shredded:
-			v.countEntry(e.owner, Key{}, cache.Foreign, nil)
-			if !t.shredded && t.err == nil && !cache.Marked(storedBytes(&e.stored)) {
+			v.countEntry(e.owner, Key{}, cache.NotAPackage, nil)
+			if !t.shredded && t.err == nil && !cache.IsUnencrypted(storedBytes(&e.stored)) {
 				v.countForged(e.owner)
 			}
 		case t.err != nil:
-			v.countEntry(e.owner, key, cache.Kept, t.err)
+			v.countEntry(e.owner, key, cache.Unchanged, t.err)
 		case t.isPrimary(key):
-			v.countEntry(e.owner, key, cache.Kept, nil)
+			v.countEntry(e.owner, key, cache.Unchanged, nil)
 		default:
 			if err := v.recordFormerUse(ctx, e.owner, key); err != nil {
 				return err

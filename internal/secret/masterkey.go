@@ -12,8 +12,8 @@ var ErrMasterKey = &codes.Error{
 	Of: "invalid_argument", Text: "a master key is 32 bytes or their standard base64 (44 characters); use a passphrase as such, with ENCRYPTION_PASSPHRASE or NewPassphraseService",
 }
 
-// FromMasterKey derives the key of a master key: 32 random bytes, which need no stretching. Any other length is ErrMasterKey.
-// The caller may clear the master key afterwards.
+// FromMasterKey derives the key of a master key: 32 random bytes, which need no stretching. Any other length is
+// ErrMasterKey. The caller may clear the master key afterwards.
 func FromMasterKey(masterKey []byte) (*Key, error) {
 	k, err := FromBytes(masterKey)
 	if err != nil {
@@ -23,8 +23,8 @@ func FromMasterKey(masterKey []byte) (*Key, error) {
 	return k.derive(nil, format.LabelMasterKey), nil
 }
 
-// ParseMasterKey decodes a master key from the padded standard base64 of exactly 32 bytes (44 characters). It returns ErrMasterKey for
-// any other text. The caller clears the returned bytes after use.
+// ParseMasterKey decodes a master key from the padded standard base64 of exactly 32 bytes (44 characters). It returns
+// ErrMasterKey for any other text. The caller clears the returned bytes after use.
 func ParseMasterKey(text string) ([]byte, error) {
 	if len(text) != base64.StdEncoding.EncodedLen(format.KeySize) {
 		return nil, ErrMasterKey

@@ -10,25 +10,25 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// Item is one write of SetMany.
+// Item is a value to write.
 type Item struct {
 	Key     string
 	Value   []byte
 	Class   classify.Class
-	TTL     time.Duration // 0 is the longest that the class allows
+	TTL     time.Duration // 0 means as long as the class allows
 	Context map[string]string
 
-	MediaType string // what the value is, kept inside the package; at most 255 bytes, may be empty
+	MediaType string // at most 255 bytes; kept inside the package; may be empty
 }
 
-// Result is one read of GetMany: an entry, or the error that Get would have given for its key.
+// Result is the result of Get for one key of GetMany.
 type Result struct {
 	Entry
 	Err error
 }
 
-// SetMany stores the items in one pipeline. An item that cannot be sealed fails the batch before anything is
-// written, and the error says its position; after an error of the store some may have been written.
+// SetMany stores the items in one call of the store. If an item cannot be sealed, SetMany writes nothing and returns an
+// error with the index of the item. If the store returns an error, some of the items may have been written.
 func (c *Cache) SetMany(ctx context.Context, items []Item) error {
 	b := getBuffer()
 	defer b.put()
@@ -46,19 +46,20 @@ func (c *Cache) SetMany(ctx context.Context, items []Item) error {
 		ends[i] = len(b.bytes)
 	}
 	start := 0
-	for i, end := range ends { // only now does the buffer no longer move
+	for i, end := range ends { // the buffer grew until now, and packages moved
 		writes[i].Value, start = b.bytes[start:end:end], end
 	}
 	_, err := c.store.Write(ctx, writes)
 	return err
 }
 
-// GetMany returns one result for each key, in the order of keys, from one pipeline. Its own error is the store's.
+// GetMany returns one result for each key, in the order of keys, with one call of the store. It returns an error only
+// if a key is invalid or the store fails.
 func (c *Cache) GetMany(ctx context.Context, keys []string, options ...ReadOption) ([]Result, error) {
 	if err := c.checkKeys(keys); err != nil {
 		return nil, err
 	}
-	packages, err := kv.GetMany(ctx, c.store, c.stored(keys))
+	packages, err := kv.GetMany(ctx, c.store, c.storeKeys(keys))
 	if err != nil {
 		return nil, err
 	}
@@ -73,40 +74,41 @@ func (c *Cache) GetMany(ctx context.Context, keys []string, options ...ReadOptio
 	return results, nil
 }
 
-// DeleteMany removes the entries under the keys in one pipeline and returns how many there were.
+// DeleteMany deletes the entries under the keys with one call of the store, and returns the number of entries that
+// existed.
 func (c *Cache) DeleteMany(ctx context.Context, keys []string) (int, error) {
 	if err := c.checkKeys(keys); err != nil {
 		return 0, err
 	}
-	existed, err := kv.DeleteMany(ctx, c.store, c.stored(keys))
+	existed, err := kv.DeleteMany(ctx, c.store, c.storeKeys(keys))
 	return kv.CountTrue(existed), err
 }
 
-// Found is one read of Packages.
-type Found struct {
-	Entry
-	Package []byte
+// StoredPackage is the result of Packages for one key.
+type StoredPackage struct {
+	Entry          // as Inspect returns it
+	Package []byte // nil if it is longer than the limit, or Err is not nil
 	Err     error
 }
 
-// Packages gives one Found for each key, in the order of keys, from one call of the store. A package of more
-// than limit bytes is not read:
-// neither it nor an error is there. Its own error is the store's.
-func (c *Cache) Packages(ctx context.Context, keys []string, limit int) ([]Found, error) {
+// Packages returns the package under each key, in the order of keys, with one call of the store. Nothing in them is
+// authenticated. For a package longer than limit bytes, which is not read, Package and Err are nil. Packages returns an
+// error only if a key is invalid or the store fails.
+func (c *Cache) Packages(ctx context.Context, keys []string, limit int) ([]StoredPackage, error) {
 	if err := c.checkKeys(keys); err != nil {
 		return nil, err
 	}
-	packages, err := c.store.Read(ctx, c.stored(keys), limit)
+	packages, err := c.store.Read(ctx, c.storeKeys(keys), limit)
 	if err != nil {
 		return nil, err
 	}
-	found := make([]Found, len(keys))
+	found := make([]StoredPackage, len(keys))
 	for i := range found {
 		f := &found[i]
 		switch f.Package = packages[i].Value; {
 		case f.Package != nil:
 			if f.Entry, f.Err = c.inspect(f.Package); f.Err == nil {
-				f.Err = c.checkOutlived(ctx, keys[i], f.Package)
+				f.Err = c.checkExpired(ctx, keys[i], f.Package)
 			}
 		case packages[i].Size == 0:
 			f.Err = ErrNotFound
@@ -115,7 +117,7 @@ func (c *Cache) Packages(ctx context.Context, keys []string, limit int) ([]Found
 	return found, nil
 }
 
-// PutMany stores what Seal made in one call to the store, in order, and gives the error of each.
+// PutMany stores sealed items with one call of the store, and returns the error of each item.
 func (c *Cache) PutMany(ctx context.Context, sealed []Sealed) []error {
 	writes := make([]kv.Write, len(sealed))
 	for i := range sealed {
@@ -125,13 +127,13 @@ func (c *Cache) PutMany(ctx context.Context, sealed []Sealed) []error {
 	return kv.ErrorsOf(err, len(sealed))
 }
 
-// RemoveMany deletes the entries under the keys in one call to the store, in order, and gives the error of
-// each: ErrNotFound where there was none.
+// RemoveMany deletes the entries under the keys with one call of the store, and returns the error for each key. It is
+// ErrNotFound for a missing entry.
 func (c *Cache) RemoveMany(ctx context.Context, keys []string) []error {
 	if err := c.checkKeys(keys); err != nil {
 		return kv.ErrorsOf(err, len(keys))
 	}
-	existed, err := kv.DeleteMany(ctx, c.store, c.stored(keys))
+	existed, err := kv.DeleteMany(ctx, c.store, c.storeKeys(keys))
 	errs := slices.Clone(kv.ErrorsOf(err, len(keys)))
 	for i := range errs {
 		if errs[i] == nil && !existed[i] {
@@ -141,8 +143,8 @@ func (c *Cache) RemoveMany(ctx context.Context, keys []string) []error {
 	return errs
 }
 
-// stored gives the keys as the store has them.
-func (c *Cache) stored(keys []string) []string {
+// storeKeys returns the keys of the entries in the store.
+func (c *Cache) storeKeys(keys []string) []string {
 	out := make([]string, len(keys))
 	for i, key := range keys {
 		out[i] = c.prefix + key
@@ -150,6 +152,7 @@ func (c *Cache) stored(keys []string) []string {
 	return out
 }
 
+// checkKeys is checkKey for several keys.
 func (c *Cache) checkKeys(keys []string) error {
 	for i, key := range keys {
 		if err := c.checkKey(key); err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-func TestBatches(t *testing.T) {
+func TestBatchesOfValues(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx, c := t.Context(), cache.New(store, sealer("tenant"))
 		var items []cache.Item
@@ -68,7 +68,7 @@ func TestBatches(t *testing.T) {
 	})
 }
 
-func TestConcurrent(t *testing.T) {
+func TestConcurrentSetAndGet(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		c := cache.New(store, sealer("tenant"))
 		var wg sync.WaitGroup
@@ -90,8 +90,8 @@ func TestConcurrent(t *testing.T) {
 	})
 }
 
-// A caller's own client is used, and left open.
-func TestWrap(t *testing.T) {
+// Wrap uses the client of the caller and does not close it.
+func TestWrapUsesTheClient(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	var universal redis.UniversalClient = client
 	c := cache.Wrap(universal, sealers(t)("tenant"), cache.WithMaxTTL(classify.PHI, time.Hour))
@@ -104,7 +104,7 @@ func TestWrap(t *testing.T) {
 	require.ErrorIs(t, err, envelope.ErrAuthentication)
 }
 
-func TestStoreGone(t *testing.T) {
+func TestStoreUnavailable(t *testing.T) {
 	server := redistest.Start(t)
 	c := cache.Wrap(server.Client(t), sealers(t)("tenant"))
 	require.NoError(t, c.SetEncrypted(t.Context(), "k", []byte("value"), classify.PHI))

@@ -1,12 +1,14 @@
-// Package cache is the encrypted cache: values rest sealed in a key-value store and are returned only if they
-// are authentic.
+// Package cache is an encrypted cache: it stores values as encrypted packages in a key-value store, and returns only
+// authentic values.
 //
-// What it guarantees: the store sees packages only (those of the class public are readable, but cannot be
-// changed unnoticed); a value that was altered, copied to another key or taken from another tenant is
-// envelope.ErrAuthentication, never a value; nothing outlives the longest time that its class allows, even if the
-// store does not expire it (package clock has the rules for wrong clocks). Each
-// owner's entries are kept apart behind a prefix of their own. Keys and contexts are readable in the store,
-// so put nothing personal in them.
+// It guarantees that
+//   - the store contains packages only; those of the class public are readable, but authenticated,
+//   - a value that was altered, moved to another key or taken from another tenant is never returned, but
+//     envelope.ErrAuthentication,
+//   - a value is not returned after the maximum time to live of its class, even if the store does not expire it.
+//
+// The entries of each owner have a prefix of their own in the store. Keys and contexts are readable in the store, so
+// they must not contain personal data.
 package cache
 
 import (
@@ -26,66 +28,67 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Collection is the collection of all packages of the cache (SPEC.md section 5).
+// Collection is the collection in the place of every package of the cache (SPEC.md section 5).
 const Collection = "cache"
 
-// The sentinels; those of packages seal, kv and shared/envelope come through as well.
+// The errors of this package. Calls also return the errors of packages seal, kv, classify, format and envelope.
 var (
-	// ErrNotFound says that there is no value under a key, or no longer.
+	// ErrNotFound means that the key has no entry, or an expired one.
 	ErrNotFound = &codes.Error{Of: "not_found", Text: "there is nothing under that key"}
-	// ErrTTL says that a time to live is longer than the class allows.
+	// ErrTTL means that the time to live is longer than the class allows.
 	ErrTTL = &codes.Error{Of: "ttl_out_of_range", Text: "the time to live is longer than the class allows"}
-	// ErrPrecondition says that an entry is not what a Condition asks for. Nothing was changed.
+	// ErrPrecondition means that the entry does not meet the Condition. Nothing was changed.
 	ErrPrecondition = &codes.Error{
 		Of: "precondition_failed", Text: "the entry is not the one that If-Match or If-None-Match asks for; nothing was changed",
 	}
-	// ErrNegativeTTL says that a time to live is negative.
+	// ErrNegativeTTL means that the time to live is negative, or 0 for Expire.
 	ErrNegativeTTL = &codes.Error{Of: "invalid_argument", Text: "the time to live is negative"}
 )
 
 // Cache is an encrypted cache. It is safe for concurrent use.
 type Cache struct {
-	store   kv.Store
-	sealer  *seal.Sealer
-	owner   string
-	prefix  string // of all the owner's keys in the store
-	longest [classify.PHI + 1]time.Duration
-	plain   bool
+	store  kv.Store
+	sealer *seal.Sealer
+	owner  string
+	prefix string                          // of the owner's keys in the store
+	maxTTL [classify.PHI + 1]time.Duration // 0 means no limit
+	plain  bool                            // values are not encrypted; see Unencrypted
 
-	clock    *clock.Clock
-	outlived func(class classify.Class)
+	clock     *clock.Clock
+	onExpired func(class classify.Class)
 }
 
-// Option changes what New makes.
+// Option is an option of New and Wrap.
 type Option func(*Cache)
 
-// WithMaxTTL sets the longest, and default, time to live of a class, instead of the table's; 0 is none. An
-// invalid class changes nothing.
-func WithMaxTTL(class classify.Class, longest time.Duration) Option {
+// WithMaxTTL sets the maximum time to live of a class, which is also its default, instead of the one in
+// classify.Class.Rules. 0 means no limit. An invalid class is ignored.
+func WithMaxTTL(class classify.Class, d time.Duration) Option {
 	return func(c *Cache) {
 		if class.Valid() {
-			c.longest[class] = max(longest, 0)
+			c.maxTTL[class] = max(d, 0)
 		}
 	}
 }
 
-// WithClock sets the clock, for tests.
+// WithClock sets the clock by which values are dated and expire, for tests.
 func WithClock(clock *clock.Clock) Option { return func(c *Cache) { c.clock = clock } }
 
-// WithOutlived has removed called for each entry that was removed since the store kept it for longer than its class allows:
-// somebody took its time to live away.
-func WithOutlived(removed func(class classify.Class)) Option {
-	return func(c *Cache) { c.outlived = removed }
+// WithExpiryHook sets a function that is called when the cache has deleted an entry because the store kept it for
+// longer than the class allows, for instance because its time to live was removed in the store.
+func WithExpiryHook(deleted func(class classify.Class)) Option {
+	return func(c *Cache) { c.onExpired = deleted }
 }
 
-// New makes a cache over a store with an owner's sealer. The store stays the caller's to close.
+// New returns a cache in a store, with the keys of an owner. The caller closes the store when the cache is no longer
+// used.
 func New(store kv.Store, sealer *seal.Sealer, options ...Option) *Cache {
 	c := &Cache{
 		store: store, sealer: sealer, owner: sealer.Owner(), prefix: kv.Prefix(sealer.Owner(), Collection),
-		clock: clock.System, outlived: func(classify.Class) {},
+		clock: clock.System, onExpired: func(classify.Class) {},
 	}
 	for _, class := range classify.All {
-		c.longest[class] = time.Duration(class.Rules().MaxTTL) * time.Second
+		c.maxTTL[class] = time.Duration(class.Rules().MaxTTL) * time.Second
 	}
 	for _, option := range options {
 		option(c)
@@ -93,7 +96,7 @@ func New(store kv.Store, sealer *seal.Sealer, options ...Option) *Cache {
 	return c
 }
 
-// Wrap makes a cache over the caller's own go-redis client, which the cache does not close.
+// Wrap returns a cache in Redis, with the keys of an owner. The cache does not close the client.
 func Wrap(client redis.UniversalClient, sealer *seal.Sealer, options ...Option) *Cache {
 	return New(rediskv.New(client), sealer, options...)
 }
@@ -114,8 +117,9 @@ func Context(context map[string]string) WriteOption { return WriteOption{context
 // MediaType sets the media type of the value, at most 255 bytes, which is kept inside the package.
 func MediaType(mediaType string) WriteOption { return WriteOption{mediaType: mediaType} }
 
-// SetEncrypted seals value and stores it under key, which is at most 1,024 bytes of UTF-8. It returns ErrTTL, ErrNegativeTTL, and the
-// errors of seal.Sealer.Seal and of the store. If the store returns an error, the value may or may not have been replaced.
+// SetEncrypted seals value and stores it under key, which is at most 1,024 bytes of UTF-8. It returns ErrTTL,
+// ErrNegativeTTL, and the errors of seal.Sealer.Seal and of the store. If the store returns an error, the value may or
+// may not have been replaced.
 func (c *Cache) SetEncrypted(ctx context.Context, key string, value []byte, class classify.Class, options ...WriteOption) error {
 	item := Item{Key: key, Value: value, Class: class}
 	for i := range options {
@@ -138,14 +142,14 @@ func (c *Cache) SetEncrypted(ctx context.Context, key string, value []byte, clas
 	return kv.Set(ctx, c.store, c.prefix+key, b.bytes, ttl)
 }
 
-// seal appends the item's package to b.
+// seal appends the package of the item to b.
 func (c *Cache) seal(b *buffer, item *Item) error {
-	described, err := format.NewContext(item.Context)
+	itemContext, err := format.NewContext(item.Context)
 	if err != nil {
 		return err
 	}
 	request := seal.Request{
-		Use: format.UseCache, Class: item.Class, Type: format.Bytes, Place: c.place(item.Key), Context: described,
+		Use: format.UseCache, Class: item.Class, Type: format.Bytes, Place: c.place(item.Key), Context: itemContext,
 		EncryptedAt: c.clock.Date().UnixMilli(),
 	}
 	if item.MediaType != "" {
@@ -159,6 +163,7 @@ func (c *Cache) seal(b *buffer, item *Item) error {
 	return nil
 }
 
+// pack appends the package of value to dst. It does not encrypt if the cache is Unencrypted.
 func (c *Cache) pack(dst []byte, request *seal.Request, value []byte) ([]byte, error) {
 	if c.plain {
 		return appendPlain(dst, request, value)
@@ -166,50 +171,52 @@ func (c *Cache) pack(dst []byte, request *seal.Request, value []byte) ([]byte, e
 	return c.sealer.Seal(dst, *request, value)
 }
 
+// place returns the place of the package under key.
 func (c *Cache) place(key string) format.Place {
 	return format.Place{Owner: c.owner, Collection: Collection, Name: key, Named: true}
 }
 
-// ttl decides how long a value is kept; 0 is for ever.
-func (c *Cache) ttl(class classify.Class, asked time.Duration) (time.Duration, error) {
+// ttl returns the time to live of a value for which the caller requested one; 0 means no limit.
+func (c *Cache) ttl(class classify.Class, requested time.Duration) (time.Duration, error) {
 	if !class.Valid() {
 		return 0, classify.ErrUnknown
 	}
-	longest := c.longest[class]
+	maxTTL := c.maxTTL[class]
 	switch {
-	case asked < 0:
+	case requested < 0:
 		return 0, ErrNegativeTTL
-	case asked == 0:
-		return longest, nil
-	case longest > 0 && asked > longest:
+	case requested == 0:
+		return maxTTL, nil
+	case maxTTL > 0 && requested > maxTTL:
 		return 0, ErrTTL
 	}
-	return asked, nil
+	return requested, nil
 }
 
-// Exists reports whether there is an entry under key, or something else that a write would replace, without opening it.
+// Exists reports whether there is an entry under key, or anything else in the store that a write would replace. It
+// opens an entry only if that seems to have expired.
 func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
 	if err := c.checkKey(key); err != nil {
 		return false, err
 	}
-	found, err := c.store.Read(ctx, []string{c.prefix + key}, longHead)
+	found, err := c.store.Read(ctx, []string{c.prefix + key}, maxHeader)
 	if errors.Is(err, kv.ErrWrongType) {
 		return true, nil
 	}
 	if err != nil || !found[0].Exists() {
 		return false, err
 	}
-	if h, _ := c.header(&found[0]); !c.isOutlived(&h) {
+	if h, _ := c.header(&found[0]); !c.isExpired(&h) {
 		return true, nil
 	}
-	_, _, err = c.Package(ctx, key) // removes it
+	_, _, err = c.Package(ctx, key) // deletes it if it has expired
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// Delete removes the entry under key and reports whether there was one.
+// Delete deletes the entry under key, and reports whether there was one.
 func (c *Cache) Delete(ctx context.Context, key string) (bool, error) {
 	if err := c.checkKey(key); err != nil {
 		return false, err
@@ -217,7 +224,8 @@ func (c *Cache) Delete(ctx context.Context, key string) (bool, error) {
 	return kv.Delete(ctx, c.store, c.prefix+key)
 }
 
-// checkKey returns format.ErrTooLarge or format.ErrInvalid for a key that nothing can be stored under.
+// checkKey returns format.ErrTooLarge for a key of more than 1,024 bytes, and format.ErrInvalid for one that is not
+// UTF-8.
 func (c *Cache) checkKey(key string) error {
 	p := c.place(key)
 	return p.Check()

@@ -23,7 +23,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// sealers gives a sealer for each tenant of one keyring.
+// sealers returns a function that returns the sealer of a tenant of one keyring.
 func sealers(t testing.TB) func(tenant string) *seal.Sealer {
 	kek, err := kms.Open(t.Context(), "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 	require.NoError(t, err)
@@ -36,7 +36,7 @@ func sealers(t testing.TB) func(tenant string) *seal.Sealer {
 	}
 }
 
-// onEach runs a test over both kinds of store.
+// onEach runs a test with Redis and with the embedded store.
 func onEach(t *testing.T, test func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer)) {
 	t.Run("redis", func(t *testing.T) { test(t, rediskv.New(redistest.Start(t).Client(t)), sealers(t)) })
 	t.Run("embedded", func(t *testing.T) {
@@ -47,10 +47,10 @@ func onEach(t *testing.T, test func(t *testing.T, store kv.Store, sealer func(st
 	})
 }
 
-// stored is what the tests' tenant's key is in the store.
+// stored returns the key in the store of an entry of the tenant "tenant".
 func stored(key string) string { return "coffer/tenant/cache/" + key }
 
-func TestCache(t *testing.T) {
+func TestGetReturnsWhatWasSet(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx, c := t.Context(), cache.New(store, sealer("tenant"))
 		for _, class := range classify.All {
@@ -83,7 +83,7 @@ func TestCache(t *testing.T) {
 	})
 }
 
-func TestMissing(t *testing.T) {
+func TestMissingEntries(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx, c := t.Context(), cache.New(store, sealer("tenant"))
 		_, err := c.GetDecrypted(ctx, "k")
@@ -107,9 +107,9 @@ func TestMissing(t *testing.T) {
 	})
 }
 
-// Left out, the time to live is the class's longest; a longer one is refused and a shorter one kept, to the
-// second and to the millisecond.
-func TestTTL(t *testing.T) {
+// The default time to live is the maximum of the class. A longer one is refused, and a shorter one is used, with a
+// resolution of 1 ms.
+func TestTTLIsBoundedByClass(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx := t.Context()
 		c := cache.New(store, sealer("tenant"), cache.WithMaxTTL(classify.PII, time.Hour), cache.WithMaxTTL(classify.Internal, 0), cache.WithMaxTTL(0, time.Second))
@@ -142,7 +142,7 @@ func TestTTL(t *testing.T) {
 	})
 }
 
-func TestRefused(t *testing.T) {
+func TestInvalidArgumentsAreRefused(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx, c := t.Context(), cache.New(store, sealer("tenant"))
 		require.NoError(t, c.SetEncrypted(ctx, "k", []byte("kept"), classify.PII))
@@ -177,11 +177,11 @@ func TestRefused(t *testing.T) {
 			}
 		}
 		_, err = c.GetDecrypted(ctx, "k")
-		require.NoError(t, err, "nothing of a refused batch is done")
+		require.NoError(t, err, "a refused batch changes nothing")
 	})
 }
 
-// damages are ways in which a stored package can be spoiled. All but the last are seen in its header.
+// damages returns damaged copies of a package. All but the last are invalid by their header.
 func damages(pkg []byte) map[string][]byte {
 	change := func(at int, to byte) []byte {
 		changed := bytes.Clone(pkg)
@@ -194,8 +194,8 @@ func damages(pkg []byte) map[string][]byte {
 	}
 }
 
-// Whatever is done to the bytes in the store, no value comes back.
-func TestTampered(t *testing.T) {
+// A stored value that was altered, moved or replaced is never returned.
+func TestTamperedValuesAreRefused(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx, c, other := t.Context(), cache.New(store, sealer("tenant")), cache.New(store, sealer("other"))
 		for _, class := range []classify.Class{classify.Public, classify.PHI} {
@@ -258,7 +258,7 @@ func TestTampered(t *testing.T) {
 			_, err = other.Delete(ctx, "k")
 			require.NoError(t, err)
 		}
-		// of another use of the same tenant
+		// a package of another use of the same tenant
 		pkg, err := sealer("tenant").Seal(nil, seal.Request{
 			Use: format.UseField, Class: classify.PHI, Type: format.Bytes,
 			Place: format.Place{Owner: "tenant", Collection: cache.Collection, Name: "k", Named: true},

@@ -12,17 +12,17 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Entry is a value with what its package says of it.
+// Entry is a value with the metadata in its package.
 type Entry struct {
 	Value       []byte
 	Class       classify.Class
-	Context     map[string]string // nil where there is none
-	KeyID       format.KeyID      // of the key that sealed it
-	EncryptedAt time.Time         // to the millisecond
+	Context     map[string]string // nil if it is empty
+	KeyID       format.KeyID      // of the key that encrypted it
+	EncryptedAt time.Time         // with a resolution of 1 ms
 	Type        format.ValueType
-	MediaType   string // empty where there is none, and where nothing was opened
-	Size        int    // of the value in bytes; where it was not opened, with what the package says of it inside
-	Tag         string // names this write of the entry; see TagOf
+	MediaType   string // empty if the value is of another type, or was not opened
+	Size        int    // of the value in bytes; if it was not opened, plus the size of the details in the package
+	Tag         string // identifies this write of the entry; see TagOf
 }
 
 // ReadOption is an option of a call that opens values.
@@ -31,26 +31,26 @@ type ReadOption = seal.ReadOption
 // MinClass makes a read return classify.ErrTooLow for a value whose class is lower than class.
 func MinClass(class classify.Class) ReadOption { return seal.MinClass(class) }
 
-// GetDecrypted returns the value under key. It returns ErrNotFound if there is none, and the errors of
-// seal.Sealer.OpenStored and of the store.
+// GetDecrypted returns the value under key. It returns ErrNotFound, and the errors of seal.Sealer.OpenStored and of the
+// store.
 func (c *Cache) GetDecrypted(ctx context.Context, key string, options ...ReadOption) ([]byte, error) {
 	o, err := c.open(ctx, key, options)
 	return o.Value, err
 }
 
-// Get is GetDecrypted with everything that the package says of the value, all of it authentic.
+// Get returns the value under key with its metadata, all of it authentic. It returns the errors of GetDecrypted.
 func (c *Cache) Get(ctx context.Context, key string, options ...ReadOption) (Entry, error) {
 	return c.open(ctx, key, options)
 }
 
-// Inspect returns the entry under key without its value and without opening it: nothing of it is
-// authenticated. Only an entry that seems to have been kept for too long is opened, before it is removed. Errors are those of Get.
+// Inspect returns the entry under key without its value. Nothing in it is authenticated: the entry is opened only if it
+// seems to have expired, before it is deleted. It returns the errors of Get.
 func (c *Cache) Inspect(ctx context.Context, key string) (Entry, error) {
 	_, entry, err := c.Package(ctx, key)
 	return entry, err
 }
 
-// Package returns the package under key as it lies at rest, and the entry that Inspect returns. Nothing of them is authenticated.
+// Package returns the package under key, and the entry that Inspect returns. Nothing in them is authenticated.
 func (c *Cache) Package(ctx context.Context, key string) ([]byte, Entry, error) {
 	stored, err := c.load(ctx, key)
 	if err != nil {
@@ -58,7 +58,7 @@ func (c *Cache) Package(ctx context.Context, key string) ([]byte, Entry, error) 
 	}
 	entry, err := c.inspect(stored)
 	if err == nil {
-		err = c.checkOutlived(ctx, key, stored)
+		err = c.checkExpired(ctx, key, stored)
 	}
 	if err != nil {
 		return nil, Entry{}, err
@@ -66,7 +66,7 @@ func (c *Cache) Package(ctx context.Context, key string) ([]byte, Entry, error) 
 	return stored, entry, nil
 }
 
-// inspect gives what a stored value says of itself.
+// inspect returns the entry of a stored value without opening it.
 func (c *Cache) inspect(stored []byte) (Entry, error) {
 	pkg, err := c.unmark(stored)
 	if err != nil {
@@ -79,8 +79,7 @@ func (c *Cache) inspect(stored []byte) (Entry, error) {
 	return entryOf(&seal.Opened{Header: h}, pkg), nil
 }
 
-// TTL returns the time that the entry under key has left, 0 if it is kept for ever. It returns ErrNotFound if
-// there is none.
+// TTL returns the remaining time to live of the entry under key, and 0 if it has no limit. It returns ErrNotFound.
 func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
 	if err := c.checkKey(key); err != nil {
 		return 0, err
@@ -92,7 +91,8 @@ func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
 	return left, err
 }
 
-// List returns a page of about limit keys that begin with prefix, as kv.Store.Scan does.
+// List returns a page of about limit keys that begin with prefix, and the cursor of the next page, which is empty after
+// the last one. The first cursor is empty. See kv.Store.Scan.
 func (c *Cache) List(ctx context.Context, prefix, cursor string, limit int) (keys []string, next string, err error) {
 	keys, next, err = c.store.Scan(ctx, c.prefix+prefix, cursor, limit)
 	for i := range keys {
@@ -101,6 +101,7 @@ func (c *Cache) List(ctx context.Context, prefix, cursor string, limit int) (key
 	return keys, next, err
 }
 
+// load returns the stored value under key, or ErrNotFound.
 func (c *Cache) load(ctx context.Context, key string) ([]byte, error) {
 	if err := c.checkKey(key); err != nil {
 		return nil, err
@@ -109,11 +110,11 @@ func (c *Cache) load(ctx context.Context, key string) ([]byte, error) {
 	if err == nil && !ok {
 		err = ErrNotFound
 	}
-	return pkg, foreign(err)
+	return pkg, storedTypeError(err)
 }
 
-// foreign returns envelope.ErrAuthentication in the place of kv.ErrWrongType, and every other error as it is.
-func foreign(err error) error {
+// storedTypeError returns envelope.ErrAuthentication for kv.ErrWrongType, and otherwise err.
+func storedTypeError(err error) error {
 	if errors.Is(err, kv.ErrWrongType) {
 		return seal.StoredError(err)
 	}
@@ -128,11 +129,11 @@ func (c *Cache) open(ctx context.Context, key string, options []ReadOption) (Ent
 	return c.openStored(ctx, key, pkg, options)
 }
 
-// openStored opens what is stored under a key, unless it was kept for too long.
+// openStored opens the stored value under a key. If it has expired, openStored deletes it and returns ErrNotFound.
 func (c *Cache) openStored(ctx context.Context, key string, stored []byte, options []ReadOption) (Entry, error) {
 	entry, err := c.Open(nil, key, stored, options...)
 	if err == nil {
-		err = c.removeOutlived(ctx, key, stored, &entry)
+		err = c.deleteExpired(ctx, key, stored, &entry)
 	}
 	if err != nil {
 		return Entry{}, err
@@ -140,8 +141,8 @@ func (c *Cache) openStored(ctx context.Context, key string, stored []byte, optio
 	return entry, nil
 }
 
-// Open opens a package that Package gave for key. The value is made within dst's capacity where that
-// suffices; dst must not overlap the package. Errors are Get's.
+// Open opens the package that Package returned for key. The value is in the capacity of dst if that suffices; dst must
+// not overlap the package. It returns the errors of Get, except ErrNotFound and those of the store.
 func (c *Cache) Open(dst []byte, key string, pkg []byte, options ...ReadOption) (Entry, error) {
 	pkg, err := c.unmark(pkg)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// buffers is the pooled memory of one call of Seal or Open. Values whose address is passed to an interface method would otherwise be
-// allocated by every call.
+// buffers is the pooled memory of one call of Seal or Open. Values whose address is passed to an interface method would
+// otherwise be allocated by every call.
 type buffers struct {
 	parsed         format.Header
 	header         []byte // the encoded header

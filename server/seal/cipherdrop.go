@@ -8,16 +8,16 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// DropNotifier is an optional interface of Keys that may be dropped from memory while a sealer uses them. The sealer then drops the
-// ciphers that it derived from them.
+// DropNotifier is an optional interface of Keys that may be dropped from memory while a sealer uses them. The sealer
+// then drops the ciphers that it derived from them.
 type DropNotifier interface {
 	Keys
 	// OnDrop registers f, which is called after every drop of keys until stop is called.
 	OnDrop(f func()) (stop func())
 }
 
-// dropWith makes the sealer drop its ciphers whenever the keys are dropped. It does not keep the sealer alive: when the sealer is garbage
-// collected, it is unregistered.
+// dropWith makes the sealer drop its ciphers whenever the keys are dropped. It does not keep the sealer alive: when the
+// sealer is garbage collected, it is unregistered.
 func (s *Sealer) dropWith(keys DropNotifier) {
 	sealer := weak.Make(s)
 	stop := keys.OnDrop(func() {
@@ -28,7 +28,8 @@ func (s *Sealer) dropWith(keys DropNotifier) {
 	runtime.AddCleanup(s, func(stop func()) { stop() }, stop)
 }
 
-// dropCiphers drops all ciphers. A concurrent call that has already derived a cipher does not add it to the cache afterwards.
+// dropCiphers drops all ciphers. A concurrent call that has already derived a cipher does not add it to the cache
+// afterwards.
 func (s *Sealer) dropCiphers() {
 	s.drops.Add(1)
 	for use := range s.writers {

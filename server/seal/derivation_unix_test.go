@@ -23,8 +23,8 @@ func cpuTime(t *testing.T) time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// Concurrent readers of one salt share one derivation, whatever the class, and later readers find its key in the cache. So 64 reads take about
-// as long as one.
+// Concurrent readers of one salt share one derivation, whatever the class, and later readers find its key in the cache.
+// So 64 reads take about as long as one.
 func TestReadersOfOneSaltShareOneDerivation(t *testing.T) {
 	writer := services(t)["passphrase"]
 	var packages [][]byte

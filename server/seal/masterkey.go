@@ -40,8 +40,8 @@ func (m *masterKey) check(h *format.Header, policy envelope.OpenPolicy) error {
 
 func (m *masterKey) cipher(h *format.Header) (cipher.AEAD, error) { return m.key.MessageCipher(h.Salt) }
 
-// checkSource checks the header like envelope.CheckSecret, except for the key id, since no key is derived yet. It returns
-// envelope.ErrWrongSecret if the package has another key source.
+// checkSource checks the header like envelope.CheckSecret, except for the key id, since no key is derived yet. It
+// returns envelope.ErrWrongSecret if the package has another key source.
 func checkSource(h *format.Header, source format.Source, policy envelope.OpenPolicy) error {
 	if err := envelope.CheckSecret(h, h.KeyID, policy); err != nil {
 		return err

@@ -8,10 +8,11 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Open authenticates and decrypts a package. It writes the value after dst, in the capacity of dst if that suffices, and returns only the
-// value. It does not change pkg, which dst must not overlap. It returns
+// Open authenticates and decrypts a package. It writes the value after dst, in the capacity of dst if that suffices,
+// and returns only the value. It does not change pkg, which dst must not overlap. It returns
 //   - format.ErrMalformed, format.ErrUnsupportedVersion or format.ErrTooLarge if pkg is not a package in one piece,
-//   - classify.ErrTooLow if the class is below policy.MinClass, and classify.ErrIterations if the iterations are out of bounds,
+//   - classify.ErrTooLow if the class is below policy.MinClass, and classify.ErrIterations if the iterations are out of
+//     bounds,
 //   - envelope.ErrUnknownKey, ErrKeyDestroyed, ErrKeyUnusable or ErrWrongSecret for its key,
 //   - envelope.ErrAuthentication if the package was altered, moved or forged,
 //   - the errors of the keys, which do not concern the package.
@@ -53,8 +54,8 @@ func (s *Sealer) Open(dst, pkg []byte, place format.Place, policy envelope.OpenP
 	return o, nil
 }
 
-// cipher returns the cipher of a package, and whether it comes from the cache. The caller adds a derived cipher to the cache only after it
-// has opened the package, so that forged packages do not evict ciphers in use.
+// cipher returns the cipher of a package, and whether it comes from the cache. The caller adds a derived cipher to the
+// cache only after it has opened the package, so that forged packages do not evict ciphers in use.
 func (s *Sealer) cipher(h *format.Header) (c cipher.AEAD, cached bool, err error) {
 	if w := s.writerSlot(h.Use, classify.Class(h.Class)).Load(); w != nil && w.sealed(h) {
 		return w.cipher, true, nil
@@ -66,8 +67,8 @@ func (s *Sealer) cipher(h *format.Header) (c cipher.AEAD, cached bool, err error
 	return c, false, err
 }
 
-// open decrypts a body. The body of a public package is the nonce, the tag and the value in the clear, which is authenticated as part of the
-// additional data.
+// open decrypts a body. The body of a public package is the nonce, the tag and the value in the clear, which is
+// authenticated as part of the additional data.
 func (b *buffers) open(dst []byte, c cipher.AEAD, body []byte) ([]byte, error) {
 	value := body[:0]
 	if b.parsed.Algorithm == format.Public {

@@ -11,14 +11,14 @@ import (
 
 // ForeignKeyChecker is an optional interface of Keys.
 type ForeignKeyChecker interface {
-	// IsForeignKey reports whether a key that the owner does not have is known to belong to another owner. It returns false if the owner of
-	// the key is unknown. It may be slow.
+	// IsForeignKey reports whether a key that the owner does not have is known to belong to another owner. It returns
+	// false if the owner of the key is unknown. It may be slow.
 	IsForeignKey(id format.KeyID) bool
 }
 
-// OpenStored is Open for a package from the owner's own store. Only packages of the owner are ever written there, so OpenStored returns
-// envelope.ErrAuthentication for anything else: bytes that are not a package, another version of the format, and a package with another use,
-// key source or owner. The other errors are
+// OpenStored is Open for a package from the owner's own store. Only packages of the owner are ever written there, so
+// OpenStored returns envelope.ErrAuthentication for anything else: bytes that are not a package, another version of the
+// format, and a package with another use, key source or owner. The other errors are
 //   - envelope.ErrUnknownKey, ErrKeyDestroyed or ErrKeyUnusable, unless the key is known to belong to another owner,
 //   - classify.ErrTooLow for an authentic package whose class is below policy.MinClass,
 //   - the errors of the keys, which do not concern the package.
@@ -67,8 +67,8 @@ var tamperingCodes = map[string]bool{
 	classify.ErrIterations.Code(): true, envelope.ErrWrongSecret.Code(): true,
 }
 
-// StoredError returns envelope.ErrAuthentication if err means that the owner's own store returned something that the owner did not write.
-// Otherwise it returns err.
+// StoredError returns envelope.ErrAuthentication if err means that the owner's own store returned something that the
+// owner did not write. Otherwise it returns err.
 func StoredError(err error) error {
 	if err != nil && tamperingCodes[codes.Of(err).Code] {
 		return envelope.ErrAuthentication
@@ -76,8 +76,8 @@ func StoredError(err error) error {
 	return err
 }
 
-// ParseStored parses the header of a package from the owner's own store. It opens nothing, so nothing in the header is authentic. It returns
-// envelope.ErrAuthentication if pkg is not a package of that use under a keyset.
+// ParseStored parses the header of a package from the owner's own store. It opens nothing, so nothing in the header is
+// authentic. It returns envelope.ErrAuthentication if pkg is not a package of that use under a keyset.
 func ParseStored(pkg []byte, use format.Use) (format.Header, error) {
 	p, err := format.Parse(pkg)
 	if err != nil || p.Header.Use != use || p.Header.Source != format.FromKeyset || p.Header.Algorithm == format.Chunked ||

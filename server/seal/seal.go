@@ -1,7 +1,7 @@
 // Package seal encrypts values into packages, and decrypts and authenticates packages.
 //
-// A [Service] encrypts single values for a program that stores them itself. A [Sealer] works on packages in bytes, bound to the place where
-// they are stored; package cache is built on it.
+// A [Service] encrypts single values for a program that stores them itself. A [Sealer] works on packages in bytes,
+// bound to the place where they are stored; package cache is built on it.
 //
 // Package seal guarantees that
 //   - a value is returned complete and authentic, or an error is returned instead,
@@ -21,17 +21,19 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Keys holds the data keys of one owner, such as keyring.Tenant or keyring.Vault. It must be safe for concurrent use. Every call of Seal and
-// Open calls Primary or CheckOpen, so these must be fast when the keys are in memory.
+// Keys holds the data keys of one owner, such as keyring.Tenant or keyring.Vault. It must be safe for concurrent use.
+// Every call of Seal and Open calls Primary or CheckOpen, so these must be fast when the keys are in memory.
 type Keys interface {
 	// Owner returns the id of the tenant or vault.
 	Owner() string
-	// Primary returns the id of the key that seals for a use and class. It returns envelope.ErrKeyUnusable if no key may.
+	// Primary returns the id of the key that seals for a use and class. It returns envelope.ErrKeyUnusable if no key
+	// may.
 	Primary(use format.Use, class classify.Class) (format.KeyID, error)
-	// CheckOpen returns the error of envelope.Index.CheckOpen: nil if a package with header h may be opened. It must not keep h.
+	// CheckOpen returns the error of envelope.Index.CheckOpen: nil if a package with header h may be opened. It must
+	// not keep h.
 	CheckOpen(h *format.Header, policy envelope.OpenPolicy) error
-	// MessageCipher returns the cipher for the packages of a key under one salt (SPEC.md section 4). It returns envelope.ErrUnknownKey
-	// if the owner has no such key.
+	// MessageCipher returns the cipher for the packages of a key under one salt (SPEC.md section 4). It returns
+	// envelope.ErrUnknownKey if the owner has no such key.
 	MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error)
 }
 
@@ -91,8 +93,8 @@ func (r *Request) check(value []byte) error {
 	return nil
 }
 
-// hasDetails reports whether the plaintext has details before the value, or the request sets a detail that its type does not have,
-// which format.AppendDetails refuses.
+// hasDetails reports whether the plaintext has details before the value, or the request sets a detail that its type
+// does not have, which format.AppendDetails refuses.
 func (r *Request) hasDetails() bool {
 	return r.Type >= format.Blob || r.Flags != 0 || r.Name != "" || r.MediaType != "" || r.FileName != "" || r.LastModified != 0 || r.Element != 0
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Sealer seals and opens the packages of one owner. It is safe for concurrent use. It caches ciphers, so a program makes one for each owner
-// and reuses it. A call allocates only its result, and nothing if the capacity of the given buffer suffices.
+// Sealer seals and opens the packages of one owner. It is safe for concurrent use. It caches ciphers, so a program
+// makes one for each owner and reuses it. A call allocates only its result, and nothing if the capacity of the given
+// buffer suffices.
 type Sealer struct {
 	source  keySource
 	writers [format.NumUses + 1][classify.PHI + 1]atomic.Pointer[writer]
@@ -25,8 +26,8 @@ type Sealer struct {
 	drops atomic.Uint64 // calls of dropCiphers
 }
 
-// NewSealer returns a sealer with the keys of an owner. If keys is a DropNotifier, the sealer drops its ciphers whenever the keys are
-// dropped.
+// NewSealer returns a sealer with the keys of an owner. If keys is a DropNotifier, the sealer drops its ciphers
+// whenever the keys are dropped.
 func NewSealer(keys Keys) *Sealer {
 	s := newSealer(keyset{keys})
 	if d, ok := keys.(DropNotifier); ok {
@@ -35,8 +36,8 @@ func NewSealer(keys Keys) *Sealer {
 	return s
 }
 
-// maxCiphers is the number of ciphers that a sealer caches, about 1 KiB each. One writer uses a salt for up to 2^24 packages, so this
-// suffices for the packages of a thousand writers.
+// maxCiphers is the number of ciphers that a sealer caches, about 1 KiB each. One writer uses a salt for up to 2^24
+// packages, so this suffices for the packages of a thousand writers.
 const maxCiphers = 1024
 
 // messageID identifies a message key.
@@ -55,9 +56,9 @@ func newSealer(s keySource) *Sealer {
 // Owner returns the id of the tenant or vault. It is empty for a single secret.
 func (s *Sealer) Owner() string { return s.source.owner() }
 
-// Seal encrypts value and appends the package to dst, which must not overlap value. It returns classify.ErrUnknown for an invalid class,
-// format.ErrInvalid or format.ErrTooLarge for a request that the format does not allow, envelope.ErrKeyUnusable or ErrKeyDestroyed if no key
-// may seal, and the errors of the keys.
+// Seal encrypts value and appends the package to dst, which must not overlap value. It returns classify.ErrUnknown for
+// an invalid class, format.ErrInvalid or format.ErrTooLarge for a request that the format does not allow,
+// envelope.ErrKeyUnusable or ErrKeyDestroyed if no key may seal, and the errors of the keys.
 func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
 	if err := req.check(value); err != nil {
 		return nil, err

@@ -201,8 +201,8 @@ func TestSaltChangesWithSealerAndPrimary(t *testing.T) {
 	require.NotEqual(t, first.Salt, rotated.Salt)
 }
 
-// Sealers derive a message key once, whether they write with it or read the packages of another sealer. The key of a forged package is not
-// cached.
+// Sealers derive a message key once, whether they write with it or read the packages of another sealer. The key of a
+// forged package is not cached.
 func TestMessageKeysAreCached(t *testing.T) {
 	k := newKeys(t, "tenant")
 	writer, reader := seal.NewSealer(k), seal.NewSealer(k)

@@ -15,15 +15,17 @@ import (
 // ErrNotText reports that a package contains a value that is not text.
 var ErrNotText = &codes.Error{Of: "invalid_argument", Text: "the package does not contain text: use DecryptData"}
 
-// Metadata is everything in a package except the ciphertext. A program stores it with the ciphertext, since decryption needs both. It is
-// authenticated, but not secret. Package encoding/json encodes it as the "metadata" of the JSON form (SPEC.md section 7).
+// Metadata is everything in a package except the ciphertext. A program stores it with the ciphertext, since decryption
+// needs both. It is authenticated, but not secret. Package encoding/json encodes it as the "metadata" of the JSON form
+// (SPEC.md section 7).
 type Metadata = jsonform.Metadata
 
-// Service encrypts single values for a program that stores them itself: as ciphertext and metadata, or as whole packages in the binary or the
-// JSON form. It is safe for concurrent use. It caches keys, so a program makes one and reuses it.
+// Service encrypts single values for a program that stores them itself: as ciphertext and metadata, or as whole
+// packages in the binary or the JSON form. It is safe for concurrent use. It caches keys, so a program makes one and
+// reuses it.
 //
-// The packages of a service are not bound to a place: a package that is swapped for another one of the same service opens. To detect that,
-// put the identity of the value in its context and compare it after decryption, or use a Sealer.
+// The packages of a service are not bound to a place: a package that is swapped for another one of the same service
+// opens. To detect that, put the identity of the value in its context and compare it after decryption, or use a Sealer.
 type Service struct{ sealer *Sealer }
 
 // The errors of secrets that cannot be used, both with the code invalid_argument.
@@ -34,12 +36,12 @@ var (
 	ErrPassphrase = secret.ErrPassword
 )
 
-// ParseMasterKey decodes a master key from padded standard base64 (44 characters), as "openssl rand -base64 32" writes it. It returns
-// ErrMasterKey for any other text.
+// ParseMasterKey decodes a master key from padded standard base64 (44 characters), as "openssl rand -base64 32" writes
+// it. It returns ErrMasterKey for any other text.
 func ParseMasterKey(text string) ([]byte, error) { return secret.ParseMasterKey(text) }
 
-// NewService returns a service with one key, which is derived from a master key of exactly 32 random bytes. It returns ErrMasterKey for
-// any other length. It does not keep masterKey, which the caller may clear.
+// NewService returns a service with one key, which is derived from a master key of exactly 32 random bytes. It returns
+// ErrMasterKey for any other length. It does not keep masterKey, which the caller may clear.
 func NewService(masterKey []byte) (*Service, error) {
 	key, err := secret.FromMasterKey(masterKey)
 	if err != nil {
@@ -53,14 +55,15 @@ type PassphraseOption func(*passphraseOptions)
 
 type passphraseOptions struct{ iterations uint32 }
 
-// WithIterations sets the number of PBKDF2 iterations for new packages. The default is classify.MinWriteIterations. A smaller number is raised
-// to it, with a warning in slog's default log.
+// WithIterations sets the number of PBKDF2 iterations for new packages. The default is classify.MinWriteIterations. A
+// smaller number is raised to it, with a warning in slog's default log.
 func WithIterations(n uint32) PassphraseOption {
 	return func(o *passphraseOptions) { o.iterations = n }
 }
 
-// NewPassphraseService returns a service whose keys are derived from a passphrase by PBKDF2-HMAC-SHA256: one key for each salt, which takes
-// about 0.2 s the first time. It returns ErrPassphrase, and classify.ErrIterations if the iterations are above classify.MaxIterations.
+// NewPassphraseService returns a service whose keys are derived from a passphrase by PBKDF2-HMAC-SHA256: one key for
+// each salt, which takes about 0.2 s the first time. It returns ErrPassphrase, and classify.ErrIterations if the
+// iterations are above classify.MaxIterations.
 func NewPassphraseService(passphrase string, options ...PassphraseOption) (*Service, error) {
 	o := passphraseOptions{iterations: classify.MinWriteIterations}
 	for _, option := range options {
@@ -98,8 +101,8 @@ func NewOpenPolicy(use format.Use, options ...ReadOption) envelope.OpenPolicy {
 	return policy
 }
 
-// EncryptString encrypts text, which must be UTF-8, and returns the ciphertext in base64 and the metadata. The context is authenticated, but
-// not encrypted. It returns the errors of Sealer.Seal.
+// EncryptString encrypts text, which must be UTF-8, and returns the ciphertext in base64 and the metadata. The context
+// is authenticated, but not encrypted. It returns the errors of Sealer.Seal.
 func (s *Service) EncryptString(plaintext string, class classify.Class, context map[string]string) (string, Metadata, error) {
 	ciphertext, m, err := s.sealSplit(format.Text, []byte(plaintext), class, context)
 	if err != nil {
@@ -108,8 +111,8 @@ func (s *Service) EncryptString(plaintext string, class classify.Class, context 
 	return base64.StdEncoding.EncodeToString(ciphertext), m, nil
 }
 
-// DecryptString decrypts the result of EncryptString. It returns the errors of Sealer.Open, ErrNotText, and format.ErrMalformed if the text
-// is not UTF-8.
+// DecryptString decrypts the result of EncryptString. It returns the errors of Sealer.Open, ErrNotText, and
+// format.ErrMalformed if the text is not UTF-8.
 func (s *Service) DecryptString(ciphertext string, m Metadata, options ...ReadOption) (string, error) {
 	if len(ciphertext) > base64.StdEncoding.EncodedLen(format.MaxValue+format.MaxContext) {
 		return "", format.ErrTooLarge
@@ -131,20 +134,21 @@ func (s *Service) DecryptString(ciphertext string, m Metadata, options ...ReadOp
 	return string(o.Value), nil
 }
 
-// EncryptData encrypts bytes and returns the ciphertext, which is 16 bytes longer, and the metadata. The context is authenticated, but not
-// encrypted. It returns the errors of Sealer.Seal.
+// EncryptData encrypts bytes and returns the ciphertext, which is 16 bytes longer, and the metadata. The context is
+// authenticated, but not encrypted. It returns the errors of Sealer.Seal.
 func (s *Service) EncryptData(data []byte, class classify.Class, context map[string]string) ([]byte, Metadata, error) {
 	return s.sealSplit(format.Bytes, data, class, context)
 }
 
-// DecryptData decrypts the result of EncryptData, or a value of any other type to its bytes. It returns the errors of Sealer.Open.
+// DecryptData decrypts the result of EncryptData, or a value of any other type to its bytes. It returns the errors of
+// Sealer.Open.
 func (s *Service) DecryptData(ciphertext []byte, m Metadata, options ...ReadOption) ([]byte, error) {
 	o, err := s.openJoined(ciphertext, m, options)
 	return o.Value, err
 }
 
-// Encrypt encrypts bytes and returns a package in the binary form. The context is authenticated, but not encrypted. It returns the errors of
-// Sealer.Seal.
+// Encrypt encrypts bytes and returns a package in the binary form. The context is authenticated, but not encrypted. It
+// returns the errors of Sealer.Seal.
 func (s *Service) Encrypt(data []byte, class classify.Class, context map[string]string) ([]byte, error) {
 	return s.seal(format.Bytes, data, class, context)
 }
@@ -154,8 +158,8 @@ func (s *Service) Decrypt(pkg []byte, options ...ReadOption) (Opened, error) {
 	return s.sealer.Open(nil, pkg, format.Place{}, NewOpenPolicy(format.UseService, options...))
 }
 
-// EncryptJSON encrypts text, which must be UTF-8, and returns a package in the JSON form, like EncryptionService.encrypt in the browser. It
-// returns the errors of Sealer.Seal.
+// EncryptJSON encrypts text, which must be UTF-8, and returns a package in the JSON form, like
+// EncryptionService.encrypt in the browser. It returns the errors of Sealer.Seal.
 func (s *Service) EncryptJSON(plaintext string, class classify.Class, context map[string]string) ([]byte, error) {
 	pkg, err := s.seal(format.Text, []byte(plaintext), class, context)
 	if err != nil {

@@ -188,7 +188,8 @@ func TestNewPassphraseServiceRefuses(t *testing.T) {
 	require.ErrorIs(t, err, classify.ErrIterations)
 }
 
-// Iterations below the minimum are raised to it, with a warning that contains both numbers, but no secret. Iterations above it are used.
+// Iterations below the minimum are raised to it, with a warning that contains both numbers, but no secret. Iterations
+// above it are used.
 func TestIterationsAreRaisedToTheMinimum(t *testing.T) {
 	var log bytes.Buffer
 	former := slog.Default()

@@ -124,7 +124,8 @@ func TestOpenRefusesLoweredClass(t *testing.T) {
 	require.ErrorIs(t, err, classify.ErrTooLow)
 }
 
-// A public package is readable, but authenticated: with a copied or guessed tag it does not open in place of an encrypted package.
+// A public package is readable, but authenticated: with a copied or guessed tag it does not open in place of an
+// encrypted package.
 func TestOpenRefusesForgedPublicPackages(t *testing.T) {
 	k := newKeys(t, "tenant")
 	s := seal.NewSealer(k)

@@ -99,8 +99,8 @@ func TestVectorPackagesOpen(t *testing.T) {
 	require.Greater(t, opened, 200)
 }
 
-// Every invalid package of the vectors is refused with the error code of the vector, by a sealer that has opened all valid packages and by a
-// new one.
+// Every invalid package of the vectors is refused with the error code of the vector, by a sealer that has opened all
+// valid packages and by a new one.
 func TestInvalidVectorPackagesAreRefused(t *testing.T) {
 	r, packages := newReaders(t), map[string][]byte{}
 	for _, v := range vectors.LoadPackages() {

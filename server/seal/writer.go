@@ -31,8 +31,8 @@ func (s *Sealer) writerSlot(use format.Use, class classify.Class) *atomic.Pointe
 	return &s.writers[use][class]
 }
 
-// writer returns the writer for a use and class, after it has counted a package of size bytes. It makes a new writer if the slot is empty,
-// another key has become the primary, or the budget of the salt is spent.
+// writer returns the writer for a use and class, after it has counted a package of size bytes. It makes a new writer if
+// the slot is empty, another key has become the primary, or the budget of the salt is spent.
 func (s *Sealer) writer(use format.Use, class classify.Class, size int) (*writer, error) {
 	primary, err := s.source.primary(use, class)
 	if err != nil {

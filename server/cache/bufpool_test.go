@@ -14,8 +14,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// No value in the clear is left in a buffer that goes back to the pool, whichever of the values it held was longer.
-func TestResealClearsItsBuffer(t *testing.T) {
+// A buffer that returns to the pool contains nothing of the decrypted values that it had, whatever their lengths.
+func TestReencryptClearsItsBuffer(t *testing.T) {
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
@@ -33,17 +33,17 @@ func TestResealClearsItsBuffer(t *testing.T) {
 		require.NoError(t, c.SetEncrypted(t.Context(), key, bytes.Repeat(secret, n), classify.PHI, TTL(time.Hour)))
 	}
 	plain := &buffer{}
-	into := &buffer{}
-	var seen [][]byte
+	sealed := &buffer{}
+	var memories [][]byte
 	for _, key := range []string{"long", "short", "longer", "short"} {
-		sized, err := store.Read(t.Context(), c.stored([]string{key}), 1<<20)
+		sized, err := store.Read(t.Context(), c.storeKeys([]string{key}), 1<<20)
 		require.NoError(t, err)
-		require.NoError(t, c.anew(into, plain, key, sized[0].Value))
-		seen = append(seen, plain.bytes[:cap(plain.bytes)])
+		require.NoError(t, c.reencrypt(sealed, plain, key, sized[0].Value))
+		memories = append(memories, plain.bytes[:cap(plain.bytes)])
 	}
-	require.True(t, bytes.Contains(seen[len(seen)-1], secret))
+	require.True(t, bytes.Contains(memories[len(memories)-1], secret))
 	plain.putCleared()
-	for _, memory := range seen {
+	for _, memory := range memories {
 		require.False(t, bytes.Contains(memory, secret[:8]))
 	}
 }

@@ -11,27 +11,28 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// mark begins every value that was stored without encryption. No package begins like it (SPEC.md section
-// 3.1), so that neither is ever taken for the other.
+// mark is the beginning of every value that is stored without encryption. No package begins with it (SPEC.md section
+// 3.1).
 const mark = "coffer: NOT ENCRYPTED\n"
 
-// ErrEncryption says that a value was stored unencrypted and is read by a cache that encrypts, or the other way round.
+// ErrEncryption means that a value was stored without encryption and is read by a cache that encrypts, or the other way
+// round.
 var ErrEncryption = &codes.Error{
 	Of: "encryption_disabled", Text: "the value was stored with ENCRYPTION_ENABLED=false and this server encrypts, or the other way round",
 }
 
-// Unencrypted makes a cache that stores values in the clear, for local debugging: nothing is secret and
-// nothing authenticated. What it wrote is ErrEncryption to every other cache, and what others wrote is to it.
+// Unencrypted makes the cache store values without encryption and authentication, for local debugging. Other caches
+// return ErrEncryption for its entries, and it returns ErrEncryption for theirs.
 func Unencrypted() Option { return func(c *Cache) { c.plain = true } }
 
-// Marked reports whether a stored value was stored without encryption.
-func Marked(stored []byte) bool { return bytes.HasPrefix(stored, []byte(mark)) }
+// IsUnencrypted reports whether a value in the store was stored without encryption.
+func IsUnencrypted(stored []byte) bool { return bytes.HasPrefix(stored, []byte(mark)) }
 
-// unmark gives the package of what is stored: of a marked value, what would be its package but for the nonce
-// and the tag, which are random and zero, and the value in the clear between them.
+// unmark returns the package in a stored value. In an unencrypted value it has the form of a package, with a random
+// nonce, the value in the clear and a zero tag.
 func (c *Cache) unmark(stored []byte) ([]byte, error) {
 	switch {
-	case Marked(stored) != c.plain:
+	case IsUnencrypted(stored) != c.plain:
 		return nil, ErrEncryption
 	case c.plain:
 		return stored[len(mark):], nil
@@ -39,7 +40,7 @@ func (c *Cache) unmark(stored []byte) ([]byte, error) {
 	return stored, nil
 }
 
-// appendPlain is the marked form of what a sealer would seal.
+// appendPlain appends the unencrypted form of a value.
 func appendPlain(dst []byte, req *seal.Request, value []byte) ([]byte, error) {
 	if len(value) > format.MaxValue {
 		return nil, format.ErrTooLarge
@@ -56,7 +57,7 @@ func appendPlain(dst []byte, req *seal.Request, value []byte) ([]byte, error) {
 		return nil, err
 	}
 	var nonce [format.NonceSize]byte
-	_, _ = rand.Read(nonce[:]) // never fails: package crypto/rand
+	_, _ = rand.Read(nonce[:]) // crypto/rand never returns an error
 	dst = append(dst, nonce[:]...)
 	if req.MediaType != "" {
 		if dst, err = format.AppendDetails(dst, &h, format.Details{MediaType: req.MediaType}); err != nil {
@@ -66,7 +67,7 @@ func appendPlain(dst []byte, req *seal.Request, value []byte) ([]byte, error) {
 	return append(append(dst, value...), make([]byte, format.TagSize)...), nil
 }
 
-// openPlain reads what appendPlain wrote.
+// openPlain reads the unencrypted form of a value, without the mark.
 func openPlain(pkg []byte, policy envelope.OpenPolicy) (o seal.Opened, err error) {
 	p, err := format.Parse(pkg)
 	if err != nil {

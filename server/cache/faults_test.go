@@ -14,14 +14,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// Reseal reports an entry as resealed if and only if it is, whatever becomes of the replies; and a removal is
-// not taken for one of nothing.
-func TestBatchesUnderFaults(t *testing.T) {
+// Even if replies of the store are lost, Reencrypt reports an entry as reencrypted exactly if it is, and RemoveMany
+// reports a removed entry as removed.
+func TestBatchResultsUnderStoreFaults(t *testing.T) {
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	defer store.Close()
 	f := kvtest.NewFaulty(store, nil)
-	ctx, c := t.Context(), cache.New(f, seal.NewSealer(resealTenant(t)))
+	ctx, c := t.Context(), cache.New(f, seal.NewSealer(newTenant(t)))
 	keys := []string{"a", "b", "c", "d", "e"}
 	for name, fault := range kvtest.Faults {
 		t.Run(name, func(t *testing.T) {
@@ -33,13 +33,13 @@ func TestBatchesUnderFaults(t *testing.T) {
 				tags[i] = entry.Tag
 			}
 			f.SetFaults(kvtest.Once(fault))
-			results, err := c.Reseal(ctx, keys, 1<<10, all)
+			results, err := c.Reencrypt(ctx, keys, 1<<10, all)
 			f.Flush(ctx)
 			require.Equal(t, fault == kvtest.Fail, err != nil)
 			for i, key := range keys {
 				entry, err := c.Get(ctx, key)
 				require.NoError(t, err)
-				require.Equal(t, entry.Tag != tags[i], results[i].Did == cache.Anew)
+				require.Equal(t, entry.Tag != tags[i], results[i].Outcome == cache.Reencrypted)
 				require.Equal(t, fault == kvtest.Fail && i == 0, entry.Tag == tags[i])
 			}
 			f.SetFaults(kvtest.Once(fault))

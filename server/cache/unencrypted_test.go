@@ -13,8 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// An unencrypted cache does what the other does, but that the values can be seen in the store.
-func TestUnencrypted(t *testing.T) {
+// An unencrypted cache behaves like an encrypted one, except that values are readable in the store.
+func TestUnencryptedCacheStoresReadableValues(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx, c := t.Context(), cache.New(store, sealer("tenant"), cache.Unencrypted())
 		for _, class := range classify.All {
@@ -57,21 +57,22 @@ func TestUnencrypted(t *testing.T) {
 	})
 }
 
-// What one kind of cache wrote, the other refuses in every call that reads it, and can replace and delete.
-func TestUnencryptedAndSealedApart(t *testing.T) {
+// Each kind of cache refuses to read entries of the other kind, but can replace and delete them.
+func TestCachesRefuseEntriesOfTheOtherKind(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		encrypting := cache.New(store, sealer("tenant"))
 		plain := cache.New(store, sealer("tenant"), cache.Unencrypted())
 		for _, pair := range [][2]*cache.Cache{{encrypting, plain}, {plain, encrypting}} {
 			writer, reader := pair[0], pair[1]
 			for _, class := range classify.All {
-				requireApart(t, writer, reader, class)
+				requireRefused(t, writer, reader, class)
 			}
 		}
 	})
 }
 
-func requireApart(t *testing.T, writer, reader *cache.Cache, class classify.Class) {
+// requireRefused checks that reader cannot read an entry of writer, but can replace and delete it.
+func requireRefused(t *testing.T, writer, reader *cache.Cache, class classify.Class) {
 	t.Helper()
 	ctx := t.Context()
 	require.NoError(t, writer.SetEncrypted(ctx, "k", []byte("value"), class, cache.TTL(time.Minute)))

@@ -37,24 +37,24 @@ func requireEntry(t *testing.T, c *cache.Cache, value, tag string) {
 	require.Equal(t, []string{value, tag, "text/plain"}, []string{string(entry.Value), entry.Tag, entry.MediaType})
 }
 
-// turning is a store of Redis whose entry k becomes a list before each write.
-type turning struct {
+// listStore is a store in which the entry k becomes a Redis list before each write.
+type listStore struct {
 	kv.Store
 	client *redis.Client
 }
 
-func (s turning) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
+func (s listStore) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	if err := errors.Join(s.client.Del(ctx, stored("k")).Err(), s.client.RPush(ctx, stored("k"), "x").Err()); err != nil {
 		return nil, err
 	}
 	return s.Store.Write(ctx, writes)
 }
 
-// A change of an entry that another program replaces in the meantime fails as a read of it does.
-func TestReplacedByAnotherType(t *testing.T) {
+// A conditional change of an entry that becomes a list in the meantime returns the error of a read.
+func TestChangeRefusesAnotherRedisType(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	store, sealer := rediskv.New(client), sealers(t)("tenant")
-	whole, c := cache.New(store, sealer), cache.New(turning{store, client}, sealer)
+	whole, c := cache.New(store, sealer), cache.New(listStore{store, client}, sealer)
 	for name, change := range map[string]func() error{
 		"put":    func() error { _, err := put(t, c, "v", cache.Condition{Present: true}); return err },
 		"remove": func() error { return c.Remove(t.Context(), "k", cache.Condition{Present: true}) },
@@ -74,7 +74,7 @@ func TestReplacedByAnotherType(t *testing.T) {
 	require.ErrorIs(t, err, cache.ErrPrecondition)
 }
 
-func TestConditions(t *testing.T) {
+func TestConditionsOfPutRemoveAndExpire(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx, c := t.Context(), cache.New(store, sealer("tenant"))
 		_, err := put(t, c, "none", cache.Condition{Present: true})
@@ -86,7 +86,7 @@ func TestConditions(t *testing.T) {
 		require.ErrorIs(t, err, cache.ErrPrecondition)
 		second, err := put(t, c, "first", cache.Condition{Present: true, Tags: []string{"x", first}})
 		require.NoError(t, err)
-		require.NotEqual(t, first, second, "the same value, and another write")
+		require.NotEqual(t, first, second, "another write of the same value")
 		for _, tags := range [][]string{{first}, {}, {""}} {
 			_, err = put(t, c, "late", cache.Condition{Present: true, Tags: tags})
 			require.ErrorIs(t, err, cache.ErrPrecondition)
@@ -106,8 +106,8 @@ func TestConditions(t *testing.T) {
 	})
 }
 
-// However often an entry is extended, its class's longest time counts from when it was sealed.
-func TestExpire(t *testing.T) {
+// The maximum time to live of a class counts from the encryption of the value, however often Expire is called.
+func TestExpireIsBoundedByAge(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx, c := t.Context(), cache.New(store, sealer("tenant"))
 		tag, err := put(t, c, "v", cache.Condition{})
@@ -137,8 +137,8 @@ func TestExpire(t *testing.T) {
 	})
 }
 
-// Tenants whose names try to reach into each other's keys stay apart, and a list holds the tenant's own keys only.
-func TestTenantsApart(t *testing.T) {
+// Tenants do not see each other's entries, even if their ids contain separators and patterns.
+func TestTenantsAreIsolated(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx := t.Context()
 		tenants := []string{"a", "a/cache/a", "a%2Fcache", "../a", "a*", "é"}
@@ -179,16 +179,16 @@ func list(t *testing.T, c *cache.Cache, prefix string) []string {
 	}
 }
 
-func TestTags(t *testing.T) {
+func TestEveryWriteHasItsOwnTag(t *testing.T) {
 	c := cache.New(nil, sealers(t)("tenant"))
-	seen := map[string]bool{}
+	known := map[string]bool{}
 	for _, class := range classify.All {
 		for range 100 {
 			sealed, err := c.Seal(nil, &cache.Item{Key: "k", Class: class})
 			require.NoError(t, err)
 			require.Regexp(t, `^[A-Za-z0-9_-]{16}$`, sealed.Tag)
-			require.False(t, seen[sealed.Tag])
-			seen[sealed.Tag] = true
+			require.False(t, known[sealed.Tag])
+			known[sealed.Tag] = true
 		}
 	}
 	require.Empty(t, cache.TagOf([]byte("no package")))

@@ -18,17 +18,17 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// An entry whose time to live was taken away in Redis is found by no call once its class's longest time has passed, is removed
-// by the first that meets it, and is counted.
-func TestOutlived(t *testing.T) {
+// If the time to live of an entry is removed in Redis, no call returns the entry after the maximum time of its class.
+// The first call deletes it and calls the hook once.
+func TestExpiredEntryIsDeleted(t *testing.T) {
 	ctx, client := t.Context(), redistest.Start(t).Client(t)
 	store := rediskv.New(client)
-	var moved, removed atomic.Int64
-	now := func() time.Time { return time.Now().Add(time.Duration(moved.Load())) }
+	var elapsed, deletions atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(elapsed.Load())) }
 	c := cache.New(store, sealers(t)("tenant"), cache.WithClock(clock.New(now, now)), cache.WithMaxTTL(classify.PHI, time.Hour),
-		cache.WithOutlived(func(class classify.Class) {
+		cache.WithExpiryHook(func(class classify.Class) {
 			require.Equal(t, classify.PHI, class)
-			removed.Add(1)
+			deletions.Add(1)
 		}))
 	always := func(classify.Class, format.KeyID) bool { return true }
 	notFound := func(_ any, err error) error { return err }
@@ -59,44 +59,45 @@ func TestOutlived(t *testing.T) {
 		"put if present": func() error { return asNotFound(putIf(ctx, t, c, cache.Condition{Present: true})) },
 		"put if absent": func() error {
 			require.NoError(t, putIf(ctx, t, c, cache.Condition{Absent: true}))
-			moved.Add(-int64(3 * time.Hour))
+			elapsed.Add(-int64(3 * time.Hour))
 			_, err := c.Delete(ctx, "k")
 			require.NoError(t, err)
 			return cache.ErrNotFound
 		},
-		"reseal": func() error {
-			did, err := c.Reseal(ctx, []string{"k"}, kv.NoLimit, always)
+		"reencrypt": func() error {
+			did, err := c.Reencrypt(ctx, []string{"k"}, kv.NoLimit, always)
 			require.NoError(t, err)
 			require.NoError(t, did[0].Err)
-			require.Equal(t, cache.Kept, did[0].Did)
+			require.Equal(t, cache.Unchanged, did[0].Outcome)
 			return cache.ErrNotFound
 		},
 	} {
-		moved.Store(0)
-		removed.Store(0)
+		elapsed.Store(0)
+		deletions.Store(0)
 		require.NoError(t, c.SetEncrypted(ctx, "k", make([]byte, 40_000), classify.PHI))
 		require.NoError(t, client.Persist(ctx, stored("k")).Err())
 		_, err := c.Get(ctx, "k")
 		require.NoError(t, err)
-		moved.Store(int64(time.Hour + clock.Skew - time.Minute))
+		elapsed.Store(int64(time.Hour + clock.Skew - time.Minute))
 		_, err = c.Get(ctx, "k")
 		require.NoError(t, err, "clocks of servers differ")
-		moved.Store(int64(time.Hour + clock.Skew + time.Minute))
+		elapsed.Store(int64(time.Hour + clock.Skew + time.Minute))
 		require.ErrorIs(t, call(), cache.ErrNotFound, name)
-		require.Equal(t, int64(1), removed.Load(), name)
+		require.Equal(t, int64(1), deletions.Load(), name)
 		n, err := client.Exists(ctx, stored("k")).Result()
 		require.NoError(t, err)
 		require.Zero(t, n, name)
 	}
 }
 
+// putIf puts an item under k.
 func putIf(ctx context.Context, t *testing.T, c *cache.Cache, condition cache.Condition) error {
 	sealed, err := c.Seal(nil, &cache.Item{Key: "k", Class: classify.PHI})
 	require.NoError(t, err)
 	return c.Put(ctx, &sealed, condition)
 }
 
-// asNotFound takes the answer of a condition that asks for an entry.
+// asNotFound returns ErrNotFound for the error of a condition that requires an entry.
 func asNotFound(err error) error {
 	if err == cache.ErrPrecondition {
 		return cache.ErrNotFound
@@ -104,10 +105,10 @@ func asNotFound(err error) error {
 	return err
 }
 
-// A date that was altered is not authentic: no call removes or counts the entry for it.
-func TestAlteredDateRemovesNothing(t *testing.T) {
+// An entry with an altered date is not authentic: no call deletes it because of that date, or calls the hook.
+func TestAlteredDateDeletesNothing(t *testing.T) {
 	ctx, client := t.Context(), redistest.Start(t).Client(t)
-	c := cache.New(rediskv.New(client), sealers(t)("tenant"), cache.WithOutlived(func(classify.Class) { t.Error("an entry was removed") }))
+	c := cache.New(rediskv.New(client), sealers(t)("tenant"), cache.WithExpiryHook(func(classify.Class) { t.Error("an entry was deleted") }))
 	require.NoError(t, c.SetEncrypted(ctx, "k", []byte("v"), classify.PHI))
 	pkg, err := client.Get(ctx, stored("k")).Bytes()
 	require.NoError(t, err)
@@ -137,8 +138,8 @@ func TestAlteredDateRemovesNothing(t *testing.T) {
 		"remove if":      func() error { return c.Remove(ctx, "k", cache.Condition{Present: true}) },
 		"put if present": func() error { return putIf(ctx, t, c, cache.Condition{Present: true}) },
 		"put if absent":  func() error { return putIf(ctx, t, c, cache.Condition{Absent: true}) },
-		"reseal due":     func() error { return reseal(t, c, "k", all).Err },
-		"reseal":         func() error { return reseal(t, c, "k", none).Err },
+		"reencrypt due":  func() error { return reencrypt(t, c, "k", all).Err },
+		"reencrypt":      func() error { return reencrypt(t, c, "k", none).Err },
 	} {
 		require.ErrorIs(t, call(), envelope.ErrAuthentication, name)
 		left, err := client.Get(ctx, stored("k")).Bytes()
@@ -147,17 +148,17 @@ func TestAlteredDateRemovesNothing(t *testing.T) {
 	}
 }
 
-// An entry that is resealed keeps its date: rotations prolong nothing.
-func TestResealKeepsTheDate(t *testing.T) {
+// A reencrypted entry keeps its date, so that rotations do not extend its time.
+func TestReencryptKeepsTheDate(t *testing.T) {
 	ctx, client := t.Context(), redistest.Start(t).Client(t)
-	var moved atomic.Int64
-	now := func() time.Time { return time.Now().Add(time.Duration(moved.Load())) }
+	var elapsed atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(elapsed.Load())) }
 	c := cache.New(rediskv.New(client), sealers(t)("tenant"), cache.WithClock(clock.New(now, now)), cache.WithMaxTTL(classify.PHI, time.Hour))
 	require.NoError(t, c.SetEncrypted(ctx, "k", []byte("v"), classify.PHI))
 	require.NoError(t, client.Persist(ctx, stored("k")).Err())
-	moved.Store(int64(59 * time.Minute))
-	require.Equal(t, cache.Anew, reseal(t, c, "k", all).Did)
-	moved.Store(int64(time.Hour + clock.Skew + time.Minute))
+	elapsed.Store(int64(59 * time.Minute))
+	require.Equal(t, cache.Reencrypted, reencrypt(t, c, "k", all).Outcome)
+	elapsed.Store(int64(time.Hour + clock.Skew + time.Minute))
 	_, err := c.Get(ctx, "k")
 	require.ErrorIs(t, err, cache.ErrNotFound)
 }

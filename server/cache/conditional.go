@@ -10,22 +10,22 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Condition is what must be under a key for a change to take effect; the zero Condition is always met.
+// Condition states what must be under a key for a change to take effect. The zero Condition is always met.
 type Condition struct {
-	Absent  bool     // nothing
-	Present bool     // an entry; with Tags, one that has one of them
-	Tags    []string // only with Present
+	Absent  bool     // there is no entry
+	Present bool     // there is an entry; if Tags is not nil, its tag is one of them
+	Tags    []string // used only with Present
 }
 
-// Sealed is an item on its way into the store.
+// Sealed is an item that Seal has encrypted, for Put.
 type Sealed struct {
-	Entry // without its value
+	Entry // Value is nil
 	key   string
 	pkg   []byte
-	TTL   time.Duration // 0 is for ever
+	TTL   time.Duration // 0 means no limit
 }
 
-// TagOf identifies one write of an entry: the nonce of its package, which is random and new each time, in
+// TagOf returns the tag of a package, which identifies one write of an entry: the random nonce of the package in
 // base64url. It is empty if pkg is not a package.
 func TagOf(pkg []byte) string {
 	h, n, err := format.ParseHeader(pkg)
@@ -35,9 +35,8 @@ func TagOf(pkg []byte) string {
 	return base64.RawURLEncoding.EncodeToString(pkg[n : n+format.NonceSize])
 }
 
-// Seal does the half of a write that needs a key; Put does the other. In between a caller may record the
-// key's use. The package is made within dst's capacity where that suffices; dst must not overlap the value.
-// Errors are those of SetEncrypted.
+// Seal encrypts an item, which Put then stores. Between the two, a caller may record the use of the key. The package is
+// in the capacity of dst if that suffices; dst must not overlap the value. It returns the errors of SetEncrypted.
 func (c *Cache) Seal(dst []byte, item *Item) (Sealed, error) {
 	ttl, err := c.ttl(item.Class, item.TTL)
 	if err != nil {
@@ -54,9 +53,9 @@ func (c *Cache) Seal(dst []byte, item *Item) (Sealed, error) {
 	return Sealed{Entry: entry, key: item.Key, pkg: b.bytes, TTL: ttl}, nil
 }
 
-// Put stores what Seal made, in one step with the check of the condition. It returns ErrPrecondition,
-// envelope.ErrAuthentication if the condition names tags and what is there is not a package of the cache, the errors of Get if the
-// entry there seems to have been kept for too long and does not open, and the errors of the store.
+// Put stores a sealed item if the condition is met; check and write are atomic. It returns ErrPrecondition,
+// envelope.ErrAuthentication if the condition has tags and the stored value is not a package of the cache, the errors
+// of Get if the stored entry seems to have expired and does not open, and the errors of the store.
 func (c *Cache) Put(ctx context.Context, sealed *Sealed, condition Condition) error {
 	name := c.prefix + sealed.key
 	switch {
@@ -70,21 +69,25 @@ func (c *Cache) Put(ctx context.Context, sealed *Sealed, condition Condition) er
 	})
 }
 
-// putNew stores what Seal made if there is nothing under its key, or what was kept for too long.
+// putNew stores a sealed item if its key has no entry, or an expired one.
 func (c *Cache) putNew(ctx context.Context, name string, sealed *Sealed) error {
 	for {
 		done, err := kv.SetIf(ctx, c.store, name, nil, sealed.pkg, sealed.TTL)
 		if done || err != nil {
 			return err
 		}
-		if there, err := c.Exists(ctx, sealed.key); there || err != nil {
-			return settled(false, err)
+		exists, err := c.Exists(ctx, sealed.key)
+		if err != nil {
+			return err
+		}
+		if exists {
+			return ErrPrecondition
 		}
 	}
 }
 
-// Remove deletes the entry under key, in one step with the check of the condition. It returns ErrNotFound
-// where there is none, or ErrPrecondition where the condition asks for one.
+// Remove deletes the entry under key if the condition is met; check and deletion are atomic. Without an entry, it
+// returns ErrPrecondition if the condition requires one, and otherwise ErrNotFound.
 func (c *Cache) Remove(ctx context.Context, key string, condition Condition) error {
 	if !condition.Present {
 		existed, err := c.Delete(ctx, key)
@@ -96,20 +99,20 @@ func (c *Cache) Remove(ctx context.Context, key string, condition Condition) err
 	return c.change(ctx, key, condition, func(old []byte) (bool, error) { return kv.DeleteIf(ctx, c.store, c.prefix+key, old) })
 }
 
-// Expire keeps the entry under key for ttl from now, which must be positive. Counted from when its value was
-// sealed, it is never kept longer than its class allows: beyond that Expire returns ErrTTL. The entry is opened, and returned without
-// its value. Other errors are those of Get, and ErrPrecondition.
+// Expire sets the time to live of the entry under key to ttl from now, which must be positive. It returns ErrTTL if the
+// entry would be kept for longer than its class allows, counted from its encryption. It opens the entry and returns it
+// without its value. Other errors are ErrPrecondition and those of Get.
 func (c *Cache) Expire(ctx context.Context, key string, ttl time.Duration, condition Condition) (Entry, error) {
 	var entry Entry
 	err := c.change(ctx, key, condition, func(old []byte) (_ bool, err error) {
 		if entry, err = c.authenticate(key, old); err != nil {
 			return false, err
 		}
-		longest := c.longest[entry.Class]
+		maxTTL := c.maxTTL[entry.Class]
 		if ttl <= 0 {
 			return false, ErrNegativeTTL
 		}
-		if longest > 0 && ttl > c.clock.Left(entry.EncryptedAt, longest) {
+		if maxTTL > 0 && ttl > c.clock.Left(entry.EncryptedAt, maxTTL) {
 			return false, ErrTTL
 		}
 		return kv.ExpireIf(ctx, c.store, c.prefix+key, old, ttl)
@@ -117,7 +120,7 @@ func (c *Cache) Expire(ctx context.Context, key string, ttl time.Duration, condi
 	return entry, err
 }
 
-// authenticate opens a package and drops its value.
+// authenticate opens a package and returns its entry without the value.
 func (c *Cache) authenticate(key string, pkg []byte) (Entry, error) {
 	b := getBuffer()
 	defer b.putCleared()
@@ -126,9 +129,9 @@ func (c *Cache) authenticate(key string, pkg []byte) (Entry, error) {
 	return entry, err
 }
 
-// change makes a change to the package that is under key, again for as long as another one comes in between
-// that the condition takes too.
-func (c *Cache) change(ctx context.Context, key string, condition Condition, do func(old []byte) (bool, error)) error {
+// change calls try with the stored package under key, which try replaces if it is still there. It calls try again with
+// the new package if another write came in between and the condition is still met.
+func (c *Cache) change(ctx context.Context, key string, condition Condition, try func(old []byte) (bool, error)) error {
 	for {
 		old, err := c.loadLive(ctx, key)
 		if err == ErrNotFound && condition.Present {
@@ -138,32 +141,25 @@ func (c *Cache) change(ctx context.Context, key string, condition Condition, do 
 			return err
 		}
 		if condition.Tags != nil {
-			found, err := c.inspect(old)
+			entry, err := c.inspect(old)
 			if err != nil {
 				return err
 			}
-			if !slices.Contains(condition.Tags, found.Tag) {
+			if !slices.Contains(condition.Tags, entry.Tag) {
 				return ErrPrecondition
 			}
 		}
-		if done, err := do(old); done || err != nil {
-			return foreign(err)
+		if done, err := try(old); done || err != nil {
+			return storedTypeError(err)
 		}
 	}
 }
 
-// loadLive is load without what was kept for too long.
+// loadLive is load, but returns ErrNotFound for an expired entry.
 func (c *Cache) loadLive(ctx context.Context, key string) ([]byte, error) {
 	stored, err := c.load(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	return stored, c.checkOutlived(ctx, key, stored)
-}
-
-func settled(done bool, err error) error {
-	if err == nil && !done {
-		return ErrPrecondition
-	}
-	return err
+	return stored, c.checkExpired(ctx, key, stored)
 }

@@ -24,23 +24,23 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// meddling is a store in which something is written just before a compare-and-swap.
-type meddling struct {
+// interferingStore is a store that calls before just before a compare-and-swap.
+type interferingStore struct {
 	kv.Store
 	before func()
 }
 
-func (m *meddling) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
+func (m *interferingStore) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	if len(writes) > 0 && writes[0].If == kv.Equals {
 		m.before()
 	}
 	return m.Store.Write(ctx, writes)
 }
 
-// reseal does it to one entry.
-func reseal(t *testing.T, c *cache.Cache, key string, due cache.Due) cache.Resealing {
+// reencrypt calls Reencrypt for one entry.
+func reencrypt(t *testing.T, c *cache.Cache, key string, due cache.Due) cache.ReencryptResult {
 	t.Helper()
-	results, err := c.Reseal(t.Context(), []string{key}, 1<<10, due)
+	results, err := c.Reencrypt(t.Context(), []string{key}, 1<<10, due)
 	require.NoError(t, err)
 	require.Len(t, results, 1)
 	return results[0]
@@ -49,8 +49,8 @@ func reseal(t *testing.T, c *cache.Cache, key string, due cache.Due) cache.Resea
 func all(classify.Class, format.KeyID) bool  { return true }
 func none(classify.Class, format.KeyID) bool { return false }
 
-// An entry that is sealed anew is what it was, under another key, for the time that it had left.
-func TestReseal(t *testing.T) {
+// A reencrypted entry has another key and tag. Its value, metadata and remaining time to live do not change.
+func TestReencryptKeepsTheEntry(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) kv.Store{
 		"redis": func(t *testing.T) kv.Store { return rediskv.New(redistest.Start(t).Client(t)) },
 		"embedded": func(t *testing.T) kv.Store {
@@ -61,7 +61,7 @@ func TestReseal(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, store, tenant := t.Context(), open(t), resealTenant(t)
+			ctx, store, tenant := t.Context(), open(t), newTenant(t)
 			c := cache.New(store, seal.NewSealer(tenant))
 			for _, class := range classify.All {
 				key := class.String()
@@ -73,12 +73,12 @@ func TestReseal(t *testing.T) {
 				require.NoError(t, err)
 				primary, err := tenant.Primary(format.UseCache, class)
 				require.NoError(t, err)
-				time.Sleep(2 * time.Millisecond) // the time in the package must not be that of the sealing anew
+				time.Sleep(2 * time.Millisecond) // so that the entry would show it if Reencrypt dated it again
 
-				require.Equal(t, cache.Kept, reseal(t, c, key, none).Did)
-				was := reseal(t, c, key, all)
+				require.Equal(t, cache.Unchanged, reencrypt(t, c, key, none).Outcome)
+				was := reencrypt(t, c, key, all)
 				require.NoError(t, was.Err)
-				require.Equal(t, cache.Anew, was.Did)
+				require.Equal(t, cache.Reencrypted, was.Outcome)
 				require.Equal(t, before.KeyID, was.KeyID)
 
 				after, err := c.Get(ctx, key)
@@ -95,24 +95,23 @@ func TestReseal(t *testing.T) {
 	}
 }
 
-// What was written between the opening and the swap stays, and what does not open, or is not the cache's, is
-// left as it is.
-func TestResealLeaves(t *testing.T) {
+// Reencrypt does not change an entry that is written in the meantime, does not open, or is not a package of the cache.
+func TestReencryptLeavesOtherValues(t *testing.T) {
 	inner, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	defer inner.Close()
-	ctx, store, sealer := t.Context(), &meddling{Store: inner}, seal.NewSealer(resealTenant(t))
+	ctx, store, sealer := t.Context(), &interferingStore{Store: inner}, seal.NewSealer(newTenant(t))
 	c := cache.New(store, sealer)
 	require.NoError(t, c.SetEncrypted(ctx, "k", []byte("first"), classify.PHI, cache.TTL(time.Hour)))
 	store.before = func() {
 		require.NoError(t, c.SetEncrypted(ctx, "k", []byte("second"), classify.PHI, cache.TTL(time.Hour)))
 	}
-	require.Equal(t, cache.Changed, reseal(t, c, "k", all).Did)
+	require.Equal(t, cache.Overwritten, reencrypt(t, c, "k", all).Outcome)
 	value, err := c.GetDecrypted(ctx, "k")
 	require.NoError(t, err)
 	require.Equal(t, "second", string(value))
 
-	require.Equal(t, cache.Kept, reseal(t, c, "missing", all).Did)
+	require.Equal(t, cache.Unchanged, reencrypt(t, c, "missing", all).Outcome)
 
 	moved, _, err := kv.Get(ctx, inner, stored("k"))
 	require.NoError(t, err)
@@ -120,17 +119,17 @@ func TestResealLeaves(t *testing.T) {
 	require.NoError(t, err)
 	for _, there := range []struct {
 		content []byte
-		did     cache.Resealed
+		did     cache.Outcome
 		err     error
 	}{
-		{moved, cache.Kept, envelope.ErrAuthentication},
-		{field, cache.Foreign, nil},
-		{[]byte("no package"), cache.Foreign, nil},
+		{moved, cache.Unchanged, envelope.ErrAuthentication},
+		{field, cache.NotAPackage, nil},
+		{[]byte("no package"), cache.NotAPackage, nil},
 	} {
 		require.NoError(t, kv.Set(ctx, inner, stored("other"), there.content, 0))
-		one := reseal(t, c, "other", all)
+		one := reencrypt(t, c, "other", all)
 		require.ErrorIs(t, one.Err, there.err)
-		require.Equal(t, there.did, one.Did)
+		require.Equal(t, there.did, one.Outcome)
 		if there.err != nil {
 			require.Equal(t, classify.PHI, one.Class)
 		}
@@ -140,12 +139,13 @@ func TestResealLeaves(t *testing.T) {
 	}
 }
 
-// Each of many is what it would be alone; one that is longer than the limit is left, and its length told.
-func TestResealMany(t *testing.T) {
+// Entries of a batch have the same results as alone. An entry longer than the limit is not changed, and its size is
+// returned.
+func TestReencryptBatch(t *testing.T) {
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	defer store.Close()
-	ctx, tenant := t.Context(), resealTenant(t)
+	ctx, tenant := t.Context(), newTenant(t)
 	c := cache.New(store, seal.NewSealer(tenant))
 	var keys []string
 	for i := range 40 {
@@ -161,10 +161,10 @@ func TestResealMany(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, kv.Set(ctx, store, stored("moved"), moved, 0))
 	tooLong := strings.Repeat("k", format.MaxName+1)
-	results, err := c.Reseal(ctx, append([]string{"missing", "foreign", "moved", tooLong}, keys...), 4000, all)
+	results, err := c.Reencrypt(ctx, append([]string{"missing", "foreign", "moved", tooLong}, keys...), 4000, all)
 	require.NoError(t, err)
-	require.Equal(t, []cache.Resealed{cache.Kept, cache.Foreign, cache.Kept, cache.Kept}, []cache.Resealed{
-		results[0].Did, results[1].Did, results[2].Did, results[3].Did,
+	require.Equal(t, []cache.Outcome{cache.Unchanged, cache.NotAPackage, cache.Unchanged, cache.Unchanged}, []cache.Outcome{
+		results[0].Outcome, results[1].Outcome, results[2].Outcome, results[3].Outcome,
 	})
 	require.NoError(t, errors.Join(results[0].Err, results[1].Err))
 	require.ErrorIs(t, results[2].Err, envelope.ErrAuthentication)
@@ -175,31 +175,31 @@ func TestResealMany(t *testing.T) {
 		pkg, _, err := kv.Get(ctx, store, stored(keys[i]))
 		require.NoError(t, err)
 		if len(pkg) > 4000 {
-			require.Equal(t, cache.Resealing{Did: cache.Large, Bytes: len(pkg)}, one)
+			require.Equal(t, cache.ReencryptResult{Outcome: cache.TooLong, StoredSize: len(pkg)}, one)
 			require.Equal(t, before[i], after[i])
 			continue
 		}
-		require.Equal(t, cache.Anew, one.Did)
+		require.Equal(t, cache.Reencrypted, one.Outcome)
 		require.NotEqual(t, before[i].Tag, after[i].Tag)
 		before[i].Tag = after[i].Tag
 		require.Equal(t, before[i], after[i])
 	}
-	results, err = c.Reseal(ctx, keys[39:], 4000, none)
+	results, err = c.Reencrypt(ctx, keys[39:], 4000, none)
 	require.NoError(t, err)
-	require.Equal(t, []any{cache.Kept, after[39].KeyID, 39 * 200}, []any{results[0].Did, results[0].KeyID, results[0].Size - 11}, "its beginning tells that it is not due")
-	results, err = c.Reseal(ctx, keys[39:], 50, none)
+	require.Equal(t, []any{cache.Unchanged, after[39].KeyID, 39 * 200}, []any{results[0].Outcome, results[0].KeyID, results[0].Size - 11}, "the beginning suffices to see that it is not due")
+	results, err = c.Reencrypt(ctx, keys[39:], 50, none)
 	require.NoError(t, err)
-	require.Equal(t, cache.Large, results[0].Did, "half of a header tells nothing")
-	results, err = c.Reseal(ctx, append([]string{"x", "x", "x", "x"}, keys...), 4000, all)
+	require.Equal(t, cache.TooLong, results[0].Outcome, "half of a header does not suffice")
+	results, err = c.Reencrypt(ctx, append([]string{"x", "x", "x", "x"}, keys...), 4000, all)
 	require.NoError(t, err)
-	require.Equal(t, cache.Anew, results[4].Did)
-	require.Equal(t, cache.Large, results[4+39].Did)
+	require.Equal(t, cache.Reencrypted, results[4].Outcome)
+	require.Equal(t, cache.TooLong, results[4+39].Outcome)
 }
 
-// failing is a store whose batch of swaps breaks off.
-type failing struct{ kv.Store }
+// partialStore is a store that fails after the first write of a batch of swaps.
+type partialStore struct{ kv.Store }
 
-func (f failing) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
+func (f partialStore) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	if writes[0].If != kv.Equals {
 		return f.Store.Write(ctx, writes)
 	}
@@ -216,25 +216,25 @@ func (f failing) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	return swapped, errs
 }
 
-// Where the store fails half-way, what was sealed anew is told from what is not known.
-func TestResealBreaksOff(t *testing.T) {
+// If the store fails within the batch, the outcome is Reencrypted only for entries that were replaced.
+func TestReencryptReportsPartialFailure(t *testing.T) {
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	defer store.Close()
-	c := cache.New(failing{store}, seal.NewSealer(resealTenant(t)))
+	c := cache.New(partialStore{store}, seal.NewSealer(newTenant(t)))
 	for _, key := range []string{"a", "b"} {
 		require.NoError(t, c.SetEncrypted(t.Context(), key, []byte("value"), classify.PHI))
 	}
-	results, err := c.Reseal(t.Context(), []string{"a", "b"}, 1<<10, all)
+	results, err := c.Reencrypt(t.Context(), []string{"a", "b"}, 1<<10, all)
 	require.ErrorIs(t, err, kv.ErrUnavailable)
-	require.Equal(t, []cache.Resealed{cache.Anew, cache.Kept}, []cache.Resealed{results[0].Did, results[1].Did})
+	require.Equal(t, []cache.Outcome{cache.Reencrypted, cache.Unchanged}, []cache.Outcome{results[0].Outcome, results[1].Outcome})
 	for _, key := range []string{"a", "b"} {
 		_, err := c.GetDecrypted(t.Context(), key)
 		require.NoError(t, err)
 	}
 }
 
-func resealTenant(t *testing.T) *keyring.Tenant {
+func newTenant(t *testing.T) *keyring.Tenant {
 	kek, err := kms.Open(t.Context(), "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 	require.NoError(t, err)
 	ring, err := keyring.Open(t.TempDir(), kek, "test")
