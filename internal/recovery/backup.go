@@ -67,8 +67,8 @@ func (e *InvalidKeysetsError) Unwrap() (named []error) {
 	return named
 }
 
-// SkipUnreadable yields the documents that can be read. Call the returned function after the last one: it returns a SkippedError if
-// documents were skipped, or the error of the store, which ends the sequence.
+// SkipUnreadable yields the documents that can be read. Call the returned function after the last one: it returns a
+// SkippedError if documents were skipped, or the error of the store, which ends the sequence.
 func SkipUnreadable(documents iter.Seq2[*envelope.Document, error]) (iter.Seq[*envelope.Document], func() error) {
 	skipped, failed := &SkippedError{}, error(nil)
 	return func(yield func(*envelope.Document) bool) {
@@ -86,14 +86,14 @@ func SkipUnreadable(documents iter.Seq2[*envelope.Document, error]) (iter.Seq[*e
 	}, func() error { return cmp.Or(failed, skipped.err()) }
 }
 
-// Backup makes a backup of all keysets, verifies the keysets in the store, and returns the number of tenants in the backup. It does
-// not back up the state of rotations, which is derived from the keys again. create makes the file by calling fill with a writer; if
-// fill fails, create must remove the file.
+// Backup makes a backup of all keysets, verifies the keysets in the store, and returns the number of tenants in the
+// backup. It does not back up the state of rotations, which is derived from the keys again. create makes the file by
+// calling fill with a writer; if fill fails, create must remove the file.
 //
-// Backup returns ErrNoKeys if the store has no tenant, because the operator then probably named the wrong store. Keysets that cannot be
-// read are left out and reported by a SkippedError; if there are no others, there is no file. After the file is complete, the KEKs open
-// all keysets in the store. Backup returns an InvalidKeysetsError for those that do not open, and the error of a KEK that does not
-// answer; the file is complete in both cases.
+// Backup returns ErrNoKeys if the store has no tenant, because the operator then probably named the wrong store.
+// Keysets that cannot be read are left out and reported by a SkippedError; if there are no others, there is no file.
+// After the file is complete, the KEKs open all keysets in the store. Backup returns an InvalidKeysetsError for those
+// that do not open, and the error of a KEK that does not answer; the file is complete in both cases.
 func (r *Recovery) Backup(ctx context.Context, create func(fill func(w io.Writer) error) error) (tenants int, err error) {
 	if err := r.record(ctx, audit.BackupCreate, audit.Facts{audit.FactPhase: audit.PhaseBegin}); err != nil {
 		return 0, err
@@ -112,8 +112,9 @@ func (r *Recovery) Backup(ctx context.Context, create func(fill func(w io.Writer
 	return tenants, r.recordEnd(ctx, audit.BackupCreate, tenants, skipped.Count+len(failures), errors.Join(skipped.err(), err))
 }
 
-// verifyStored has the KEKs open all readable keysets in the store. It returns the failures and an InvalidKeysetsError about them,
-// joined with the error of the store or of a KEK if that ended the verification early.
+// verifyStored has the KEKs open all readable keysets in the store. It returns the failures and an
+// InvalidKeysetsError about them, joined with the error of the store or of a KEK if that ended the verification
+// early.
 func (r *Recovery) verifyStored(ctx context.Context, tenants int) ([]Failure, error) {
 	documents, skipped := SkipUnreadable(r.documents(ctx))
 	var storeErr error

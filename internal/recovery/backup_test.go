@@ -381,7 +381,8 @@ func TestRewrapOfRootWithoutKeys(t *testing.T) {
 	require.Equal(t, 2, done.Count)
 }
 
-// A dry run of a restore into an empty store changes nothing, and foretells what the restore does with shredded tenants.
+// A dry run of a restore into an empty store changes nothing, and foretells what the restore does with shredded
+// tenants.
 func TestDryRestoreOfShredded(t *testing.T) {
 	s := newSite(t)
 	populate(t, s.a(), 2)

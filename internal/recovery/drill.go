@@ -19,8 +19,9 @@ type DrillReport struct {
 	Failures []Failure // documents that did not open completely
 }
 
-// Drill proves that a backup opens: the KEKs unwrap every root, every record under the roots is verified and every key unwrapped. It
-// writes to no store. It returns keyring.ErrBackup, and an error if anything did not open, with a report that names it.
+// Drill proves that a backup opens: the KEKs unwrap every root, every record under the roots is verified and every
+// key unwrapped. It writes to no store. It returns keyring.ErrBackup, and an error if anything did not open, with a
+// report that names it.
 func (r *Recovery) Drill(ctx context.Context, file io.ReadSeeker) (*DrillReport, error) {
 	backup, err := r.Keyring.OpenBackup(ctx, file)
 	if err == nil && backup.Tenants == 0 {

@@ -80,8 +80,8 @@ func (l leaving) Record(ctx context.Context, events ...audit.Event) error {
 	return err
 }
 
-// A run that removes the former slots and is broken off anywhere can be repeated with the former KEK configured, which opens the key of
-// the audit log until the end.
+// A run that removes the former slots and is broken off anywhere can be repeated with the former KEK configured,
+// which opens the key of the audit log until the end.
 func TestFinishBrokenOff(t *testing.T) {
 	for n := 1; ; n++ {
 		s := newSite(t)

@@ -1,5 +1,5 @@
-// Package recovery implements an operator's work on all keysets of an environment: rewrap them by another KEK, back them up, prove that
-// a backup opens, restore it, and shred a tenant.
+// Package recovery implements an operator's work on all keysets of an environment: rewrap them by another KEK, back
+// them up, prove that a backup opens, restore it, and shred a tenant.
 //
 // Guarantees:
 //   - It never touches sealed data.
@@ -39,7 +39,8 @@ var (
 	ErrRewrapUnfinished = &codes.Error{Of: "key_unusable", Text: "the former KEK is still needed"}
 )
 
-// Recovery works on the keysets of one environment. It is safe for concurrent use, and other processes may use the same keysets.
+// Recovery works on the keysets of one environment. It is safe for concurrent use, and other processes may use the
+// same keysets.
 type Recovery struct {
 	Keyring     *keyring.Keyring
 	Store       keystore.Store // the keyring's store
@@ -65,7 +66,8 @@ type Report struct {
 	Failures []Failure // the system document's failure comes first
 }
 
-// maxConcurrent bounds how many tenants are processed concurrently: a call of a KMS takes milliseconds, and a KMS limits calls per second.
+// maxConcurrent bounds how many tenants are processed concurrently: a call of a KMS takes milliseconds, and a KMS
+// limits calls per second.
 const maxConcurrent = 32
 
 // documents yields the system document, if there is one, and then those of all tenants.
@@ -83,10 +85,10 @@ func (r *Recovery) documents(ctx context.Context) iter.Seq2[*envelope.Document, 
 	}
 }
 
-// forEach calls do for every document, up to maxConcurrent at a time. The system document is processed first and alone, because its keys
-// verify the shred records of the others. If do returns a function, forEach calls it with a lock held, to add to a report. forEach
-// continues if do fails for a document, but stops if a KMS is unusable or documents yields an error. It returns an error if any
-// document failed.
+// forEach calls do for every document, up to maxConcurrent at a time. The system document is processed first and
+// alone, because its keys verify the shred records of the others. If do returns a function, forEach calls it with a
+// lock held, to add to a report. forEach continues if do fails for a document, but stops if a KMS is unusable or
+// documents yields an error. It returns an error if any document failed.
 func (r *Recovery) forEach(
 	ctx context.Context, documents iter.Seq2[*envelope.Document, error], tenants int, do func(ctx context.Context, d *envelope.Document) (report func(), err error),
 ) (failures []Failure, err error) {
@@ -139,10 +141,10 @@ func (r *Recovery) forEach(
 	return failures, errors.Join(err, ctx.Err())
 }
 
-// runSteps runs each step for all documents in the store, and stops after a step that failed for a document. A step returns how many roots
-// or slots it changed. The report has the failures of the last step. runSteps records an event with the facts before, and one with the
-// result after; nil facts record no events. If a keyset cannot be read, runSteps returns an error before anything changes: a success
-// would otherwise seem to include that keyset.
+// runSteps runs each step for all documents in the store, and stops after a step that failed for a document. A step
+// returns how many roots or slots it changed. The report has the failures of the last step. runSteps records an event
+// with the facts before, and one with the result after; nil facts record no events. If a keyset cannot be read,
+// runSteps returns an error before anything changes: a success would otherwise seem to include that keyset.
 func (r *Recovery) runSteps(
 	ctx context.Context, facts audit.Facts, steps ...func(ctx context.Context, d *envelope.Document) (int, error),
 ) (report *Report, err error) {
@@ -181,8 +183,8 @@ func (r *Recovery) record(ctx context.Context, action audit.Action, facts audit.
 	return r.Audit.Record(ctx, audit.Event{Action: action, Operation: r.Operation, Facts: facts.With(r.Reason)})
 }
 
-// recordEnd records the end of an operation: for how many documents it succeeded and failed. A tenant that needed no change counts as
-// neither. recordEnd returns err, joined with the error of the audit log.
+// recordEnd records the end of an operation: for how many documents it succeeded and failed. A tenant that needed no
+// change counts as neither. recordEnd returns err, joined with the error of the audit log.
 func (r *Recovery) recordEnd(ctx context.Context, action audit.Action, done, failed int, err error) error {
 	e := audit.Event{Action: action, Operation: r.Operation, Facts: audit.Facts{
 		audit.FactPhase: audit.PhaseEnd, audit.FactDone: strconv.Itoa(done), audit.FactFailed: strconv.Itoa(failed),

@@ -31,13 +31,13 @@ type Change struct {
 	New    bool // it was not in the store
 }
 
-// Restore merges a backup into the store. It verifies the whole file before it changes anything. Tenants and keys that tombstones marks
-// are restored as shredded and destroyed; nil marks nothing. Restore returns keyring.ErrBackup, keyring.ErrWrongEnvironment,
-// kms.ErrWrongKey or ErrUnknownTenants before it changes anything.
+// Restore merges a backup into the store. It verifies the whole file before it changes anything. Tenants and keys
+// that tombstones marks are restored as shredded and destroyed; nil marks nothing. Restore returns keyring.ErrBackup,
+// keyring.ErrWrongEnvironment, kms.ErrWrongKey or ErrUnknownTenants before it changes anything.
 //
-// A tenant is skipped, and is among the Failures, if its keyset in the store or in the backup cannot be read or was altered. It is
-// also skipped if the store has usable keys that tombstones marks: either their destruction failed or the store returned to an
-// earlier state, and the operator has to decide whether to destroy them.
+// A tenant is skipped, and is among the Failures, if its keyset in the store or in the backup cannot be read or was
+// altered. It is also skipped if the store has usable keys that tombstones marks: either their destruction failed or
+// the store returned to an earlier state, and the operator has to decide whether to destroy them.
 func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, tombstones *Tombstones) (*RestoreReport, error) {
 	if tombstones == nil {
 		tombstones = &Tombstones{}
@@ -84,8 +84,8 @@ func checkTenants(backup *keyring.BackupFile, tenants map[string]bool) error {
 	return nil
 }
 
-// RecoverSystem returns the environment's own keys. If the store has no system document, it restores only that one from the backup,
-// after the whole file was verified. It returns nil if neither has one.
+// RecoverSystem returns the environment's own keys. If the store has no system document, it restores only that one
+// from the backup, after the whole file was verified. It returns nil if neither has one.
 func (r *Recovery) RecoverSystem(ctx context.Context, file io.ReadSeeker) (*keyring.System, error) {
 	system, err := r.Keyring.FindSystem(ctx)
 	if err != nil || system != nil {
@@ -135,7 +135,8 @@ func usableIDs(d *envelope.Document) map[string]bool {
 	return ids
 }
 
-// DryRun returns a Recovery that reads the same store and discards its writes and audit events. The caller closes its Keyring.
+// DryRun returns a Recovery that reads the same store and discards its writes and audit events. The caller closes its
+// Keyring.
 func (r *Recovery) DryRun() (*Recovery, error) {
 	dry := *r
 	dry.Store, dry.Audit = &dryStore{Store: r.Store}, audit.Discard

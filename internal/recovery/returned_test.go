@@ -14,7 +14,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// If somebody puts the store back, the audit log shows which tenants were shredded since and which keys destroyed, and no others.
+// If somebody puts the store back, the audit log shows which tenants were shredded since and which keys destroyed,
+// and no others.
 func TestReturned(t *testing.T) {
 	s := newSite(t)
 	r := s.logged(t)

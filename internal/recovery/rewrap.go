@@ -13,14 +13,16 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Rewrap wraps the roots of all tenants by the KEKs of another set. Each root gets the new KEK of the class that its present KEK serves.
+// Rewrap wraps the roots of all tenants by the KEKs of another set. Each root gets the new KEK of the class that its
+// present KEK serves.
 //
-// If the KEKs are new ones, Rewrap skips a root whose newest slot is already of its new KEK, so an interrupted run can be repeated. The
-// slots of the former KEKs stay until [Recovery.FinishRewrap], so servers continue to use them. If the KEKs are the configured ones,
-// because the KMS has a new version of the key, Rewrap replaces each tenant's slots in one step, after the KEK unwrapped the new ones.
+// If the KEKs are new ones, Rewrap skips a root whose newest slot is already of its new KEK, so an interrupted run
+// can be repeated. The slots of the former KEKs stay until [Recovery.FinishRewrap], so servers continue to use them.
+// If the KEKs are the configured ones, because the KMS has a new version of the key, Rewrap replaces each tenant's
+// slots in one step, after the KEK unwrapped the new ones.
 //
-// Rewrap first checks that each new KEK can wrap and unwrap. If dry is true, it then only counts the roots that it would wrap. It returns
-// an error if a tenant could not be rewrapped; the Report names those tenants.
+// Rewrap first checks that each new KEK can wrap and unwrap. If dry is true, it then only counts the roots that it
+// would wrap. It returns an error if a tenant could not be rewrapped; the Report names those tenants.
 func (r *Recovery) Rewrap(ctx context.Context, to kms.Set, dry bool) (*Report, error) {
 	for _, kek := range to.All() {
 		if _, err := kms.Check(ctx, kek, r.Environment); err != nil {
@@ -49,11 +51,11 @@ func (r *Recovery) Rewrap(ctx context.Context, to kms.Set, dry bool) (*Report, e
 	})
 }
 
-// FinishRewrap retires the slots of all KEKs that are not in a set, after the KEKs of the set have opened all roots and keys of every
-// tenant. If they do not open one, or a root has a newer slot of another KEK, FinishRewrap changes nothing and returns
-// ErrRewrapUnfinished; the Report names the tenants. The system document is changed last: until then, an interrupted run can be repeated
-// under the former KEKs, which open the audit log. No server may still run under the former KEKs, because the tenants that it creates
-// would be under those KEKs only.
+// FinishRewrap retires the slots of all KEKs that are not in a set, after the KEKs of the set have opened all roots
+// and keys of every tenant. If they do not open one, or a root has a newer slot of another KEK, FinishRewrap changes
+// nothing and returns ErrRewrapUnfinished; the Report names the tenants. The system document is changed last: until
+// then, an interrupted run can be repeated under the former KEKs, which open the audit log. No server may still run
+// under the former KEKs, because the tenants that it creates would be under those KEKs only.
 func (r *Recovery) FinishRewrap(ctx context.Context, to kms.Set) (*Report, error) {
 	target, err := keyring.New(r.Store, to, r.Environment)
 	if err != nil {
@@ -85,9 +87,10 @@ func (r *Recovery) FinishRewrap(ctx context.Context, to kms.Set) (*Report, error
 	return r.runSteps(ctx, r.rewrapFacts(to, audit.PhaseFinish), verify, retire(false), retire(true))
 }
 
-// ReplaceRoots makes new roots for all tenants and the environment under the configured KEKs, and retires the former ones. Afterwards, a
-// leaked root opens no key that is made later. After a kill, run it again: it then replaces all roots again. ReplaceRoots returns an error
-// if a tenant's roots could not be replaced; the Report names those tenants.
+// ReplaceRoots makes new roots for all tenants and the environment under the configured KEKs, and retires the former
+// ones. Afterwards, a leaked root opens no key that is made later. After a kill, run it again: it then replaces all
+// roots again. ReplaceRoots returns an error if a tenant's roots could not be replaced; the Report names those
+// tenants.
 func (r *Recovery) ReplaceRoots(ctx context.Context) (*Report, error) {
 	return r.runSteps(ctx, r.rewrapFacts(r.KEKs, "new roots"), func(ctx context.Context, d *envelope.Document) (replaced int, err error) {
 		err = r.Keyring.Edit(ctx, d.Owner, func(e *keyring.Edit) error {
@@ -98,7 +101,8 @@ func (r *Recovery) ReplaceRoots(ctx context.Context) (*Report, error) {
 	})
 }
 
-// CountRootsByKEK counts the roots of all tenants by the URLs of the KEKs in their slots. It calls no KEK, except to verify shred records.
+// CountRootsByKEK counts the roots of all tenants by the URLs of the KEKs in their slots. It calls no KEK, except to
+// verify shred records.
 func (r *Recovery) CountRootsByKEK(ctx context.Context) (map[string]int, error) {
 	counts := map[string]int{}
 	for d, err := range r.documents(ctx) {
@@ -117,8 +121,9 @@ func (r *Recovery) CountRootsByKEK(ctx context.Context) (map[string]int, error) 
 	return counts, nil
 }
 
-// rootsToWrap returns the roots that a rewrap has to wrap, each with its new KEK: the one of the class that the root's present KEK serves.
-// These are the roots whose newest slot is not of the new KEK, or all roots if the KEKs are the configured ones.
+// rootsToWrap returns the roots that a rewrap has to wrap, each with its new KEK: the one of the class that the
+// root's present KEK serves. These are the roots whose newest slot is not of the new KEK, or all roots if the KEKs
+// are the configured ones.
 func (r *Recovery) rootsToWrap(d *envelope.Document, to kms.Set) map[envelope.Root]kms.KEK {
 	rootsToWrap, sameKEKs := map[envelope.Root]kms.KEK{}, slices.Equal(kekURLs(r.KEKs), kekURLs(to))
 	for _, root := range d.Roots() {

@@ -13,13 +13,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// propagationTime is how long servers that reach the keystore take to notice a change: they check it once per keyring.CheckInterval, and
-// a check takes some time.
+// propagationTime is how long servers that reach the keystore take to notice a change: they check it once per
+// keyring.CheckInterval, and a check takes some time.
 const propagationTime = 3 * keyring.CheckInterval
 
-// Shred destroys a tenant's roots and keys. Call [WaitForPropagation] to wait until all servers have noticed. Shred records an event
-// with the tenant's lines of roots first: if the store is lost and an earlier backup is restored, the restore finds the shredding there.
-// Shredding a tenant again changes nothing. Shred returns keyring.ErrNoTenant, or an error of the store or the audit log.
+// Shred destroys a tenant's roots and keys. Call [WaitForPropagation] to wait until all servers have noticed. Shred
+// records an event with the tenant's lines of roots first: if the store is lost and an earlier backup is restored,
+// the restore finds the shredding there. Shredding a tenant again changes nothing. Shred returns keyring.ErrNoTenant,
+// or an error of the store or the audit log.
 func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 	d, err := r.Keyring.Document(ctx, tenant)
 	if err != nil {
@@ -43,7 +44,8 @@ func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 	return audit.Announce(ctx, r.Audit, func(ctx context.Context) error { return r.Keyring.Shred(ctx, tenant) }, e)
 }
 
-// WaitForPropagation waits until every server that reaches the keystore has had the time to notice earlier changes, or until ctx ends.
+// WaitForPropagation waits until every server that reaches the keystore has had the time to notice earlier changes,
+// or until ctx ends.
 func WaitForPropagation(ctx context.Context) {
 	select {
 	case <-time.After(propagationTime):

@@ -124,8 +124,8 @@ func TestRestoreLeavesTheLiving(t *testing.T) {
 	openAll(t, s.a(), all, "")
 }
 
-// However many lines a keyset has when it is shredded, the audit log has them all, and a restore honours it. Somebody who can write
-// to the store can add lines, since shredding does not need the KMS to verify them.
+// However many lines a keyset has when it is shredded, the audit log has them all, and a restore honours it. Somebody
+// who can write to the store can add lines, since shredding does not need the KMS to verify them.
 func TestShredOfManyLines(t *testing.T) {
 	s := newSite(t)
 	r := s.logged(t)

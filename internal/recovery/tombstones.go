@@ -13,8 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Tombstones lists tenants that were shredded and keys that were destroyed, so that a restore does not bring them back. The zero value
-// is empty.
+// Tombstones lists tenants that were shredded and keys that were destroyed, so that a restore does not bring them
+// back. The zero value is empty.
 type Tombstones struct {
 	Tenants map[string]bool // shredded tenants: all of their roots
 	IDs     map[ID]bool     // shredded lines of roots, and destroyed keys
@@ -28,8 +28,8 @@ func (t *Tombstones) Has(tenant string, id []byte) bool {
 	return t.IDs[ID{tenant, hex.EncodeToString(id)}]
 }
 
-// AddLog adds the shreddings and destructions in the audit log at a path. If the log was altered, it adds nothing and returns
-// audit.ErrAltered: otherwise anyone who can write the log's files could have keys destroyed.
+// AddLog adds the shreddings and destructions in the audit log at a path. If the log was altered, it adds nothing and
+// returns audit.ErrAltered: otherwise anyone who can write the log's files could have keys destroyed.
 func (t *Tombstones) AddLog(ctx context.Context, path string, key *audit.Key) error {
 	return t.add(func(found func(*audit.Line)) error { return audit.ReadVerified(ctx, path, key, &atLeastNotice, found) })
 }
@@ -77,7 +77,8 @@ type Destroyed struct {
 	Keys     int  // destroyed keys under other roots; servers replace those that were primaries within a minute
 }
 
-// match returns the lines and keys of a document that are usable and that tombstones mark. Keys under a shredded line are left out.
+// match returns the lines and keys of a document that are usable and that tombstones mark. Keys under a shredded line
+// are left out.
 func (t *Tombstones) match(d *envelope.Document) (matched keyring.Tombstones, destroyed Destroyed) {
 	matched.DestroyedKeys, destroyed.Tenant = map[format.KeyID]bool{}, d.Owner
 	for _, line := range d.Lines() {
@@ -96,9 +97,9 @@ func (t *Tombstones) match(d *envelope.Document) (matched keyring.Tombstones, de
 	return matched, destroyed
 }
 
-// FindNotDestroyed returns, by tenant, the roots and keys in the store that are usable although tombstones mark them. The store may have
-// returned to an earlier state, the destruction may have failed, or it may be in progress. FindNotDestroyed returns an error if a
-// document cannot be read.
+// FindNotDestroyed returns, by tenant, the roots and keys in the store that are usable although tombstones mark them.
+// The store may have returned to an earlier state, the destruction may have failed, or it may be in progress.
+// FindNotDestroyed returns an error if a document cannot be read.
 func (r *Recovery) FindNotDestroyed(ctx context.Context, tombstones *Tombstones) (found []Destroyed, err error) {
 	for d, err := range r.Keyring.Documents(ctx) {
 		if err != nil {

@@ -17,7 +17,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// damageKey alters a wrapped key of a tenant, so that its keyset can be read but does not open. It returns the document.
+// damageKey alters a wrapped key of a tenant, so that its keyset can be read but does not open. It returns the
+// document.
 func (s *site) damageKey(tenant string) []byte {
 	content, err := s.store().Get(s.t.Context(), keystore.Keysets, tenant)
 	require.NoError(s.t, err)

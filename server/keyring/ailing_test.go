@@ -169,28 +169,29 @@ func (s *slowKEK) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([
 	return s.KEK.Unwrap(ctx, wrapped, additionalData)
 }
 
-// A call that its caller broke off says nothing about the KEKs, and failures of calls that were made at one pace slow it down once.
+// A call that its caller broke off says nothing about the KEKs, and failures of calls that were made at one pace slow
+// it down once.
 func TestHealthIsOfTheKEKs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := ringOver(t, keystoretest.NewMemory(), newFlaky(t))
-		r.health.note(context.Canceled)
+		r.health.record(context.Canceled)
 		_, err := r.KEKHealth()
 		require.NoError(t, err)
-		require.EqualValues(t, fastest, r.health.pace.Limit())
+		require.EqualValues(t, maxRate, r.health.pace.Limit())
 		for range 10 {
-			r.health.note(kms.ErrUnavailable)
+			r.health.record(kms.ErrUnavailable)
 		}
-		require.EqualValues(t, fastest/2, r.health.pace.Limit())
-		time.Sleep(slowing)
-		r.health.note(kms.ErrThrottled)
-		require.EqualValues(t, fastest/4, r.health.pace.Limit())
+		require.EqualValues(t, maxRate/2, r.health.pace.Limit())
+		time.Sleep(slowdownInterval)
+		r.health.record(kms.ErrThrottled)
+		require.EqualValues(t, maxRate/4, r.health.pace.Limit())
 		for range 12 {
-			time.Sleep(slowing)
-			r.health.note(kms.ErrUnavailable)
+			time.Sleep(slowdownInterval)
+			r.health.record(kms.ErrUnavailable)
 		}
-		require.InDelta(t, slowest, float64(r.health.pace.Limit()), 0.01)
-		r.health.note(nil)
-		require.EqualValues(t, recovered, r.health.pace.Limit())
+		require.InDelta(t, minRate, float64(r.health.pace.Limit()), 0.01)
+		r.health.record(nil)
+		require.EqualValues(t, recoveryRate, r.health.pace.Limit())
 	})
 }
 

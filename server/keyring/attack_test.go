@@ -66,7 +66,7 @@ func TestLeakedRootDoesNotComeBack(t *testing.T) {
 			require.NoError(t, works(tenant))
 			before, err := r.Document(t.Context(), "tenant")
 			require.NoError(t, err)
-			leaked := tenant.held()
+			leaked := tenant.openedRoots()
 			require.NoError(t, replaceRoots(t, r))
 			now, err := r.Document(t.Context(), "tenant")
 			require.NoError(t, err)
@@ -136,7 +136,8 @@ func TestForgedShredRecord(t *testing.T) {
 	require.Nil(t, content, "to read makes no system document")
 }
 
-// Somebody who can write to the store cannot put an earlier document back unnoticed by adding records under an unknown root first.
+// Somebody who can write to the store cannot put an earlier document back unnoticed by adding records under an
+// unknown root first.
 func TestUnknownRootHidesNoRollback(t *testing.T) {
 	store := keystoretest.NewMemory()
 	r := ringOver(t, store, newFlaky(t))

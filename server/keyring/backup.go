@@ -19,11 +19,12 @@ import (
 var ErrBackup = &codes.Error{Of: "authentication_failed", Text: "the file is not a whole backup of this environment's keys"}
 
 // Backup writes a backup of the keysets of all tenants and of the environment to w, and returns the number of tenants
-// (shared/envelope/SPEC.md section 9). A backup has wrapped keys only: whoever restores it needs the KEKs. Each document is copied as
-// it was at one moment; at most one is in memory.
+// (shared/envelope/SPEC.md section 9). A backup has wrapped keys only: whoever restores it needs the KEKs. Each
+// document is copied as it was at one moment; at most one is in memory.
 //
-// A keyset that cannot be read is left out and passed to skip; see [IsRejected]. If skip is nil, Backup fails at such a keyset. After
-// an error the output is incomplete, and [Keyring.OpenBackup] refuses it. Backup does not close or sync w.
+// A keyset that cannot be read is left out and passed to skip; see [IsRejected]. If skip is nil, Backup fails at such
+// a keyset. After an error the output is incomplete, and [Keyring.OpenBackup] refuses it. Backup does not close or
+// sync w.
 func (r *Keyring) Backup(ctx context.Context, w io.Writer, skip func(error)) (tenants int, err error) {
 	key, slots, err := r.newBackupKey(ctx)
 	if err != nil {
@@ -93,10 +94,10 @@ type BackupFile struct {
 	file      io.ReadSeeker
 }
 
-// OpenBackup reads a backup to its end and verifies it: it is complete, unaltered and of this environment. The file stays the
-// caller's, and must not change while the BackupFile is in use. OpenBackup calls the KEKs once. It compares the KEK URLs in the file
-// with those of its own KEKs, and contacts no other. It returns ErrBackup, ErrWrongEnvironment, kms.ErrWrongKey if no configured KEK
-// made the backup, or the error of a KEK.
+// OpenBackup reads a backup to its end and verifies it: it is complete, unaltered and of this environment. The file
+// stays the caller's, and must not change while the BackupFile is in use. OpenBackup calls the KEKs once. It compares
+// the KEK URLs in the file with those of its own KEKs, and contacts no other. It returns ErrBackup,
+// ErrWrongEnvironment, kms.ErrWrongKey if no configured KEK made the backup, or the error of a KEK.
 func (r *Keyring) OpenBackup(ctx context.Context, file io.ReadSeeker) (*BackupFile, error) {
 	b, err := readHeader(file)
 	if err != nil {
@@ -135,8 +136,8 @@ func (r *Keyring) OpenBackup(ctx context.Context, file io.ReadSeeker) (*BackupFi
 	return opened, nil
 }
 
-// unwrapBackupKey returns the key that authenticates a backup. It returns kms.ErrWrongKey if no configured KEK wrapped the key, and
-// envelope.ErrAuthentication if a slot was altered.
+// unwrapBackupKey returns the key that authenticates a backup. It returns kms.ErrWrongKey if no configured KEK
+// wrapped the key, and envelope.ErrAuthentication if a slot was altered.
 func (r *Keyring) unwrapBackupKey(ctx context.Context, b *envelope.Backup) (*secret.Key, error) {
 	d := b.SlotDocument()
 	opened, err := r.unwrapRoots(ctx, d, nil)
@@ -146,9 +147,9 @@ func (r *Keyring) unwrapBackupKey(ctx context.Context, b *envelope.Backup) (*sec
 	return opened[b.Slots[0].Root].key, d.Verify(authenticator(opened, nil))
 }
 
-// Documents yields the keyset documents of the backup, for [Keyring.RestoreDocument]. The system document is the first, if the backup
-// has one: it must be restored before the others. Documents reads the file from its start; an error is the last element. Iterate over
-// one sequence at a time, because all share the position in the file.
+// Documents yields the keyset documents of the backup, for [Keyring.RestoreDocument]. The system document is the
+// first, if the backup has one: it must be restored before the others. Documents reads the file from its start; an
+// error is the last element. Iterate over one sequence at a time, because all share the position in the file.
 func (b *BackupFile) Documents() iter.Seq2[*envelope.Document, error] {
 	return func(yield func(*envelope.Document, error) bool) {
 		reader, err := readHeader(b.file)

@@ -25,7 +25,8 @@ func TestMoment(t *testing.T) {
 	}
 }
 
-// A use finds keys expired although the timer that drops them did not run, as in a process that was stopped; at most a second late.
+// A use finds keys expired although the timer that drops them did not run, as in a process that was stopped; at most
+// a second late.
 func TestExpiredBesideALateTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kek := newFlaky(t)

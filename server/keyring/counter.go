@@ -7,7 +7,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// counter counts what a key sealed.
+// counter counts the packages that a key sealed.
 type counter struct {
 	ring   *Keyring
 	tenant string
@@ -19,29 +19,30 @@ func (t *Tenant) counter(id format.KeyID) *counter {
 	return &counter{ring: t.ring, tenant: t.id, key: id}
 }
 
-// count counts one package. The first one after a report puts the counter into the next report, which
-// therefore costs nothing for keys that seal nothing.
+// count counts one package. The first package after a drain adds the counter to the next one, so that keys that seal
+// nothing cost nothing.
 func (c *counter) count() {
 	if c.n.Add(1) == 1 {
-		c.ring.sealing.mu.Lock()
-		defer c.ring.sealing.mu.Unlock()
-		c.ring.sealing.counters = append(c.ring.sealing.counters, c)
+		c.ring.sealCounts.mu.Lock()
+		defer c.ring.sealCounts.mu.Unlock()
+		c.ring.sealCounts.counters = append(c.ring.sealCounts.counters, c)
 	}
 }
 
-// sealing is the counters that are not zero.
-type sealing struct {
+// sealCounts has the counters that are not zero.
+type sealCounts struct {
 	mu       sync.Mutex
 	counters []*counter
 }
 
-// Sealed calls add with the number of packages that keys of tenants sealed in this process since the last call, without keys that
-// sealed nothing. It may call add for a key more than once.
+// DrainSealCounts calls add with the number of packages that each key sealed in this process since the last call. It
+// leaves out keys that sealed nothing, and may call add for a key more than once. Only Coffer's own service needs it,
+// for rotation by use.
 func (r *Keyring) DrainSealCounts(add func(tenant string, id format.KeyID, n uint64)) {
-	r.sealing.mu.Lock()
-	counters := r.sealing.counters
-	r.sealing.counters = nil
-	r.sealing.mu.Unlock()
+	r.sealCounts.mu.Lock()
+	counters := r.sealCounts.counters
+	r.sealCounts.counters = nil
+	r.sealCounts.mu.Unlock()
 	for _, c := range counters {
 		add(c.tenant, c.key, c.n.Swap(0))
 	}

@@ -24,7 +24,8 @@ func (r *Keyring) parse(owner string, content []byte) (*envelope.Document, error
 	return d, nil
 }
 
-// parseVerified parses a document and verifies its shred records, so that a forged record does not make a tenant look shredded.
+// parseVerified parses a document and verifies its shred records, so that a forged record does not make a tenant look
+// shredded.
 func (r *Keyring) parseVerified(ctx context.Context, document keystore.Document) (*envelope.Document, error) {
 	if document.Err != nil {
 		return nil, document.Err
@@ -39,7 +40,8 @@ func (r *Keyring) parseVerified(ctx context.Context, document keystore.Document)
 	return d, nil
 }
 
-// read returns the document of an owner and its bytes, or nil if it does not exist. It verifies shred records, but no others.
+// read returns the document of an owner and its bytes, or nil if it does not exist. It verifies shred records, but no
+// others.
 func (r *Keyring) read(ctx context.Context, owner string) (*envelope.Document, []byte, error) {
 	content, err := r.store.Get(ctx, keystore.Keysets, owner)
 	if err != nil || content == nil {
@@ -52,8 +54,9 @@ func (r *Keyring) read(ctx context.Context, owner string) (*envelope.Document, [
 	return d, content, nil
 }
 
-// Document reads a tenant's keyset document from the store: its wrapped keys and their states. It returns ErrNoTenant if there is
-// none. Only the tenant's shred records are verified, for which a KEK may have to unlock the system document.
+// Document reads a tenant's keyset document from the store: its wrapped keys and their states. It returns ErrNoTenant
+// if there is none. Only the tenant's shred records are verified, for which a KEK may have to unlock the system
+// document.
 func (r *Keyring) Document(ctx context.Context, tenant string) (*envelope.Document, error) {
 	if err := checkTenant(tenant); err != nil {
 		return nil, err
@@ -74,8 +77,8 @@ func (r *Keyring) ownerDocument(ctx context.Context, owner string) (*envelope.Do
 	return d, err
 }
 
-// DocumentsByID returns the keyset documents of tenants, by tenant id. It leaves out documents that are missing or cannot be read;
-// [Keyring.Document] returns the reason.
+// DocumentsByID returns the keyset documents of tenants, by tenant id. It leaves out documents that are missing or
+// cannot be read; [Keyring.Document] returns the reason.
 func (r *Keyring) DocumentsByID(ctx context.Context, ids []string) map[string]*envelope.Document {
 	found := make(map[string]*envelope.Document, len(ids))
 	for _, document := range keystore.GetMany(ctx, r.store, keystore.Keysets, ids) {
@@ -89,8 +92,8 @@ func (r *Keyring) DocumentsByID(ctx context.Context, ids []string) map[string]*e
 	return found
 }
 
-// Documents yields the keyset documents of all tenants. For a document that is rejected it yields an error, and continues; see
-// [IsRejected]. Any other error is the last element.
+// Documents yields the keyset documents of all tenants. For a document that is rejected it yields an error, and
+// continues; see [IsRejected]. Any other error is the last element.
 func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, error] {
 	return func(yield func(*envelope.Document, error) bool) {
 		for document, err := range keystore.All(ctx, r.store, keystore.Keysets) {
@@ -102,9 +105,9 @@ func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, e
 	}
 }
 
-// DocumentPage returns at most limit keyset documents of tenants, in a fixed order, and the position of the next page. after is the
-// position that the previous page returned, empty for the first page; next is empty after the last page. DocumentPage reads no more
-// documents than it returns.
+// DocumentPage returns at most limit keyset documents of tenants, in a fixed order, and the position of the next
+// page. after is the position that the previous page returned, empty for the first page; next is empty after the last
+// page. DocumentPage reads no more documents than it returns.
 func (r *Keyring) DocumentPage(ctx context.Context, after string, limit int) (page []*envelope.Document, next string, err error) {
 	for {
 		documents, next, err := r.store.Page(ctx, keystore.Keysets, after, limit-len(page))

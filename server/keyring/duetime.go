@@ -7,9 +7,10 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// WithDueTime sets the function that computes when the service must look at a keyset document again, in milliseconds since 1970;
-// 0 means never. The keyring calls it with each document that it writes, and stores the result in the keystore's index of due times.
-// The default is never. Only Coffer's own service needs this option, for rotation by age.
+// WithDueTime sets the function that computes when the service must look at a keyset document again, in milliseconds
+// since 1970; 0 means never. The keyring calls it with each document that it writes, and stores the result in the
+// keystore's index of due times. The default is never. Only Coffer's own service needs this option, for rotation by
+// age.
 func WithDueTime(dueTime func(*envelope.Document) int64) Option {
 	return func(r *Keyring) { r.dueTime = dueTime }
 }

@@ -16,27 +16,28 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Edit is a keyset document that is being changed, with all of its roots open. Its records were verified. An Edit is valid
-// only during the call of the function that Keyring.Edit passes it to.
+// Edit is a keyset document that is being changed. All of its roots are open, and its records were verified. An Edit
+// is valid only during the call of the function that [Keyring.Edit] passes it to. Only operators' tools need it;
+// programs use the methods of [Keyring] and [Tenant].
 type Edit struct {
 	*envelope.Document
 	ring   *Keyring
 	opened roots
 }
 
-// Edit changes the document of a tenant, or the system document if the tenant is "", in one compare-and-swap. The tenant need not
-// be unlocked. Edit signs and writes what change has changed, and returns when that is durable and this process works with it. It
-// writes nothing if nothing was changed, or if change returns an error, which Edit returns.
+// Edit changes the document of a tenant, or the system document if tenant is empty, in one compare-and-swap. It signs
+// and writes what the function changed, and returns when the change is durable and this process uses it. The tenant
+// need not be unlocked. Edit writes nothing if the function changed nothing or returned an error, which Edit returns.
 //
-// If another process changed the document in the meantime, change is called again with the current document. So change must
-// depend on nothing but its Edit, and keys that other records name are drawn before; see AddKey. After Edit has begun to write it
-// ignores the cancellation of ctx. It fails only if the document was not changed, or if that cannot be found out; see
-// keystore.Replace.
+// If another process changes the document concurrently, Edit calls the function again with the current document. The
+// function must therefore depend on nothing but its argument; a key that other records name must be drawn before (see
+// [Edit.AddKey]). Once Edit has started to write, it ignores the cancellation of ctx. It returns an error only if the
+// document was not changed, or if that cannot be determined; see keystore.Replace.
 //
-// It returns ErrNoTenant if there is no document, envelope.ErrKeyDestroyed if the tenant was shredded, ErrUnreadable if a record
-// was altered, and the errors of the KEKs.
+// Edit returns ErrNoTenant if there is no document, envelope.ErrKeyDestroyed if the tenant was shredded,
+// ErrUnreadable if a record was altered, and the errors of the KEKs.
 func (r *Keyring) Edit(ctx context.Context, tenant string, change func(e *Edit) error) error {
-	opened := r.tenant(tenant).held()
+	opened := r.tenant(tenant).openedRoots()
 	return r.change(ctx, tenant, func(d *envelope.Document, missing bool) (roots, error) {
 		if missing {
 			return nil, ErrNoTenant
@@ -55,13 +56,13 @@ func (r *Keyring) Edit(ctx context.Context, tenant string, change func(e *Edit) 
 	})
 }
 
-// openAll opens the roots of a document that are not open yet, and verifies its records.
+// openAll unwraps the roots of a document that are not open yet, and verifies its records.
 func (r *Keyring) openAll(ctx context.Context, d *envelope.Document, known roots) (roots, error) {
-	if len(known) > 0 && covers(d, known) {
+	if len(known) > 0 && opensAllRoots(d, known) {
 		return known, r.verify(ctx, d, known)
 	}
 	opened, err := r.unwrapRoots(ctx, d, known)
-	skipped := err == nil && !covers(d, opened) || errors.Is(err, kms.ErrWrongKey)
+	skipped := err == nil && !opensAllRoots(d, opened) || errors.Is(err, kms.ErrWrongKey)
 	switch {
 	case errors.Is(err, envelope.ErrAuthentication), errors.Is(err, classify.ErrIterations), skipped && r.slotAltered(d, opened):
 		return nil, r.rejectDamaged(d.Owner, encoded(d), envelope.ErrAuthentication)
@@ -73,17 +74,17 @@ func (r *Keyring) openAll(ctx context.Context, d *envelope.Document, known roots
 	return opened, r.verify(ctx, d, opened)
 }
 
-// change edits a document, again for as long as another process's change comes in between; see Edit. edit gets an empty document if
-// the owner never had one, and returns the roots that it opened or made.
+// change implements Edit. It calls edit again each time another process changes the document concurrently. edit gets
+// an empty document if the owner never had one, and returns the roots that it opened or made.
 func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.Document, missing bool) (roots, error)) error {
 	t := r.tenant(id)
-	var lost error // of a write that may have been made: the next round sees it
+	var lost error // error of a write that may have succeeded: the next iteration reads it back
 	for {
 		var opened roots
 		var changed []byte
 		d, old, err := r.read(ctx, id)
 		if err == nil && d == nil {
-			if err = t.restore(ctx); err == nil {
+			if err = t.writeBack(ctx); err == nil {
 				continue
 			}
 			if errors.Is(err, ErrNoTenant) {
@@ -98,14 +99,14 @@ func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.D
 		}
 		swapped := false
 		if err == nil {
-			if bytes.Equal(old, changed) { // another process may have made the change
+			if bytes.Equal(old, changed) { // nothing to change, or another process made the change
 				t.adoptChange(ctx, opened)
 				return nil
 			}
-			swapped, err = r.swap(ctx, d, old, changed) // reads back after an error
+			swapped, err = r.swap(ctx, d, old, changed) // reads the document back after an error
 		}
 		switch {
-		case swapped && t.sawLocked(old, changed):
+		case swapped && t.rememberIfLocked(old, changed):
 			return nil
 		case swapped:
 			t.adoptChange(ctx, opened)
@@ -120,8 +121,8 @@ func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.D
 	}
 }
 
-// adoptChange has this process work with a change that it made under some roots, or found made. If the document cannot be read back,
-// the keys are dropped: the next use reads it, and the former ones are used no more.
+// adoptChange makes this process use a change that it wrote under some roots, or found written. If the document
+// cannot be read back, adoptChange drops the keys, so that former keys are not used any more.
 func (t *Tenant) adoptChange(ctx context.Context, opened roots) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.ring.unlockTimeout)
 	defer cancel()
@@ -130,34 +131,35 @@ func (t *Tenant) adoptChange(ctx context.Context, opened roots) {
 	}
 }
 
-// sawLocked remembers a document that this process wrote in the place of another one if the tenant is locked, so that it is written
-// again if the store loses it. It reports whether it does. It does not if the tenant keeps a document that the store lacked.
-func (t *Tenant) sawLocked(old, content []byte) bool {
+// rememberIfLocked remembers a document that this process wrote over another one while the tenant was locked, so that
+// the document is written again if the store loses it. It reports whether it did. It does nothing if the tenant is
+// unlocked, or keeps another document that the store lost.
+func (t *Tenant) rememberIfLocked(old, content []byte) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.state.Load() != nil || t.keep && !bytes.Equal(t.content, old) {
+	if t.state.Load() != nil || t.keepContent && !bytes.Equal(t.lastContent, old) {
 		return false
 	}
-	t.keep = true
-	t.saw(content)
+	t.keepContent = true
+	t.remember(content)
 	return true
 }
 
-// held returns the roots that are in memory.
-func (t *Tenant) held() roots {
+// openedRoots returns a copy of the roots in memory.
+func (t *Tenant) openedRoots() roots {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return maps.Clone(t.roots)
 }
 
-// AddKey makes a key the primary of a use and class, in a new epoch. It goes under the newest root of the class's KEK, which is
-// made if there is none. The key stays the caller's.
+// AddKey makes a key the primary of a use and class, in a new epoch. The key is wrapped by the newest root of the
+// class's KEK; AddKey makes that root if there is none. The caller keeps the key, and clears it.
 func (e *Edit) AddKey(ctx context.Context, use format.Use, class classify.Class, key *secret.Key) error {
 	if s := e.Keyset(use, class); s != nil && s.Key(key.ID()) != nil {
-		return nil // by a write whose reply was lost
+		return nil // an earlier write added it, and its reply was lost
 	}
 	kek := e.ring.keks.For(class)
-	root := e.opened.under(kek, e.Document)
+	root := e.opened.newestRootOf(kek, e.Document)
 	if root == nil {
 		next := e.NextRoot(format.KeyID{}, random16())
 		made, err := e.addRoot(ctx, kek, next.Line, next.Generation)
@@ -185,8 +187,9 @@ func addKey(d *envelope.Document, root envelope.Root, key, dek *secret.Key, use 
 	return d.AddKey(use, class, envelope.Key{ID: id, State: envelope.Enabled, CreatedAt: now(), Root: root, Wrapped: wrapped})
 }
 
-// Advance moves a key on to a later state: compromised, disabled or destroyed. It returns ErrInUse for a primary that would be
-// disabled or destroyed, and the errors of envelope's Advance. The caller decides whether anything is still sealed under the key.
+// Advance moves a key to a later state: compromised, disabled or destroyed. It returns ErrInUse if a primary would be
+// disabled or destroyed, and the errors of envelope.Document.Advance. The caller has to know whether packages are
+// still sealed under the key.
 func (e *Edit) Advance(use format.Use, class classify.Class, id format.KeyID, to envelope.State) error {
 	if s := e.Keyset(use, class); s != nil && s.Primary() == id && (to == envelope.Disabled || to == envelope.Destroyed) {
 		return ErrInUse
@@ -194,9 +197,9 @@ func (e *Edit) Advance(use format.Use, class classify.Class, id format.KeyID, to
 	return e.Document.Advance(use, class, id, to)
 }
 
-// ReplaceRoots makes a new root for the roots of each KEK and puts all keys under it. Nothing opens the former roots any more, in
-// this document and in those that it is merged into. So a root that leaked opens no key that is made afterwards. Keys that existed
-// before may have leaked with it: rotate them as compromised.
+// ReplaceRoots makes a new root in place of each root, and rewraps all keys by it. Afterwards nothing opens the
+// former roots, in this document or in one that it is merged into, so a leaked root opens no key that is made later.
+// Keys that existed before may have leaked with the root: rotate them as compromised.
 func (e *Edit) ReplaceRoots(ctx context.Context) error {
 	former := e.Roots()
 	next := map[[envelope.LineSize]byte]uint32{}
@@ -215,16 +218,16 @@ func (e *Edit) ReplaceRoots(ctx context.Context) error {
 			return err
 		}
 	}
-	e.RemoveVoid() // removes the former slots, so that settle moves the keys
-	return e.settle(ctx)
+	e.RemoveVoid() // removes the former slots
+	return e.moveStrandedKeys(ctx)
 }
 
-// addRoot draws a root of a line and generation and adds it to the document, wrapped by a KEK.
+// addRoot draws a root of a line and generation, wraps it by a KEK and adds it to the document.
 func (e *Edit) addRoot(ctx context.Context, kek kms.KEK, line [envelope.LineSize]byte, generation uint32) (envelope.Root, error) {
 	key := secret.New()
 	root := envelope.Root{Line: line, Generation: generation, ID: key.ID()}
 	slot, err := wrapRoot(ctx, kek, e.Document, root, key)
-	e.ring.health.note(err)
+	e.ring.health.record(err)
 	if err == nil {
 		err = e.AddSlot(slot)
 	}
@@ -234,13 +237,13 @@ func (e *Edit) addRoot(ctx context.Context, kek kms.KEK, line [envelope.LineSize
 	return root, err
 }
 
-// moveKey wraps a key by another root, and moves it to a state.
+// moveKey rewraps a key by another root and sets its state.
 func (e *Edit) moveKey(s *envelope.Keyset, k *envelope.Key, to envelope.Root, state envelope.State) error {
 	var wrapped []byte
 	if state != envelope.Destroyed {
 		former, next := e.opened[k.Root].key, e.opened[to].key
 		if former == nil || next == nil {
-			return errRoots
+			return errUnopenedRoots
 		}
 		binding := e.KeyBinding(s.Use, uint8(s.Class), k.ID)
 		key, err := former.Unwrap(k.Wrapped, binding)

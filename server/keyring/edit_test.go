@@ -33,8 +33,8 @@ func (c *counted) Swap(ctx context.Context, kind keystore.Kind, name string, old
 	return c.Memory.Swap(ctx, kind, name, old, document, due)
 }
 
-// One Edit replaces the roots, makes drawn keys the primaries and marks the former ones in one write, also for a tenant that is
-// locked, and although another process changes the document in the meantime.
+// One Edit replaces the roots, makes drawn keys the primaries and marks the former ones in one write, also for a
+// tenant that is locked, and although another process changes the document in the meantime.
 func TestEdit(t *testing.T) {
 	for _, name := range []string{"unlocked", "locked"} {
 		t.Run(name, func(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Secret opens a vault document: a password or a master key. Make one with [Password] or [MasterKey]; the zero Secret opens nothing.
-// A Secret is safe for concurrent use.
+// Secret opens a vault document: a password or a master key. Make one with [Password] or [MasterKey]; the zero Secret
+// opens nothing. A Secret is safe for concurrent use.
 type Secret struct {
 	password   *secret.Password
 	masterKey  *secret.Key
@@ -19,9 +19,9 @@ type Secret struct {
 	err        error  // why it is not usable
 }
 
-// Password returns a secret that is stretched by PBKDF2-HMAC-SHA256, with classify.MinWriteIterations in a new document. The text is any
-// UTF-8 without U+0000, in any Unicode normalisation form; otherwise the functions that take the Secret return an error with the code
-// "invalid_argument".
+// Password returns a secret that is stretched by PBKDF2-HMAC-SHA256, with classify.MinWriteIterations in a new
+// document. The text is any UTF-8 without U+0000, in any Unicode normalisation form; otherwise the functions that
+// take the Secret return an error with the code "invalid_argument".
 func Password(text string) Secret {
 	password, err := secret.NewPassword(text)
 	return Secret{password: password, iterations: classify.MinWriteIterations, err: err}
@@ -35,8 +35,8 @@ func (s Secret) WithIterations(n uint32) Secret {
 	return s
 }
 
-// MasterKey returns a secret of 32 random bytes, which it copies. It needs no stretching. With any other length, the functions that take
-// the Secret return an error with the code "invalid_argument".
+// MasterKey returns a secret of 32 random bytes, which it copies. It needs no stretching. With any other length, the
+// functions that take the Secret return an error with the code "invalid_argument".
 func MasterKey(key []byte) Secret {
 	k, err := secret.FromMasterKey(key)
 	return Secret{masterKey: k, err: err}
@@ -56,19 +56,20 @@ func (s Secret) slotKey(slot *envelope.Slot) (*secret.Key, error) {
 // browserUses are the uses of the keys in a browser.
 var browserUses = []format.Use{format.UseStorage, format.UseService}
 
-// ExportKeyset returns a vault document with the tenant's keys of some uses and all classes, for a browser or another program. Without
-// uses, these are storage and service, the uses of a browser. Missing keys are made first. The keys are under a new root that only the
-// secret opens, and the document gives access to no other keys of the tenant. An export cannot be revoked: rotate the keys instead.
+// ExportKeyset returns a vault document with the tenant's keys of some uses and all classes, for a browser or another
+// program. Without uses, these are storage and service, the uses of a browser. Missing keys are made first. The keys
+// are under a new root that only the secret opens, and the document gives access to no other keys of the tenant. An
+// export cannot be revoked: rotate the keys instead.
 func (t *Tenant) ExportKeyset(ctx context.Context, secret Secret, uses ...format.Use) ([]byte, error) {
 	if len(uses) == 0 {
 		uses = browserUses
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.ring.unlockTimeout)
 	defer cancel()
-	if err := t.add(ctx, uses, classify.All[:]); err != nil {
+	if err := t.addMissingKeys(ctx, uses, classify.All[:]); err != nil {
 		return nil, err
 	}
-	u, err := t.ready()
+	u, err := t.usableKeys()
 	if err != nil {
 		return nil, err
 	}
@@ -94,9 +95,9 @@ func (t *Tenant) ExportKeyset(ctx context.Context, secret Secret, uses ...format
 	return encodeVault(d, root, rootKey, secret)
 }
 
-// NewVaultDocument returns a new vault document with a key of each class for some uses, as a browser makes its own. Without uses, these
-// are storage and service. The environment is a label that the keys are bound to, the owner the name of the vault. It returns
-// envelope.ErrInvalid for an empty owner or an unknown use.
+// NewVaultDocument returns a new vault document with a key of each class for some uses, as a browser makes its own.
+// Without uses, these are storage and service. The environment is a label that the keys are bound to, the owner the
+// name of the vault. It returns envelope.ErrInvalid for an empty owner or an unknown use.
 func NewVaultDocument(environment, owner string, secret Secret, uses ...format.Use) ([]byte, error) {
 	if len(uses) == 0 {
 		uses = browserUses

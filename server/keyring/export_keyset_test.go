@@ -18,7 +18,8 @@ import (
 
 var masterKey = bytes.Repeat([]byte{1, 2, 3, 4}, 8)
 
-// The tenant and the holder of an exported keyset open each other's packages. The holder opens no other package of the tenant.
+// The tenant and the holder of an exported keyset open each other's packages. The holder opens no other package of
+// the tenant.
 func TestExportedKeysetHasOnlyItsUses(t *testing.T) {
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
 	hidden := sealed(t, tenant, classify.PHI) // of the use cache

@@ -61,7 +61,8 @@ func (l *limited) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([
 	return l.KEK.Unwrap(ctx, wrapped, additionalData)
 }
 
-// between returns the most calls in a second, and the sums of calls and of those that were answered, from a time until now.
+// between returns the most calls in a second, and the sums of calls and of those that were answered, from a time
+// until now.
 func (l *limited) between(from time.Time) (most, calls, good int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

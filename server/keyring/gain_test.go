@@ -33,7 +33,7 @@ func TestDocumentsOnlyGain(t *testing.T) {
 		var states [][]byte
 		var names []string
 		note := func(name string) {
-			maps.Copy(all, tenant.held())
+			maps.Copy(all, tenant.openedRoots())
 			states, names = append(states, contentOf(t, store, "tenant")), append(names, name)
 			now, err := r.parse("tenant", states[len(states)-1])
 			require.NoError(t, err)

@@ -12,34 +12,34 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// The pace of calls of the KEKs, in calls a second. It halves when a call fails, and grows by a fifth a second
-// while all of it is used and no call fails. So a KMS that throttles is asked about as often as it allows, and
-// one that is down is probed every few seconds.
+// The rate of calls of the KEKs, in calls per second. It halves when a call fails, and grows by a fifth of a call per
+// second while the rate is used up and no call fails. A KMS that throttles is therefore called about as often as it
+// permits, and one that is down every few seconds.
 const (
-	fastest   = 1000
-	slowest   = 0.2
-	recovered = 5 // the pace at least, after the first call that succeeds
-	growth    = 0.2
-	burst     = 10
-	slowing   = 100 * time.Millisecond // failures within it count once: they are of calls that were made at one pace
+	maxRate          = 1000
+	minRate          = 0.2
+	recoveryRate     = 5 // lower limit after the first call that succeeds
+	rateGrowth       = 0.2
+	burst            = 10
+	slowdownInterval = 100 * time.Millisecond // failures within it slow down once, because their calls were made at one rate
 )
 
-// health is what is known of the KEKs, and the pace at which they are asked.
+// health is the state of the KEKs and the rate at which they are called.
 type health struct {
-	mu     sync.Mutex
-	err    error
-	since  time.Time
-	pace   *rate.Limiter
-	slowed time.Time
+	mu           sync.Mutex
+	err          error
+	since        time.Time
+	pace         *rate.Limiter
+	lastSlowdown time.Time
 }
 
-// answered reports whether a KEK's call ended with an answer: that a key is another KEK's, or was altered, is one too.
+// answered reports whether a KEK answered a call. That a key is of another KEK or was altered is an answer.
 func answered(err error) bool {
 	return err == nil || errors.Is(err, kms.ErrWrongKey) || errors.Is(err, envelope.ErrAuthentication)
 }
 
-// note remembers how a call of a KEK ended. A call that its caller broke off says nothing.
-func (h *health) note(err error) {
+// record records how a call of a KEK ended. It ignores a call that its caller canceled.
+func (h *health) record(err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
@@ -47,11 +47,11 @@ func (h *health) note(err error) {
 	defer h.mu.Unlock()
 	now := time.Now()
 	if answered(err) {
-		pace := h.pace.Limit() + growth
+		pace := h.pace.Limit() + rateGrowth
 		if h.err != nil {
-			pace = max(pace, recovered)
+			pace = max(pace, recoveryRate)
 		}
-		h.pace.SetLimit(min(pace, fastest))
+		h.pace.SetLimit(min(pace, maxRate))
 		h.err = nil
 		return
 	}
@@ -59,28 +59,28 @@ func (h *health) note(err error) {
 		h.since = now
 	}
 	h.err = err
-	if now.Sub(h.slowed) >= slowing {
-		h.slowed = now
-		h.pace.SetLimit(max(h.pace.Limit()/2, slowest))
+	if now.Sub(h.lastSlowdown) >= slowdownInterval {
+		h.lastSlowdown = now
+		h.pace.SetLimit(max(h.pace.Limit()/2, minRate))
 	}
 }
 
-// failing returns the error of the last call and since when calls fail; nil if the last one was answered.
+// failing returns the error of the last call and when calls began to fail, or nil if the last call was answered.
 func (h *health) failing() (since time.Time, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.since, h.err
 }
 
-// admit waits until the KEKs may be asked for a caller. While they are out of reach it returns their error at
-// once, unless this call is the probe.
-func (h *health) admit(ctx context.Context) error {
+// waitForPace waits until a caller may call the KEKs. If they are out of reach, it returns their error immediately,
+// unless this call is the probe.
+func (h *health) waitForPace(ctx context.Context) error {
 	if h.pace.Allow() {
 		return nil
 	}
 	_, err := h.failing()
 	if err == nil {
-		err = kms.ErrThrottled // by this server
+		err = kms.ErrThrottled // throttled by this process
 	} else if !errors.Is(err, kms.ErrThrottled) {
 		return err
 	}
@@ -90,11 +90,12 @@ func (h *health) admit(ctx context.Context) error {
 	return err
 }
 
-// spare reports whether the KEKs may be asked for a renewal. While they are out of reach, only probes ask them.
-func (h *health) spare() bool {
+// allowRenewal reports whether a renewal may call the KEKs now. While they are out of reach, only probes call them.
+func (h *health) allowRenewal() bool {
 	_, err := h.failing()
 	return (err == nil || errors.Is(err, kms.ErrThrottled)) && h.pace.Allow()
 }
 
-// Health returns the error of the KEKs' last call and since when they fail; nil if the last one was answered.
+// KEKHealth returns the error of the KEKs' last call and when calls began to fail, or nil if the last call was
+// answered.
 func (r *Keyring) KEKHealth() (since time.Time, err error) { return r.health.failing() }

@@ -1,16 +1,39 @@
-// Package keyring keeps the keysets of tenants, and returns their keys.
+// Package keyring keeps the encryption keys of tenants, and seals and opens nothing itself: pass a [Tenant] to
+// package seal or cache.
 //
-// It guarantees that at rest there are wrapped keys only, and only the KEKs open them. A keyset is replaced as a
-// whole and is durable before its keys seal anything, so that a kill or a power cut at any point loses no key.
-// Processes that share a store of keysets make one primary, and see each other's changes within about a second,
-// however many tenants they have unlocked. A keyset that is damaged, or of another environment, is refused and
-// left as it is. One that vanishes from the store while a process holds it is written back.
+// A key encryption key (KEK) in a KMS wraps a root. A root wraps data encryption keys (DEKs), which seal data. Each
+// tenant has a root per KEK, so that one call of the KMS unlocks the tenant. It has one keyset for each use (such as
+// cache or file) and class (such as PHI). One key of a keyset is the primary: it seals. The others only open former
+// data. [Tenant.Rotate] makes a new primary. A key is enabled, compromised (it opens, but never seals again),
+// disabled (it neither seals nor opens, but the wrapped key is kept) or destroyed; states only advance, by
+// [Keyring.Advance]. [Keyring.Shred] destroys all keys of a tenant. A keyset document has all keysets of a tenant,
+// and is what the store, a backup and an export contain. The system document has the environment's own keys, which
+// authenticate tokens, shred records and the audit log. Only wrapped keys are stored. Unlocked keys are in memory
+// only.
 //
-// A tenant is unlocked by one call of each KEK that its keys are under, for all concurrent callers. Its keys stay
-// in memory for a time ([WithTTL]) or a number of uses ([WithUses]), and are renewed before it ends as long as
-// they are in use. So an outage of the KMS is survived for that time; then the keys are dropped. Calls of the KMS
-// are bounded ([WithCalls]) and paced by how it answers, and so is the number of unlocked tenants ([WithTenants]).
-// Keys that were shredded or destroyed are refused as soon as that is seen, whatever is left of the time.
+// The life cycle of a tenant's keys, with the calls of this package:
+//
+//	Open, New           open a keyring; Close drops all keys from memory
+//	Tenant              unlock a tenant, or create it
+//	Tenant.Rotate       make a new primary
+//	Advance             retire a former key: compromised, disabled, destroyed
+//	Shred               destroy the tenant
+//	Edit, WrapRoot      rewrap the roots by another KEK
+//	Backup, OpenBackup, RestoreDocument
+//	ExportKeyset, OpenVault
+//
+// Guarantees:
+//   - The store has only wrapped keys, which only the KEKs open.
+//   - A keyset document changes as a whole and is durable before its keys seal anything. A kill or a power cut loses no
+//     key.
+//   - Processes that share a store make one primary, and see each other's changes within about a second.
+//   - A document that is damaged, altered or of another environment is rejected, and the store keeps it unchanged.
+//   - A document that vanishes from the store while a process has it in memory is written back.
+//   - Keys stay in memory for a limited time ([WithTTL]) or number of uses ([WithMaxUses]), and are renewed while they
+//     are in use. They survive an outage of the KMS for that time, and are then dropped. Shredded or destroyed keys are
+//     dropped as soon as the process sees the change.
+//   - The number of unlocked tenants ([WithMaxTenants]) and of concurrent unlocks ([WithConcurrentUnlocks]) is limited.
+//     Concurrent callers share one unlock, and the rate of calls adapts to the errors of the KMS.
 package keyring
 
 import (
@@ -38,94 +61,63 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// The sentinels; those of shared/envelope and package kms come through as well.
+// Errors of this package. Its functions also return those of shared/envelope and package kms.
 var (
-	// ErrTenant says that a tenant id or environment label is empty, too long or not UTF-8.
+	// ErrInvalidTenant reports that a tenant id or environment label is empty, too long or not UTF-8.
 	ErrInvalidTenant = &codes.Error{Of: "invalid_argument", Text: "a tenant id is 1 to 255 bytes of UTF-8, an environment label at most 64"}
-	// ErrNoTenant says that a tenant has no keys yet.
+	// ErrNoTenant reports that a tenant has no keys.
 	ErrNoTenant = &codes.Error{Of: "not_found", Text: "the tenant has no keys"}
-	// ErrUnreadable says that a tenant's keyset cannot be read or written.
+	// ErrUnreadable reports that a tenant's keyset cannot be read or written.
 	ErrUnreadable = keystore.ErrUnavailable
-	// ErrEnvironment says that a keyset belongs to another environment, such as prod's in dev.
+	// ErrWrongEnvironment reports a keyset that belongs to another environment, such as one of prod in dev.
 	ErrWrongEnvironment = &codes.Error{Of: "keyring_unavailable", Text: "the tenant's keyset belongs to another environment"}
-	// ErrInUse says that a key still seals, or may still be needed to open what is in use.
+	// ErrInUse reports a key that still seals, or may still be needed to open data that is in use.
 	ErrInUse = &codes.Error{Of: "key_unusable", Text: "the key is still in use"}
 )
 
-const (
-	// DefaultTTL is how long keys stay in memory after the KEK last unwrapped them.
-	DefaultTTL = time.Hour
-	// MaxTTL bounds it: what was destroyed elsewhere while the store of keysets was out of reach is served no
-	// longer than that.
-	MaxTTL = 24 * time.Hour
-	// DefaultTenants is how many tenants' keys are in memory at most.
-	DefaultMaxTenants = 50_000
-	// DefaultCalls is how many tenants are unlocked or renewed at once.
-	DefaultConcurrentUnlocks = 32
-	// CheckInterval is how often a keyring looks for other processes' changes.
-	CheckInterval = time.Second
-	// defaultUnlockTimeout bounds the calls of the KEK that many callers may wait for, whatever their own deadlines.
-	defaultUnlockTimeout = 30 * time.Second
-)
-
-// Keyring is the keysets of one store. It is safe for concurrent use, and several processes may share the store.
+// Keyring manages the keysets in one store. Make one with [Open] or [New], and call [Keyring.Close]. It is safe for
+// concurrent use, and several processes may share the store.
 type Keyring struct {
 	store         keystore.Store
 	keks          kms.Set
 	environment   string
 	ttl           time.Duration
-	uses          int64 // 0: any number
+	maxUses       int64 // 0 means no limit
 	dueTime       func(*envelope.Document) int64
 	onIncident    func(Incident)
 	unlockTimeout time.Duration
-	limit         int   // of unlocked tenants
-	atOnce        int64 // calls of the KEKs
-	calls         *semaphore.Weighted
-	flights       singleflight.Group // by tenant: unlocking it
+	maxTenants    int   // in memory
+	maxUnlocks    int64 // concurrent
+	unlockSem     *semaphore.Weighted
+	unlocking     singleflight.Group // by tenant id
 	health        health
 	rejected      rejected
-	proven        sync.Map      // KEKs that opened a root
-	missed        atomic.Uint64 // uses of keys that were not in memory
-	unlocked      atomic.Int64  // tenants
-	restored      atomic.Uint64 // documents that had vanished
-	sealing       sealing
-	feed          feed // used by look only
+	provenKEKs    sync.Map      // KEKs that opened a root
+	misses        atomic.Uint64 // uses that found the keys not in memory
+	unlocked      atomic.Int64  // number of tenants
+	restored      atomic.Uint64 // number of documents that were written back
+	sealCounts    sealCounts
+	feed          feed // used by checkChanges only
 
 	mu      sync.Mutex
-	tenants map[string]weak.Pointer[Tenant] // so that there is one Tenant of an id, as long as it is in use
-	recent  *simplelru.LRU[string, *Tenant] // the unlocked tenants
-	missing map[*Tenant]error               // their documents vanished, and could not be written back yet for this reason
-	pending map[*Tenant]bool                // the next look rereads their documents; true if it is logged that they cannot be read
-	system  *Tenant                         // the system document's
-	begun   time.Time                       // monotonic times count from it
-	clock   atomic.Pointer[moment]          // at most clockInterval behind; nil after Close
+	tenants map[string]weak.Pointer[Tenant] // one Tenant per id, as long as it is in use
+	recent  *simplelru.LRU[string, *Tenant] // unlocked tenants, by last use
+	missing map[*Tenant]error               // documents that vanished, with the error that kept them from being written back
+	pending map[*Tenant]bool                // documents to reread at the next check; true if the failure to read is logged
+	system  *Tenant                         // owner of the system document
+	started time.Time                       // monotonic times are relative to it
+	clock   atomic.Pointer[moment]          // at most clockInterval old; nil after Close
 
-	ctx    context.Context // ends when the keyring is closed
-	cancel context.CancelFunc
-	active sync.WaitGroup // what runs in the background
+	ctx        context.Context // ends at Close
+	cancel     context.CancelFunc
+	background sync.WaitGroup // goroutines that Close waits for
 
-	release func() error // closes a store that Open opened; else nil
+	closeStore func() error // nil if the store is the caller's
 }
 
-// Option changes a Keyring as it is made.
-type Option func(*Keyring)
-
-// WithTTL sets how long keys stay in memory after the KEK last unwrapped them; at most MaxTTL.
-func WithTTL(ttl time.Duration) Option { return func(r *Keyring) { r.ttl = min(ttl, MaxTTL) } }
-
-// WithTenants sets how many tenants' keys are in memory at most. Those of the one that was not used for the
-// longest time are dropped for those of another.
-func WithMaxTenants(limit int) Option { return func(r *Keyring) { r.limit = max(limit, 1) } }
-
-// WithCalls sets how many tenants are unlocked or renewed at once, each by a call of its KEKs.
-func WithConcurrentUnlocks(atOnce int) Option {
-	return func(r *Keyring) { r.atOnce = int64(max(atOnce, 1)) }
-}
-
-// WithUses sets for how many packages sealed or opened a tenant's keys stay in memory; 0 is any number.
-func WithMaxUses(uses int64) Option { return func(r *Keyring) { r.uses = max(uses, 0) } }
-
-// Open opens a keyring in a directory with one KEK; see New.
+// Open opens a keyring in a directory, with one KEK for all classes. It creates the directory if it is missing.
+// Otherwise it is like [New]: in particular, the caller must call [Keyring.Close], which also closes the files of the
+// directory.
 func Open(dir string, kek kms.KEK, environment string, options ...Option) (*Keyring, error) {
 	store, err := sqlitekeys.Open(dir)
 	if err != nil {
@@ -135,54 +127,59 @@ func Open(dir string, kek kms.KEK, environment string, options ...Option) (*Keyr
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	r.release = store.Close
+	r.closeStore = store.Close
 	return r, nil
 }
 
-// New makes a keyring over a store, which stays the caller's. The environment is a label such as dev, staging
-// or prod, bound to every key: keysets of another one are refused.
+// New returns a keyring over a store, which the caller closes after the keyring. The environment is a label such as
+// "dev", "staging" or "prod" that is bound to every key: keysets of another environment are rejected.
+//
+// New starts goroutines that follow the changes of other processes and renew keys in memory. The caller must call
+// [Keyring.Close] to end them. New reads nothing from the store and calls no KEK. It returns ErrInvalidTenant for an
+// invalid label.
 func New(store keystore.Store, keks kms.Set, environment string, options ...Option) (*Keyring, error) {
 	if len(environment) > envelope.MaxEnvironment || !utf8.ValidString(environment) {
 		return nil, ErrInvalidTenant
 	}
 	r := &Keyring{
-		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultMaxTenants, atOnce: DefaultConcurrentUnlocks, unlockTimeout: defaultUnlockTimeout, onIncident: func(Incident) {},
-		tenants: map[string]weak.Pointer[Tenant]{}, missing: map[*Tenant]error{}, pending: map[*Tenant]bool{}, feed: feed{reread: time.Now()},
-		rejected: rejected{hashes: map[string][sha256.Size]byte{}}, health: health{pace: rate.NewLimiter(fastest, burst)},
+		store: store, keks: keks, environment: environment, ttl: DefaultTTL, maxTenants: DefaultMaxTenants, maxUnlocks: DefaultConcurrentUnlocks, unlockTimeout: defaultUnlockTimeout, onIncident: func(Incident) {},
+		tenants: map[string]weak.Pointer[Tenant]{}, missing: map[*Tenant]error{}, pending: map[*Tenant]bool{}, feed: feed{backlogStarted: time.Now()},
+		rejected: rejected{hashes: map[string][sha256.Size]byte{}}, health: health{pace: rate.NewLimiter(maxRate, burst)},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.recent, _ = simplelru.NewLRU[string, *Tenant](math.MaxInt, nil) // bounded by admitted; fails for no size only
+	r.recent, _ = simplelru.NewLRU[string, *Tenant](math.MaxInt, nil) // trackUnlocked limits it; NewLRU fails only for a size of 0
 	r.system = r.tenant(systemID)
 	for _, option := range options {
 		option(r)
 	}
-	r.calls = semaphore.NewWeighted(r.atOnce)
-	r.begun = time.Now()
+	r.unlockSem = semaphore.NewWeighted(r.maxUnlocks)
+	r.started = time.Now()
 	r.readClock(r.ctx)
-	r.active.Go(func() { every(r.ctx, clockInterval, r.readClock) })
-	r.active.Go(func() { every(r.ctx, CheckInterval, r.look) })
-	r.active.Go(func() { every(r.ctx, CheckInterval, r.probe) })
+	r.background.Go(func() { runEvery(r.ctx, clockInterval, r.readClock) })
+	r.background.Go(func() { runEvery(r.ctx, CheckInterval, r.checkChanges) })
+	r.background.Go(func() { runEvery(r.ctx, CheckInterval, r.probeKEKs) })
 	return r, nil
 }
 
-// Close drops all keys from memory. Tenants that are used afterwards are unlocked again, but other processes'
-// changes no longer seen.
+// Close ends the background goroutines, waits for them, and drops all keys from memory: their bytes are overwritten
+// when the garbage collector finds that no operation uses them any more. A tenant that is used after Close is
+// unlocked again, but no longer follows the changes of other processes.
 func (r *Keyring) Close() {
 	r.mu.Lock()
-	r.cancel() // not while work begins
+	r.cancel() // with r.mu held, so that startWork does not add to the wait group concurrently
 	r.mu.Unlock()
-	r.active.Wait()
+	r.background.Wait()
 	r.clock.Store(nil)
-	for _, t := range r.held() {
+	for _, t := range r.tenantsInUse() {
 		t.lock()
 	}
-	if r.release != nil {
-		_ = r.release() // a tenant that is used afterwards opens it again
+	if r.closeStore != nil {
+		_ = r.closeStore() // later calls open it again
 	}
 }
 
-// held returns the tenants that are in use or keep their document, including one that is being unlocked.
-func (r *Keyring) held() (all []*Tenant) {
+// tenantsInUse returns all tenants that the program or the keyring refers to, whether they are unlocked or not.
+func (r *Keyring) tenantsInUse() (all []*Tenant) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range r.tenants {
@@ -193,27 +190,28 @@ func (r *Keyring) held() (all []*Tenant) {
 	return all
 }
 
-// work begins work in the background, which Close ends and waits for. Close does not concern work that begins afterwards.
-func (r *Keyring) work() (ctx context.Context, done func()) {
+// startWork returns a context for background work, with a timeout. Close cancels it and waits until done is called.
+// Close does not wait for work that starts after it.
+func (r *Keyring) startWork() (ctx context.Context, done func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx.Err() != nil {
 		return context.WithTimeout(context.Background(), r.unlockTimeout)
 	}
-	r.active.Add(1)
+	r.background.Add(1)
 	ctx, cancel := context.WithTimeout(r.ctx, r.unlockTimeout)
 	return ctx, func() {
 		cancel()
-		r.active.Done()
+		r.background.Done()
 	}
 }
 
-// TTL is how long keys stay in memory.
+// TTL returns how long keys stay in memory; see [WithTTL].
 func (r *Keyring) TTL() time.Duration { return r.ttl }
 
-// Tenant returns a tenant's keys, unlocked; a tenant that has none yet gets a root, durable before this
-// returns. The id is 1 to 255 bytes of UTF-8, of any characters. It returns ErrTenant, ErrUnreadable,
-// ErrEnvironment, an error of the KEK, or the context's.
+// Tenant returns a tenant's keys, unlocked. A new tenant gets a root, which is durable before Tenant returns. The id
+// is 1 to 255 bytes of UTF-8. It returns ErrInvalidTenant, ErrUnreadable, ErrWrongEnvironment, an error of the KEK,
+// or the error of ctx.
 func (r *Keyring) Tenant(ctx context.Context, id string) (*Tenant, error) {
 	if err := checkTenant(id); err != nil {
 		return nil, err
@@ -237,7 +235,7 @@ func checkTenant(id string) error {
 	return nil
 }
 
-// tenant returns the one Tenant of an id, which may be locked.
+// tenant returns the Tenant of an id, which may be locked.
 func (r *Keyring) tenant(id string) *Tenant {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -260,17 +258,17 @@ func (r *Keyring) tenant(id string) *Tenant {
 	return t
 }
 
-// admitted counts a tenant among the unlocked ones, and locks the least recently used ones beyond the limit.
-func (r *Keyring) admitted(t *Tenant) {
+// trackUnlocked adds a tenant to the unlocked ones, and locks the least recently used tenants beyond the limit.
+func (r *Keyring) trackUnlocked(t *Tenant) {
 	if t.pinned() {
 		return
 	}
 	var evicted []*Tenant
 	r.mu.Lock()
-	if t.state.Load() != nil { // else it was dropped again
+	if t.state.Load() != nil { // otherwise it was dropped again
 		r.recent.Add(t.id, t)
 	}
-	for r.recent.Len() > r.limit {
+	for r.recent.Len() > r.maxTenants {
 		if _, oldest, ok := r.recent.RemoveOldest(); ok {
 			evicted = append(evicted, oldest)
 		}
@@ -281,8 +279,8 @@ func (r *Keyring) admitted(t *Tenant) {
 	}
 }
 
-// forget no longer counts a tenant among the unlocked ones. It reports whether the next look is to reread its document.
-func (r *Keyring) forget(t *Tenant) (pending bool) {
+// untrack removes a tenant from the unlocked ones. It reports whether the next check is to reread its document.
+func (r *Keyring) untrack(t *Tenant) (pending bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.recent.Remove(t.id)

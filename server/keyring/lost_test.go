@@ -17,8 +17,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A store that loses the last writes is brought forward within seconds by a server that made or saw them, also if the feed does not
-// show the loss: the server's position is from before.
+// A store that loses the last writes is brought forward within seconds by a server that made or saw them, also if the
+// feed does not show the loss: the server's position is from before.
 func TestLastSecondIsLost(t *testing.T) {
 	shred := func(t *testing.T, r *Keyring, _ *Tenant) error { return r.Shred(t.Context(), "tenant") }
 	hasKey := func(d *envelope.Document) bool { return d.Keyset(format.UseCache, classify.PHI) != nil }
@@ -132,7 +132,8 @@ func TestLastSecondIsLostWithoutFeed(t *testing.T) {
 	})
 }
 
-// A server that brings a locked tenant forward loses no state that a key got in the history that the store went on from.
+// A server that brings a locked tenant forward loses no state that a key got in the history that the store went on
+// from.
 func TestLastSecondIsLostAndAnotherFollows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystoretest.NewMemory()

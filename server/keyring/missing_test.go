@@ -245,8 +245,8 @@ func TestOnlyChangedAreReread(t *testing.T) {
 	})
 }
 
-// If another process begins a document again after it vanished, a server that holds the former one joins both, even if no caller
-// uses its keys: the store must not lack them when that server ends.
+// If another process begins a document again after it vanished, a server that holds the former one joins both, even
+// if no caller uses its keys: the store must not lack them when that server ends.
 func TestVanishedAndMadeAnew(t *testing.T) {
 	for _, c := range []struct{ name, owner string }{{"a tenant's", "tenant"}, {"the system document", ""}} {
 		t.Run(c.name, func(t *testing.T) {
@@ -334,7 +334,7 @@ type sluggish struct{ *flaky }
 
 func (s sluggish) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]byte, error) {
 	select {
-	case <-time.After(2 * slowReload):
+	case <-time.After(2 * reloadPatience):
 		return s.flaky.Unwrap(ctx, wrapped, additionalData)
 	case <-ctx.Done():
 		return nil, ctx.Err()

@@ -11,36 +11,36 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// errRoots reports keys under roots that are not in memory: the KEKs have to be asked.
-var errRoots = errors.New("keyring: keys under other roots")
+// errUnopenedRoots reports that keys are under roots that are not in memory: the KEKs have to unwrap these first.
+var errUnopenedRoots = errors.New("keyring: keys under other roots")
 
-// Reload has the tenant work with its document as it is now, instead of within CheckInterval.
+// Reload rereads the tenant's document, so that the tenant uses changes of other processes before the next check.
 func (t *Tenant) Reload(ctx context.Context) error { return t.reload(ctx, nil) }
 
-// reload adopts the document if it is another than the one in memory. It may be under more roots than those in memory. A locked
-// tenant stays locked, unless the keystore would lose something with it.
+// reload rereads the document and adopts it if it differs from the one in memory. more are additional roots that may
+// be needed. A locked tenant stays locked, unless the keystore would lose something with it.
 func (t *Tenant) reload(ctx context.Context, more roots) error {
 	replaced, err := t.reread(ctx, more)
 	if replaced {
-		_, err = t.unlock(ctx) // joins both documents
+		_, err = t.unlock(ctx) // merges both documents
 	}
 	return err
 }
 
-// reread is reload without the join. It reports whether the document must be joined with the one in memory, for which the KEKs have
-// to open it: another process made it again after the one in memory had vanished.
+// reread implements reload, except for a document that another process created again after the one in memory had
+// vanished. It then returns true: the KEKs have to open the new document before both can be merged.
 func (t *Tenant) reread(ctx context.Context, more roots) (replaced bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.state.Load()
-	if s == nil && !t.keep {
+	if s == nil && !t.keepContent {
 		return false, nil
 	}
 	content, err := t.ring.store.Get(ctx, keystore.Keysets, t.id)
 	if err != nil {
 		return false, err
 	}
-	if bytes.Equal(content, t.content) {
+	if bytes.Equal(content, t.lastContent) {
 		t.ring.setMissing(t, nil)
 		return false, nil
 	}
@@ -52,21 +52,21 @@ func (t *Tenant) reread(ctx context.Context, more roots) (replaced bool, err err
 		maps.Copy(opened, more)
 		_, err = t.adopt(ctx, opened, s.since)
 	}
-	if errors.Is(err, errRoots) { // the next use unlocks it; the system document is unlocked now, to be ready in an outage of the KMS
-		t.keep = true // or a record under an unknown root would let an earlier document pass
+	if errors.Is(err, errUnopenedRoots) { // the next use unlocks it; the system document is unlocked now, in case the KMS fails later
+		t.keepContent = true // otherwise a record under an unknown root would hide a rollback
 		if t.pinned() {
-			t.wait(0)
+			t.scheduleRenewal(0)
 			return false, nil
 		}
-		t.drop()
-		return t.ring.lacksLines(t.id, content, t.content), nil
+		t.dropLocked()
+		return t.ring.lostLines(t.id, content, t.lastContent), nil
 	}
 	return false, err
 }
 
-// lacksLines reports whether a line of the document that was is missing from the present content. Changes of a document replace
-// roots, but keep their lines.
-func (r *Keyring) lacksLines(owner string, content, was []byte) bool {
+// lostLines reports whether the content lacks a line of roots that the former content had. Changes of a document
+// replace roots, but keep their lines.
+func (r *Keyring) lostLines(owner string, content, was []byte) bool {
 	d, err := r.parse(owner, content)
 	former, e := r.parse(owner, was)
 	return err == nil && e == nil && slices.ContainsFunc(former.Lines(), func(line [envelope.LineSize]byte) bool {
@@ -74,29 +74,31 @@ func (r *Keyring) lacksLines(owner string, content, was []byte) bool {
 	})
 }
 
-// restore writes a document that vanished from the store back. It returns ErrNoTenant if this process never saw one.
-func (t *Tenant) restore(ctx context.Context) error {
+// writeBack writes a document that vanished from the store back. It returns ErrNoTenant if this process never had the
+// document in memory.
+func (t *Tenant) writeBack(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.seen {
+	if !t.existed {
 		return ErrNoTenant
 	}
-	if _, err := t.reconcile(ctx, nil); !errors.Is(err, errRoots) { // else another process wrote one
+	if _, err := t.reconcile(ctx, nil); !errors.Is(err, errUnopenedRoots) { // otherwise another process wrote a document
 		return err
 	}
 	return nil
 }
 
-// reconcile returns the document after joining what this process saw of it last, which it writes if the store lacks it. Documents
-// only ever gain, so the store went back to an earlier state then, by a failover or a snapshot: no key that seals is lost, and no
-// shredding undone. It returns errRoots if records of the present document are under roots that are not open. t.mu must be held.
+// reconcile reads the document and merges the one that this process read or wrote last into it. It writes the result
+// if the store lacks any of it. Documents only ever gain records, so the store then returned to an earlier state, by
+// a failover or a snapshot. Without the merge, a key in use could be lost, or a shredding undone. reconcile returns
+// errUnopenedRoots if records of the stored document are under roots that are not open. t.mu must be held.
 func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Document, err error) {
 	vanished := false
 	defer func() {
 		if vanished && err != nil {
 			t.ring.setMissing(t, err)
-			t.keep = true
-		} else if err == nil || errors.Is(err, errRoots) {
+			t.keepContent = true
+		} else if err == nil || errors.Is(err, errUnopenedRoots) {
 			t.ring.setMissing(t, nil)
 		}
 	}()
@@ -105,7 +107,7 @@ func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Docum
 		if err != nil {
 			return nil, err
 		}
-		if d == nil && t.content != nil && !vanished {
+		if d == nil && t.lastContent != nil && !vanished {
 			vanished = true
 			if !t.ring.isMissing(t) {
 				t.ring.onIncident(Incident{Tenant: t.id})
@@ -124,7 +126,7 @@ func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Docum
 			if err != nil {
 				return nil, err
 			}
-			if !swapped { // another process came in between
+			if !swapped { // another process changed it concurrently
 				continue
 			}
 			if !vanished {
@@ -135,55 +137,56 @@ func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Docum
 				t.ring.restored.Add(1)
 			}
 		}
-		t.keep = joined.Shredded()
-		t.saw(whole)
+		t.keepContent = joined.Shredded()
+		t.remember(whole)
 		return joined, nil
 	}
 }
 
-// saw remembers the document that this process read or wrote last. The next look reads it again: an entry of the feed that the
-// store loses before this process read it does not show in the feed. t.mu must be held.
-func (t *Tenant) saw(content []byte) {
-	if t.seen && bytes.Equal(t.content, content) {
+// remember remembers the document that this process read or wrote last. The next check rereads it, because the store
+// may lose an entry of the feed before this process reads it. t.mu must be held.
+func (t *Tenant) remember(content []byte) {
+	if t.existed && bytes.Equal(t.lastContent, content) {
 		return
 	}
-	t.seen, t.content = true, content
+	t.existed, t.lastContent = true, content
 	t.ring.mu.Lock()
 	defer t.ring.mu.Unlock()
-	if t.ring.ctx.Err() == nil && len(t.ring.pending) < DefaultMaxTenants { // which bounds the memory in a long outage
+	if t.ring.ctx.Err() == nil && len(t.ring.pending) < DefaultMaxTenants { // limits the memory during a long outage
 		t.ring.pending[t] = false
 	}
 }
 
-// join verifies the present document, which is nil if it is missing, and merges the one that this process saw last into it.
+// join verifies the stored document, or nil if it is missing, and merges the one that this process read or wrote last
+// into it.
 func (t *Tenant) join(ctx context.Context, d *envelope.Document, content []byte, opened roots) (*envelope.Document, error) {
 	switch {
-	case t.content == nil && d == nil:
+	case t.lastContent == nil && d == nil:
 		return nil, t.ring.unreadable(t.id, errors.New("it was removed: restore it from a backup"))
-	case d != nil && bytes.Equal(t.content, content):
+	case d != nil && bytes.Equal(t.lastContent, content):
 		return d, nil
 	}
 	var was *envelope.Document
-	if t.content != nil {
+	if t.lastContent != nil {
 		var err error
-		if was, err = t.ring.parse(t.id, t.content); err != nil || d == nil {
+		if was, err = t.ring.parse(t.id, t.lastContent); err != nil || d == nil {
 			return was, err
 		}
 	}
 	all := roots{}
 	maps.Copy(all, t.roots)
 	maps.Copy(all, opened)
-	if !covers(d, all) {
-		if was != nil && containsAll(was, d) {
+	if !opensAllRoots(d, all) {
+		if was != nil && contains(was, d) {
 			return was, nil
 		}
-		return nil, errRoots
+		return nil, errUnopenedRoots
 	}
 	if err := t.ring.verify(ctx, d, all); err != nil || was == nil {
 		return d, err
 	}
 	merged, err := t.ring.merge(ctx, was, d, all)
-	if errors.Is(err, errRoots) { // of roots that were replaced, which their KEK may not open any more
+	if errors.Is(err, errUnopenedRoots) { // some roots were replaced, and their KEK may not open them any more
 		if all, err = t.ring.openAll(ctx, was, all); err == nil {
 			merged, err = t.ring.merge(ctx, was, d, all)
 		}
@@ -194,14 +197,14 @@ func (t *Tenant) join(ctx context.Context, d *envelope.Document, content []byte,
 	return merged, nil
 }
 
-// containsAll reports whether a document has everything that is in another one, which need not be verified.
-func containsAll(was, d *envelope.Document) bool {
+// contains reports whether a document has everything that another one has. The other one need not be verified.
+func contains(was, d *envelope.Document) bool {
 	merged, err := envelope.Merge(was, d)
 	if err != nil {
 		return false
 	}
-	for range behind(merged, d) {
+	for range keysWithEarlierState(merged, d) {
 		return false
 	}
-	return same(merged, was)
+	return equalDocuments(merged, was)
 }

@@ -21,8 +21,9 @@ var (
 	ErrUnknownKEK error = &rejectedError{"key_unusable", "no configured KEK opens the keyset", kms.ErrWrongKey}
 )
 
-// IsRejected reports whether an error is about one document that the keystore returned and the keyring rejected, and not about the
-// keystore: the document is damaged, altered, of another environment, under an unknown KEK, or from a later version of Coffer.
+// IsRejected reports whether an error is about one document that the keystore returned and the keyring rejected, and
+// not about the keystore: the document is damaged, altered, of another environment, under an unknown KEK, or from a
+// later version of Coffer.
 func IsRejected(err error) bool {
 	return errors.Is(err, ErrAltered) || errors.Is(err, ErrUnknownKEK) || errors.Is(err, ErrWrongEnvironment) || errors.Is(err, envelope.ErrUnsupportedVersion) ||
 		errors.Is(err, envelope.ErrTooLarge)
@@ -74,8 +75,8 @@ func (r *Keyring) clearRejected(owner string) {
 	r.rejected.mu.Unlock()
 }
 
-// CheckRejected returns an error if the keystore still has documents that this keyring rejected. It reads these documents again, and
-// forgets those that were replaced.
+// CheckRejected returns an error if the keystore still has documents that this keyring rejected. It reads these
+// documents again, and forgets those that were replaced.
 func (r *Keyring) CheckRejected(ctx context.Context) error {
 	r.rejected.mu.Lock()
 	hashes := maps.Clone(r.rejected.hashes)

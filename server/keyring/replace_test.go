@@ -30,7 +30,7 @@ func TestReplaceRoots(t *testing.T) {
 	require.NoError(t, works(tenant))
 	before, err := r.Document(t.Context(), "tenant")
 	require.NoError(t, err)
-	leaked := tenant.held()
+	leaked := tenant.openedRoots()
 	require.NoError(t, replaceRoots(t, r))
 	require.NoError(t, works(tenant))
 	_, err = tenant.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
@@ -55,7 +55,8 @@ func TestReplaceRoots(t *testing.T) {
 	require.NoError(t, works(fresh))
 }
 
-// Two copies of a document that changed apart, one under a new root, join so that everything opens and no state is lost.
+// Two copies of a document that changed apart, one under a new root, join so that everything opens and no state is
+// lost.
 func TestMergeMovesKeysToTheNewRoot(t *testing.T) {
 	store := keystoretest.NewMemory()
 	r := ringOver(t, store, newFlaky(t))
@@ -162,7 +163,7 @@ func TestShredWithoutKMS(t *testing.T) {
 	kek.down.Store(true)
 	require.NoError(t, r.Shred(t.Context(), "tenant"))
 	require.ErrorIs(t, works(tenant), envelope.ErrKeyDestroyed)
-	require.Empty(t, tenant.held(), "the roots have gone with the keys")
+	require.Empty(t, tenant.openedRoots(), "the roots have gone with the keys")
 	other := ringOver(t, store, newFlaky(t))
 	again, err := other.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)

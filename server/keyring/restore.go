@@ -16,8 +16,8 @@ var ErrNotDestroyed = &codes.Error{
 		"shred it again or destroy them, or leave it",
 }
 
-// Tombstones lists what was destroyed since a copy of a tenant's document was made, so that a restore does not bring it back. The
-// zero value is empty.
+// Tombstones lists what was destroyed since a copy of a tenant's document was made, so that a restore does not bring
+// it back. The zero value is empty.
 type Tombstones struct {
 	ShreddedLines [][envelope.LineSize]byte // lines of roots; the copy need not have them
 	DestroyedKeys map[format.KeyID]bool     // including primaries
@@ -31,13 +31,14 @@ func (t *Tombstones) matchUsable(d *envelope.Document) bool {
 		})
 }
 
-// RestoreDocument merges a copy of a keyset document, such as one of a backup, into the document in the store, and creates that if it
-// does not exist. The store loses nothing. Keys and root lines that are destroyed or shredded on either side, or listed in tombstones,
-// stay so. RestoreDocument verifies the records of both sides first, so the KEKs must open their roots.
+// RestoreDocument merges a copy of a keyset document, such as one of a backup, into the document in the store, and
+// creates that if it does not exist. The store loses nothing. Keys and root lines that are destroyed or shredded on
+// either side, or listed in tombstones, stay so. RestoreDocument verifies the records of both sides first, so the
+// KEKs must open their roots.
 //
-// It returns the stored document from before, nil if there was none, and the merged one. It returns ErrWrongEnvironment for a copy
-// from another environment, ErrNotDestroyed if the store has usable keys that tombstones lists, and ErrUnreadable if either document
-// is damaged. After these errors the store is unchanged.
+// It returns the stored document from before, nil if there was none, and the merged one. It returns
+// ErrWrongEnvironment for a copy from another environment, ErrNotDestroyed if the store has usable keys that
+// tombstones lists, and ErrUnreadable if either document is damaged. After these errors the store is unchanged.
 func (r *Keyring) RestoreDocument(ctx context.Context, copied *envelope.Document, tombstones Tombstones) (before, after *envelope.Document, err error) {
 	if copied.Environment != r.environment {
 		return nil, nil, ErrWrongEnvironment

@@ -3,7 +3,6 @@ package keyring
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 
 	"github.com/coffer-storage/coffer/server/kms"
@@ -11,8 +10,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// WrapRoot adds a slot by which a KEK opens a root of the document, after the KEK unwrapped it again, and retires those by which the
-// KEK opened the root before. The slot is newer than the root's others.
+// WrapRoot adds a slot by which a KEK opens a root of the document, and removes the KEK's former slots of the root.
+// The KEK first unwraps what it wrapped. The new slot becomes the newest of the root.
 func (e *Edit) WrapRoot(ctx context.Context, root envelope.Root, kek kms.KEK) error {
 	slot, err := wrapRoot(ctx, kek, e.Document, root, e.opened[root].key)
 	if err != nil {
@@ -35,11 +34,11 @@ func (e *Edit) WrapRoot(ctx context.Context, root envelope.Root, kek kms.KEK) er
 	return err
 }
 
-// RetireSlots removes the slots that match, and returns their number. It returns envelope.ErrInvalid for the last slot of a root
-// under which there are keys.
-func (e *Edit) RetireSlots(former func(s envelope.Slot) bool) (retired int, err error) {
+// RetireSlots removes the slots that match, and returns their number. It returns envelope.ErrInvalid for the last
+// slot of a root that wraps keys.
+func (e *Edit) RetireSlots(match func(s envelope.Slot) bool) (retired int, err error) {
 	for _, s := range slices.Clone(e.Slots) {
-		if !former(s) {
+		if !match(s) {
 			continue
 		}
 		if err := e.RetireSlot(s.ID); err != nil {
@@ -48,34 +47,4 @@ func (e *Edit) RetireSlots(former func(s envelope.Slot) bool) (retired int, err 
 		retired++
 	}
 	return retired, nil
-}
-
-// Prove has the KEKs unwrap every root of a document, checks every record under these, and unwraps every key that is not destroyed.
-// It returns how many roots and keys opened, ErrUnreadable with the reason if something does not, and the error of a KEK that did
-// not answer. It leaves out shred records, since their key may be gone with the store.
-func (r *Keyring) VerifyDocument(ctx context.Context, d *envelope.Document) (opened, keys int, err error) {
-	known, err := r.unwrapRoots(ctx, d, nil)
-	if err != nil && answered(err) {
-		err = fmt.Errorf("%w: %w", ErrUnreadable, err)
-	}
-	if err != nil {
-		return 0, 0, err
-	}
-	for _, one := range known {
-		defer one.key.Clear()
-	}
-	for _, root := range d.Roots() {
-		if known[root].key == nil {
-			return len(known), 0, fmt.Errorf("%w: its root %x is not opened by the configured KEK, or was altered", ErrUnreadable, root.ID[:8])
-		}
-	}
-	v, err := newVault(d, known)
-	if err != nil {
-		return len(known), 0, fmt.Errorf("%w: a slot, key or primary was altered: %w", ErrUnreadable, err)
-	}
-	for _, key := range v.keys {
-		runtime.SetFinalizer(key, nil) // so that the keys of many documents do not wait for it
-		key.Clear()
-	}
-	return len(known), len(v.keys), nil
 }

@@ -15,17 +15,17 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// openRoot is a root in memory, with the KEK that opened it.
+// openRoot is a root in memory, with the KEK that unwrapped it.
 type openRoot struct {
 	key *secret.Key
 	kek kms.KEK
 }
 
-// roots are the roots of a tenant that this keyring's KEKs open.
+// roots has the open roots of a document.
 type roots map[envelope.Root]openRoot
 
-// under returns the root that a KEK's new keys go under, the newest one; nil if it has none.
-func (all roots) under(kek kms.KEK, d *envelope.Document) *envelope.Root {
+// newestRootOf returns the newest root of a KEK, which wraps new keys, or nil if the KEK has no root.
+func (all roots) newestRootOf(kek kms.KEK, d *envelope.Document) *envelope.Root {
 	var newest *envelope.Slot
 	for i := range d.Slots {
 		s := &d.Slots[i]
@@ -39,13 +39,13 @@ func (all roots) under(kek kms.KEK, d *envelope.Document) *envelope.Root {
 	return &newest.Root
 }
 
-// unwrapRoots has the KEKs open all roots that they can, except those that are open already. The URLs in a document are
-// compared, never dialled. It returns kms.ErrWrongKey if no root is theirs.
+// unwrapRoots unwraps all roots that the KEKs open, except those that are open already. It compares the URLs in the
+// document with those of the KEKs, and contacts no other. It returns kms.ErrWrongKey if no KEK opens a root.
 func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document, known roots) (roots, error) {
 	opened, foreign := roots{}, "none"
 	maps.Copy(opened, known)
 	var failed error
-	for _, kek := range r.keks.All() { // a root that several of them open is the first one's: the former ones are last
+	for _, kek := range r.keks.All() { // the configured KEKs come first, so that they own a root which a former KEK opens, too
 		for i := range d.Slots {
 			s := &d.Slots[i]
 			foreign = s.URL
@@ -53,17 +53,17 @@ func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document, known r
 				continue
 			}
 			key, err := unwrapRoot(ctx, kek, d, s)
-			r.health.note(err)
+			r.health.record(err)
 			if err == nil {
 				opened[s.Root] = openRoot{key, kek}
-				r.proven.Store(kek, true)
+				r.provenKEKs.Store(kek, true)
 			} else if !errors.Is(err, kms.ErrWrongKey) {
 				failed = err
 			}
 		}
 	}
 	switch {
-	case failed != nil && (len(opened) == 0 || !covers(d, opened)):
+	case failed != nil && (len(opened) == 0 || !opensAllRoots(d, opened)):
 		return nil, failed
 	case len(opened) == 0 && !d.Shredded():
 		return nil, fmt.Errorf("the keyset is wrapped by the KEK %q, not by the configured %q: %w", foreign, r.keks.All()[0].URL(), kms.ErrWrongKey)
@@ -71,19 +71,19 @@ func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document, known r
 	return opened, nil
 }
 
-// slotAltered reports whether a slot was altered, because a KEK does not open it that wrapped it: it has the KEK's URL. The URL of a
-// passphrase does not name a key: another passphrase has the same one, until this one has opened something.
+// slotAltered reports whether a slot was altered: it has the URL of a KEK that does not open it. The URL of a
+// passphrase does not identify the passphrase, so it counts only if the passphrase has opened something before.
 func (r *Keyring) slotAltered(d *envelope.Document, opened roots) bool {
 	return slices.ContainsFunc(d.Slots, func(s envelope.Slot) bool {
 		return s.Kind == envelope.SlotKMS && opened[s.Root].key == nil && slices.ContainsFunc(r.keks.All(), func(kek kms.KEK) bool {
-			_, proven := r.proven.Load(kek)
+			_, proven := r.provenKEKs.Load(kek)
 			return kek.URL() == s.URL && (proven || s.URL != kms.PassphraseURL)
 		})
 	})
 }
 
-// covers reports whether every root that the document names is open, so that every record of it can be verified.
-func covers(d *envelope.Document, opened roots) bool {
+// opensAllRoots reports whether every root of the document is open, so that every record can be verified.
+func opensAllRoots(d *envelope.Document, opened roots) bool {
 	for _, root := range d.Roots() {
 		if opened[root].key == nil {
 			return false
@@ -92,7 +92,8 @@ func covers(d *envelope.Document, opened roots) bool {
 	return true
 }
 
-// wrapRoot has the KEK wrap a root together with its binding: not every KMS authenticates additional data.
+// wrapRoot wraps a root by a KEK. The plaintext begins with the root's binding, because not every KMS authenticates
+// additional data.
 func wrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, root envelope.Root, key *secret.Key) (envelope.Slot, error) {
 	binding := d.RootBinding(root)
 	additional := binding.Append(nil)
@@ -124,9 +125,9 @@ func unwrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, s *envel
 	return key, nil
 }
 
-// create makes the document of a tenant with its first root, the general KEK's, unless another process made it in the meantime.
+// create creates the document of a tenant with a root under the general KEK, unless another process creates it first.
 func (r *Keyring) create(ctx context.Context, id string) error {
-	if err := r.CheckMissing(); err != nil { // this one may have vanished as well
+	if err := r.CheckMissing(); err != nil { // this document may have vanished as well
 		return err
 	}
 	return r.change(ctx, id, func(d *envelope.Document, missing bool) (roots, error) {
@@ -143,6 +144,6 @@ func (r *Keyring) create(ctx context.Context, id string) error {
 
 // random16 draws the id of a slot or line.
 func random16() (id [16]byte) {
-	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the program instead
+	_, _ = rand.Read(id[:]) // never fails: crypto/rand crashes the program instead
 	return id
 }

@@ -101,7 +101,7 @@ func TestOnlyWrappedKeysAtRest(t *testing.T) {
 		require.NoError(t, err)
 	}
 	var secrets [][]byte
-	for _, one := range tenant.held() {
+	for _, one := range tenant.openedRoots() {
 		secrets = append(secrets, one.key.Append(nil))
 	}
 	for _, key := range tenant.state.Load().keys {

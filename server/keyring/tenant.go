@@ -12,37 +12,37 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Tenant is one tenant's keys. It is a seal.Keys that makes the key of a use and class when it is first asked for, and
-// is safe for concurrent use. Its methods unlock it again if its keys were dropped, and wait for the KEK then.
+// Tenant has the keys of one tenant. It implements seal.Keys. If its keys were dropped from memory, its methods
+// unlock it again, and wait for the KEK. A Tenant needs no closing, and is safe for concurrent use.
 type Tenant struct {
-	ring  *Keyring
-	id    string
-	state atomic.Pointer[unlocked] // nil: locked
-	drops sync.Map                 // functions to call when keys are dropped
+	ring      *Keyring
+	id        string
+	state     atomic.Pointer[unlocked] // nil if locked
+	dropHooks sync.Map                 // functions of OnDrop
 
-	reloading atomic.Bool // by reloadSoon
+	reloading atomic.Bool // by reloadWithTimeout
 
-	mu      sync.Mutex // held while the document is read into state, so that a later state is never an earlier document's
-	roots   roots      // in memory with the keys, to wrap new ones
-	seen    bool       // it had a document once
-	content []byte     // the document that this process saw last; nil if that is not in memory
-	keep    bool       // content outlasts the keys: it is shredded, missing or under other roots, or this process may have to write it again
-	timer   *time.Timer
+	mu          sync.Mutex // held while a document is read into state, so that state never goes back to an earlier document
+	roots       roots      // as long as the keys are in memory, to wrap new keys
+	existed     bool       // this process read or wrote its document before
+	lastContent []byte     // the document that this process read or wrote last; nil if it is not in memory
+	keepContent bool       // keep lastContent when the keys are dropped: the document is shredded, missing or under other roots, or may have to be written again
+	timer       *time.Timer
 }
 
-// Owner is the tenant's id.
+// Owner returns the tenant's id.
 func (t *Tenant) Owner() string { return t.id }
 
-// Primary returns the id of the key that seals for a use and class. If there is none yet, one is made and is durable before this
-// returns. It returns envelope.ErrKeyUnusable if the primary may not seal, envelope.ErrKeyDestroyed for a tenant that was shredded,
-// ErrUnreadable, and the errors of the KEK.
+// Primary returns the id of the key that seals for a use and class. If there is no keyset yet, Primary makes one,
+// which is durable before Primary returns. It returns envelope.ErrKeyUnusable if the primary may not seal,
+// envelope.ErrKeyDestroyed for a shredded tenant, ErrUnreadable, or an error of a KEK.
 func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
-	s, err := t.ready()
+	s, err := t.usableKeys()
 	if err == nil && s.counter(use, class) == nil && s.lacksKeyset(use, class) {
 		ctx, cancel := context.WithTimeout(context.Background(), t.ring.unlockTimeout)
 		defer cancel()
-		if err = t.add(ctx, []format.Use{use}, []classify.Class{class}); err == nil {
-			s, err = t.ready()
+		if err = t.addMissingKeys(ctx, []format.Use{use}, []classify.Class{class}); err == nil {
+			s, err = t.usableKeys()
 		}
 	}
 	if err != nil {
@@ -56,7 +56,7 @@ func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, er
 	return c.key, nil
 }
 
-// counter returns the counter of the key that seals, or nil.
+// counter returns the counter of the primary of a use and class, or nil if no key may seal.
 func (s *unlocked) counter(use format.Use, class classify.Class) *counter {
 	if int(use) < len(s.counters) && int(class) < len(s.counters[use]) {
 		return s.counters[use][class]
@@ -64,10 +64,10 @@ func (s *unlocked) counter(use format.Use, class classify.Class) *counter {
 	return nil
 }
 
-// CheckOpen decides whether a package may be opened; see envelope.Index.CheckOpen. An unknown key may be
-// another process's, so the document is looked at again.
+// CheckOpen decides whether a package may be opened; see envelope.Index.CheckOpen. For an unknown key it rereads the
+// document first, because another process may have made the key.
 func (t *Tenant) CheckOpen(h *format.Header, policy envelope.OpenPolicy) error {
-	s, err := t.ready()
+	s, err := t.usableKeys()
 	if err != nil {
 		return err
 	}
@@ -79,28 +79,29 @@ func (t *Tenant) CheckOpen(h *format.Header, policy envelope.OpenPolicy) error {
 	if err := t.reload(ctx, nil); err != nil {
 		return err
 	}
-	if s, err = t.ready(); err != nil {
+	if s, err = t.usableKeys(); err != nil {
 		return err
 	}
 	return s.CheckOpen(h, policy)
 }
 
-// MessageCipher returns the cipher of a key's packages under one salt, and envelope.ErrUnknownKey if there is no such key.
+// MessageCipher returns the cipher for the packages of a key and salt. It returns envelope.ErrUnknownKey if there is
+// no such key.
 func (t *Tenant) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error) {
 	s := t.state.Load()
 	if s == nil {
 		var err error
-		if s, err = t.ready(); err != nil {
+		if s, err = t.usableKeys(); err != nil {
 			return nil, err
 		}
 	}
 	return s.MessageCipher(id, salt)
 }
 
-// ready returns the keys, for one use.
-func (t *Tenant) ready() (*unlocked, error) {
+// usableKeys returns the keys and counts a use of them. It unlocks the tenant if necessary.
+func (t *Tenant) usableKeys() (*unlocked, error) {
 	s := t.state.Load()
-	if s != nil && t.spend(s) {
+	if s != nil && t.countUse(s) {
 		return s, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), t.ring.unlockTimeout)
@@ -108,24 +109,24 @@ func (t *Tenant) ready() (*unlocked, error) {
 	return t.unlock(ctx)
 }
 
-// spend counts a use of keys, and reports whether they may be used.
-func (t *Tenant) spend(s *unlocked) bool {
+// countUse counts a use of keys, and reports whether they may still be used.
+func (t *Tenant) countUse(s *unlocked) bool {
 	if !s.used.Load() {
 		s.used.Store(true)
 	}
-	return !t.expired(s, t.ring.lately()) && (t.ring.uses == 0 || t.pinned() || s.left.Add(-1) >= 0)
+	return !t.expired(s, t.ring.recentTime()) && (t.ring.maxUses == 0 || t.pinned() || s.usesLeft.Add(-1) >= 0)
 }
 
-// expired reports whether the time of keys is over at a moment.
+// expired reports whether the TTL of keys is over at a moment.
 func (t *Tenant) expired(s *unlocked, at moment) bool {
 	return !t.pinned() && at.since(s.since) >= t.ring.ttl
 }
 
-// pinned reports whether the keys stay in memory until the keyring is closed: those of the system document.
+// pinned reports whether the keys stay in memory until Close. This is true for the system document only.
 func (t *Tenant) pinned() bool { return t.id == systemID }
 
-// add makes those keys of the uses and classes that the document, as it is now, has no keyset for.
-func (t *Tenant) add(ctx context.Context, uses []format.Use, classes []classify.Class) error {
+// addMissingKeys makes a key for each of the uses and classes that have no keyset in the stored document.
+func (t *Tenant) addMissingKeys(ctx context.Context, uses []format.Use, classes []classify.Class) error {
 	return t.ring.Edit(ctx, t.id, func(e *Edit) error {
 		for _, use := range uses {
 			for _, class := range classes {
@@ -141,18 +142,30 @@ func (t *Tenant) add(ctx context.Context, uses []format.Use, classes []classify.
 	})
 }
 
-// OnDrop has f called whenever keys of the tenant are dropped from memory, because their time is over, or they
-// were destroyed or shredded. So whatever was derived from them can be dropped as well. f must not use the
-// tenant. The returned function ends that.
+// OnDrop registers a function that is called whenever keys of the tenant are dropped from memory: their TTL ended, or
+// they were destroyed or shredded. A caller can then drop data that it derived from the keys. f must not use the
+// tenant. The returned function removes f.
 func (t *Tenant) OnDrop(f func()) (stop func()) {
 	hook := &f
-	t.drops.Store(hook, f)
-	return func() { t.drops.Delete(hook) }
+	t.dropHooks.Store(hook, f)
+	return func() { t.dropHooks.Delete(hook) }
 }
 
-func (t *Tenant) dropped() {
-	t.drops.Range(func(_, f any) bool {
+func (t *Tenant) runDropHooks() {
+	t.dropHooks.Range(func(_, f any) bool {
 		f.(func())()
 		return true
 	})
+}
+
+// Elsewhere reports whether a key belongs to another tenant whose keys are in memory. It implements seal.Strangers.
+// It visits all unlocked tenants, so call it only for a key that the tenant itself does not have. Keys of locked
+// tenants are not found: a header names no owner.
+func (t *Tenant) Elsewhere(id format.KeyID) bool {
+	for _, other := range t.ring.tenantsInUse() {
+		if u := other.state.Load(); other != t && u != nil && u.keys[id] != nil {
+			return true
+		}
+	}
+	return false
 }

@@ -12,40 +12,40 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// unlocked is a tenant's keys in memory, as a document has them.
+// unlocked has a tenant's keys in memory, as of one document.
 type unlocked struct {
 	*Vault
-	since    moment                                         // when the KEKs were asked for the roots
-	used     atomic.Bool                                    // since then
-	left     atomic.Int64                                   // of uses, if the keyring bounds them
-	counters [format.NumUses + 1][classify.PHI + 1]*counter // of the primaries that may seal
+	since    moment                                         // when the unwrapping of the roots started
+	used     atomic.Bool                                    // a key was used since then
+	usesLeft atomic.Int64                                   // valid if the keyring limits uses
+	counters [format.NumUses + 1][classify.PHI + 1]*counter // of primaries that may seal, by use and class
 }
 
 const (
-	// retries is how often in a TTL, at least, a tenant is looked at again if its keys were not renewed when that was due.
-	retries = 40
-	// roomInterval is after what time, at most, a renewal is tried again that the KEKs had no room for.
-	roomInterval = 30 * time.Second
+	// renewalRetries is how often per TTL, at least, a renewal is retried after it was due.
+	renewalRetries = 40
+	// maxRenewalDelay is the longest delay of a renewal that the rate limit of the KEKs postponed.
+	maxRenewalDelay = 30 * time.Second
 )
 
-// unlock returns the keys. It has the KEKs open the tenant's roots, once for all concurrent callers, even if these have gone. An
-// error is not kept, so the next call tries again.
+// unlock unlocks the tenant and returns its keys. Concurrent callers share one unlock, which continues if their
+// contexts end. An error is not kept: the next call tries again.
 func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
-	t.ring.missed.Add(1)
-	landing := t.ring.flights.DoChan(t.id, func() (any, error) {
-		if s := t.state.Load(); s != nil && t.spend(s) { // another flight landed since the caller looked
+	t.ring.misses.Add(1)
+	landing := t.ring.unlocking.DoChan(t.id, func() (any, error) {
+		if s := t.state.Load(); s != nil && t.countUse(s) { // another call unlocked it in the meantime
 			return s, nil
 		}
-		ctx, done := t.ring.work()
+		ctx, done := t.ring.startWork()
 		defer done()
-		if err := t.ring.health.admit(ctx); err != nil {
+		if err := t.ring.health.waitForPace(ctx); err != nil {
 			return nil, fmt.Errorf("keyring: %s: %w", t.ring.location(t.id), err)
 		}
-		if err := t.ring.calls.Acquire(ctx, 1); err != nil {
+		if err := t.ring.unlockSem.Acquire(ctx, 1); err != nil {
 			return nil, err
 		}
-		defer t.ring.calls.Release(1)
-		return t.land(ctx)
+		defer t.ring.unlockSem.Release(1)
+		return t.unlockKeys(ctx)
 	})
 	select {
 	case landed := <-landing:
@@ -56,13 +56,14 @@ func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
 	}
 }
 
-// land has the KEKs open the roots of the tenant's document, which it makes for a new tenant, and makes the keys the current ones.
-func (t *Tenant) land(ctx context.Context) (*unlocked, error) {
+// unlockKeys has the KEKs unwrap the roots of the tenant's document, which it creates for a new tenant, and makes its
+// keys the current ones.
+func (t *Tenant) unlockKeys(ctx context.Context) (*unlocked, error) {
 	for {
 		begun := t.ring.now()
 		d, _, err := t.ring.read(ctx, t.id)
 		if err == nil && d == nil {
-			if err = t.restore(ctx); errors.Is(err, ErrNoTenant) {
+			if err = t.writeBack(ctx); errors.Is(err, ErrNoTenant) {
 				err = t.ring.create(ctx, t.id)
 			}
 			if err == nil {
@@ -79,25 +80,25 @@ func (t *Tenant) land(ctx context.Context) (*unlocked, error) {
 		t.mu.Lock()
 		s, err := t.adopt(ctx, opened, begun)
 		t.mu.Unlock()
-		if errors.Is(err, errRoots) { // another process added a root in between
+		if errors.Is(err, errUnopenedRoots) { // another process added a root concurrently
 			continue
 		}
 		if err == nil {
-			t.ring.admitted(t)
+			t.ring.trackUnlocked(t)
 		}
 		return s, err
 	}
 }
 
-// adopt reconciles the document and makes its keys the current ones, under roots that were opened at a time. It returns errRoots
-// if there are keys under others. t.mu must be held.
+// adopt reconciles the document and makes its keys the current ones. The roots were unwrapped at since. adopt returns
+// errUnopenedRoots if keys are under other roots. t.mu must be held.
 func (t *Tenant) adopt(ctx context.Context, opened roots, since moment) (*unlocked, error) {
 	d, err := t.reconcile(ctx, opened)
 	if err != nil {
 		return nil, err
 	}
-	if !covers(d, opened) {
-		return nil, errRoots
+	if !opensAllRoots(d, opened) {
+		return nil, errUnopenedRoots
 	}
 	v, err := newVault(d, opened)
 	if err != nil {
@@ -105,19 +106,19 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since moment) (*unlock
 	}
 	t.ring.clearRejected(t.id)
 	s := &unlocked{Vault: v, since: since}
-	s.left.Store(t.ring.uses)
+	s.usesLeft.Store(t.ring.maxUses)
 	for i := range d.Keysets {
 		set := &d.Keysets[i]
-		if id, err := v.Primary(set.Use, set.Class); err == nil && set.Class.Valid() { // not of the system document
+		if id, err := v.Primary(set.Use, set.Class); err == nil && set.Class.Valid() { // the system document has no classes
 			s.counters[set.Use][set.Class] = t.counter(id)
 		}
 	}
 	former := t.state.Load()
 	if former != nil && former.since == since {
 		s.used.Store(former.used.Load())
-		s.left.Store(former.left.Load())
-	} else { // those that were unlocked together are not renewed together
-		t.wait(t.ring.ttl*3/5 + rand.N(t.ring.ttl/5+1))
+		s.usesLeft.Store(former.usesLeft.Load())
+	} else { // jitter, so that tenants that were unlocked together are not renewed together
+		t.scheduleRenewal(t.ring.ttl*3/5 + rand.N(t.ring.ttl/5+1))
 	}
 	if former == nil && !t.pinned() {
 		t.ring.unlocked.Add(1)
@@ -127,56 +128,57 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since moment) (*unlock
 	}
 	t.state.Store(s)
 	if former != nil && !v.hasKeysOf(former.Vault) {
-		t.dropped()
+		t.runDropHooks()
 	}
 	return s, nil
 }
 
-// tick renews keys that are in use if the KEKs have room, drops those whose time is over, and looks at others again later.
-func (t *Tenant) tick() {
-	ctx, done := t.ring.work()
+// renewOrDrop renews keys that are in use if the rate limit of the KEKs permits, drops expired keys, and schedules
+// its next call.
+func (t *Tenant) renewOrDrop() {
+	ctx, done := t.ring.startWork()
 	defer done()
 	s := t.state.Load()
 	if s == nil || t.ring.ctx.Err() != nil {
 		return
 	}
-	again := t.ring.ttl / retries
+	again := t.ring.ttl / renewalRetries
 	if (s.used.Load() || t.pinned()) && !t.expired(s, t.ring.now()) {
-		if t.ring.health.spare() && t.ring.calls.TryAcquire(1) {
-			_, err := t.land(ctx)
-			t.ring.calls.Release(1)
+		if t.ring.health.allowRenewal() && t.ring.unlockSem.TryAcquire(1) {
+			_, err := t.unlockKeys(ctx)
+			t.ring.unlockSem.Release(1)
 			if err == nil {
 				return
 			}
 		} else {
-			again = min(again, roomInterval)
+			again = min(again, maxRenewalDelay)
 		}
 	}
-	if !t.mu.TryLock() { // a keystore that does not answer may hold it
-		time.AfterFunc(time.Second, t.tick)
+	if !t.mu.TryLock() { // a call of a keystore that does not answer may hold it
+		time.AfterFunc(time.Second, t.renewOrDrop)
 		return
 	}
 	defer t.mu.Unlock()
 	if now := t.state.Load(); now == nil || now.since != s.since {
-		return // they were dropped, or unlocked again
+		return // the keys were dropped, or unlocked again
 	}
 	if t.expired(s, t.ring.now()) {
-		t.drop()
+		t.dropLocked()
 		return
 	}
-	if left := t.ring.ttl - t.ring.now().since(s.since); !t.pinned() { // more often towards the end
+	if left := t.ring.ttl - t.ring.now().since(s.since); !t.pinned() { // retry more often when the end of the TTL is near
 		again = min(again, left/4)
 	}
-	t.wait(max(again/2+rand.N(max(again, 2)/2), time.Second))
+	t.scheduleRenewal(max(again/2+rand.N(max(again, 2)/2), time.Second))
 }
 
-// wait has tick called after a time. t.mu must be held.
-func (t *Tenant) wait(d time.Duration) {
+// scheduleRenewal schedules a call of renewOrDrop. t.mu must be held.
+func (t *Tenant) scheduleRenewal(d time.Duration) {
 	if t.ring.ctx.Err() != nil {
 		return
 	}
 	if t.timer == nil {
-		t.timer = time.AfterFunc(d, t.tick)
+		t.timer = time.AfterFunc(d, t.renewOrDrop)
 		return
 	}
 	t.timer.Reset(d)
@@ -186,11 +188,12 @@ func (t *Tenant) wait(d time.Duration) {
 func (t *Tenant) lock() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.drop()
+	t.dropLocked()
 }
 
-// drop is lock with t.mu held. The document is forgotten as well, unless keep says otherwise, or the next look is to read it again.
-func (t *Tenant) drop() {
+// dropLocked drops the keys from memory, and the document unless keepContent is set or the next check is to reread
+// it. t.mu must be held.
+func (t *Tenant) dropLocked() {
 	if t.state.Swap(nil) != nil && !t.pinned() {
 		t.ring.unlocked.Add(-1)
 	}
@@ -198,10 +201,10 @@ func (t *Tenant) drop() {
 		t.timer.Stop()
 	}
 	t.roots = nil
-	if !t.keep {
-		if t.keep = t.ring.forget(t); !t.keep {
-			t.content = nil
+	if !t.keepContent {
+		if t.keepContent = t.ring.untrack(t); !t.keepContent {
+			t.lastContent = nil
 		}
 	}
-	t.dropped()
+	t.runDropHooks()
 }

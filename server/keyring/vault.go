@@ -10,17 +10,18 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Vault has the unlocked keys of one keyset document. It implements seal.Keys. Its keys never change, and stay in memory as long as the
-// Vault is reachable. It is safe for concurrent use.
+// Vault has the unlocked keys of one keyset document. It implements seal.Keys. Its keys never change, and stay in
+// memory as long as the Vault is reachable. It is safe for concurrent use.
 type Vault struct {
 	document *envelope.Document
 	index    *envelope.Index
 	keys     map[format.KeyID]*secret.Key
 }
 
-// OpenVault unlocks a vault document, such as a browser's, with one of its secrets. It returns envelope.ErrWrongSecret if the secret
-// opens no slot, and envelope.ErrAuthentication if the document was altered. For a malformed document it returns envelope.ErrMalformed,
-// ErrUnsupportedVersion or ErrTooLarge, and classify.ErrIterations for a number of PBKDF2 iterations outside the permitted range.
+// OpenVault unlocks a vault document, such as a browser's, with one of its secrets. It returns
+// envelope.ErrWrongSecret if the secret opens no slot, and envelope.ErrAuthentication if the document was altered.
+// For a malformed document it returns envelope.ErrMalformed, ErrUnsupportedVersion or ErrTooLarge, and
+// classify.ErrIterations for a number of PBKDF2 iterations outside the permitted range.
 func OpenVault(document []byte, secret Secret) (*Vault, error) {
 	d, err := envelope.ParseDocument(document)
 	if err != nil {
@@ -58,8 +59,8 @@ func OpenVault(document []byte, secret Secret) (*Vault, error) {
 	return newVault(d, opened)
 }
 
-// newVault verifies the records of a document under the opened roots, and unwraps the keys. It returns envelope.ErrAuthentication if a
-// MAC is wrong, or a key does not unwrap in its place.
+// newVault verifies the records of a document under the opened roots, and unwraps the keys. It returns
+// envelope.ErrAuthentication if a MAC is wrong, or a key does not unwrap in its place.
 func newVault(d *envelope.Document, opened roots) (*Vault, error) {
 	if err := d.Verify(authenticator(opened, nil)); err != nil {
 		return nil, err
@@ -89,7 +90,8 @@ func (v *Vault) Owner() string { return v.document.Owner }
 // Environment returns the label that the keys are bound to.
 func (v *Vault) Environment() string { return v.document.Environment }
 
-// Primary returns the id of the key that seals for a use and class. It returns envelope.ErrKeyUnusable if there is none.
+// Primary returns the id of the key that seals for a use and class. It returns envelope.ErrKeyUnusable if there is
+// none.
 func (v *Vault) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
 	return v.index.Primary(use, class)
 }
@@ -99,7 +101,8 @@ func (v *Vault) CheckOpen(h *format.Header, policy envelope.OpenPolicy) error {
 	return v.index.CheckOpen(h, policy)
 }
 
-// MessageCipher returns the cipher for the packages of a key and salt. It returns envelope.ErrUnknownKey if there is no such key.
+// MessageCipher returns the cipher for the packages of a key and salt. It returns envelope.ErrUnknownKey if there is
+// no such key.
 func (v *Vault) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error) {
 	key, ok := v.keys[id]
 	if !ok {

@@ -16,19 +16,20 @@ import (
 )
 
 const (
-	// reloads is how many documents are read at once.
-	reloads = 16
-	// slowReload is how long the others wait for one, which may need a KEK that does not answer. It goes on in the background.
-	slowReload = time.Second
-	// rereadInterval is in what time the documents of all unlocked tenants are read although the feed does not mention them, a few at
-	// a time: an operator of Redis can remove one without an entry in the feed.
+	// maxReloads is how many documents are reread concurrently.
+	maxReloads = 16
+	// reloadPatience is how long a check waits for one document, which may need a KEK that does not answer. The
+	// reload then continues in the background.
+	reloadPatience = time.Second
+	// rereadInterval is how often every unlocked tenant's document is reread although the feed has no entry for it, a
+	// few documents per check: an operator of Redis can remove a document without an entry in the feed.
 	rereadInterval = 5 * time.Minute
 )
 
-// errSlow reports a tenant that is still being reread.
-var errSlow = errors.New("keyring: the keystore or a KEK does not answer")
+// errSlowReload reports that a reload of a tenant is still running.
+var errSlowReload = errors.New("keyring: the keystore or a KEK does not answer")
 
-func every(ctx context.Context, interval time.Duration, do func(context.Context)) {
+func runEvery(ctx context.Context, interval time.Duration, do func(context.Context)) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
@@ -41,43 +42,43 @@ func every(ctx context.Context, interval time.Duration, do func(context.Context)
 	}
 }
 
-// feed is how far a keyring has followed the changes of the keystore.
+// feed is the progress of a keyring in the keystore's feed of changes.
 type feed struct {
-	position keystore.Position
-	failing  bool      // it could not be read the last time
-	backlog  []*Tenant // that are reread although no change of theirs is known
-	part     int       // of the backlog that a look rereads
-	reread   time.Time // when the backlog was set last
+	position       keystore.Position
+	failing        bool      // the last attempt to read the feed failed
+	backlog        []*Tenant // tenants to reread although the feed has no entry for them
+	perCheck       int       // how many of the backlog a check rereads
+	backlogStarted time.Time // when the backlog was filled last
 }
 
-// look rereads the tenants whose documents changed, could not be reread before, or were read or written since the last look. Only
-// tenants in memory are reread; others read when they unlock.
-func (r *Keyring) look(ctx context.Context) {
+// checkChanges rereads the documents of tenants in memory: those that changed, that could not be reread before, or
+// that this process read or wrote since the last check. Other tenants read their document when they are unlocked.
+func (r *Keyring) checkChanges(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, r.unlockTimeout)
 	defer cancel()
 	f := &r.feed
 	r.mu.Lock()
-	due := r.pending // before the feed is read, so that its position is behind what they have
+	due := r.pending // taken before the feed is read, so that the feed's position is not earlier than their documents
 	r.pending = map[*Tenant]bool{}
 	r.mu.Unlock()
 	err := r.readFeed(ctx, due)
-	if err != nil && !f.failing && !errors.Is(ctx.Err(), context.Canceled) { // by Close
+	if err != nil && !f.failing && !errors.Is(ctx.Err(), context.Canceled) { // canceled by Close
 		slog.WarnContext(ctx, "changes of keysets cannot be followed now", "error", err)
 	}
 	f.failing = err != nil
-	if len(f.backlog) == 0 && time.Since(f.reread) >= rereadInterval {
-		f.backlog, f.reread = r.held(), time.Now()
-		f.part = 1 + len(f.backlog)/int(rereadInterval/CheckInterval)
+	if len(f.backlog) == 0 && time.Since(f.backlogStarted) >= rereadInterval {
+		f.backlog, f.backlogStarted = r.tenantsInUse(), time.Now()
+		f.perCheck = 1 + len(f.backlog)/int(rereadInterval/CheckInterval)
 	}
-	part, inTurn := f.backlog[:min(f.part, len(f.backlog))], map[*Tenant]bool{}
+	part, inTurn := f.backlog[:min(f.perCheck, len(f.backlog))], map[*Tenant]bool{}
 	for _, t := range part {
 		if logged, known := due[t]; !known || f.failing {
 			inTurn[t] = logged
 		}
 	}
-	clear(part) // so that they can be forgotten
+	clear(part) // release the references
 	f.backlog = f.backlog[len(part):]
-	if f.failing { // the others are reread after the feed
+	if f.failing { // reread after the feed can be read again
 		r.mu.Lock()
 		maps.Copy(r.pending, due)
 		r.mu.Unlock()
@@ -87,7 +88,7 @@ func (r *Keyring) look(ctx context.Context) {
 	r.reloadAll(ctx, inTurn, false)
 }
 
-// readFeed adds the tenants that have changed since the last time.
+// readFeed adds the tenants whose documents changed since the last call to due.
 func (r *Keyring) readFeed(ctx context.Context, due map[*Tenant]bool) error {
 	for {
 		changes, next, err := r.store.Changes(ctx, r.feed.position)
@@ -98,8 +99,8 @@ func (r *Keyring) readFeed(ctx context.Context, due map[*Tenant]bool) error {
 		if err != nil {
 			return err
 		}
-		if r.feed.position == "" { // what changed before is not known
-			for _, t := range r.held() {
+		if r.feed.position == "" { // earlier changes are unknown
+			for _, t := range r.tenantsInUse() {
 				due[t] = false
 			}
 		}
@@ -117,15 +118,15 @@ func (r *Keyring) readFeed(ctx context.Context, due map[*Tenant]bool) error {
 	}
 }
 
-// reloadAll rereads tenants. If retry is true, those that cannot be read are pending afterwards.
+// reloadAll rereads tenants. If retry is true, tenants that cannot be reread become pending.
 func (r *Keyring) reloadAll(ctx context.Context, tenants map[*Tenant]bool, retry bool) {
 	var failed error
 	failures := 0
 	var group errgroup.Group
-	group.SetLimit(reloads)
+	group.SetLimit(maxReloads)
 	for t, logged := range tenants {
 		group.Go(func() error {
-			err := t.reloadSoon(ctx)
+			err := t.reloadWithTimeout(ctx)
 			if err == nil {
 				return nil
 			}
@@ -143,17 +144,18 @@ func (r *Keyring) reloadAll(ctx context.Context, tenants map[*Tenant]bool, retry
 	}
 	_ = group.Wait()
 	if failed != nil && ctx.Err() == nil {
-		slog.WarnContext(ctx, "keysets cannot be read again", "count", failures, "code", codes.Of(failed).Code) // errors name tenants
+		slog.WarnContext(ctx, "keysets cannot be read again", "count", failures, "code", codes.Of(failed).Code) // without the errors, which name tenants
 	}
 }
 
-// reloadSoon is Reload, and returns errSlow if that takes long. It goes on then, and the tenant is to be reread after it has ended.
-func (t *Tenant) reloadSoon(ctx context.Context) error {
+// reloadWithTimeout is like Reload, but returns errSlowReload if the reload takes longer than reloadPatience. The
+// reload then continues, and the tenant has to be reread after it has ended.
+func (t *Tenant) reloadWithTimeout(ctx context.Context) error {
 	if !t.reloading.CompareAndSwap(false, true) {
-		return errSlow
+		return errSlowReload
 	}
 	done := make(chan error, 1)
-	t.ring.active.Go(func() {
+	t.ring.background.Go(func() {
 		defer t.reloading.Store(false)
 		ctx, cancel := context.WithTimeout(t.ring.ctx, t.ring.unlockTimeout)
 		defer cancel()
@@ -162,20 +164,20 @@ func (t *Tenant) reloadSoon(ctx context.Context) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(slowReload):
-		return errSlow
+	case <-time.After(reloadPatience):
+		return errSlowReload
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// probe asks the KEKs for one tenant's keys while they fail: nothing else would notice that they work again. Servers that share the
-// KEKs do not ask in step.
-func (r *Keyring) probe(ctx context.Context) {
+// probeKEKs renews one tenant's keys while calls of the KEKs fail, to notice when they work again. Servers that share
+// the KEKs probe at random times.
+func (r *Keyring) probeKEKs(ctx context.Context) {
 	if _, err := r.health.failing(); err == nil {
 		return
 	}
-	tenants := slices.DeleteFunc(r.held(), func(t *Tenant) bool { return t.state.Load() == nil })
+	tenants := slices.DeleteFunc(r.tenantsInUse(), func(t *Tenant) bool { return t.state.Load() == nil })
 	if len(tenants) == 0 || !r.health.pace.Allow() {
 		return
 	}
@@ -186,11 +188,11 @@ func (r *Keyring) probe(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.unlockTimeout)
 	defer cancel()
-	_, _ = tenants[rand.N(len(tenants))].land(ctx)
+	_, _ = tenants[rand.N(len(tenants))].unlockKeys(ctx)
 }
 
-// Cached returns how many tenants' keys are in memory, and how many uses of keys found them not there since
-// the keyring was made, and waited for the KEKs.
+// CacheStats returns the number of tenants whose keys are in memory, and the number of uses that found the keys not
+// in memory and waited for the KEKs.
 func (r *Keyring) CacheStats() (tenants int, missed uint64) {
-	return int(r.unlocked.Load()), r.missed.Load()
+	return int(r.unlocked.Load()), r.misses.Load()
 }

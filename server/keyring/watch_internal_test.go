@@ -31,6 +31,6 @@ func TestCloseIsNoFailureOfTheFeed(t *testing.T) {
 	r.store = interrupted{r.store}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	r.look(ctx)
+	r.checkChanges(ctx)
 	require.NotContains(t, logged.String(), "followed")
 }

@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	readBacks     = 3                      // reads after an error, while they fail
-	readBackPause = 100 * time.Millisecond // before the second; it doubles
+	readBacks     = 3                      // attempts to read back after an error
+	readBackPause = 100 * time.Millisecond // before the second attempt; doubles each time
 )
 
-// Replace is Swap for a change that must not stop half-way. Once it has begun, it ignores the cancellation of ctx,
-// until durable.ChangeTimeout. It is the one place that reads back after an error of a store, which may have replaced the
-// document and lost the reply: a document that equals the new one counts as replaced, even if another process wrote
-// it, and one that equals the old one was not replaced. If it is a third one, or cannot be read, the error wraps
-// durable.ErrUnknownOutcome.
+// Replace is like Swap, for a change that must not stop halfway: once it has begun, it ignores the cancellation of
+// ctx, up to durable.ChangeLimit. After an error of the store, which may have replaced the document and lost the
+// reply, Replace reads the document back. A document that equals the new content counts as replaced, even if another
+// process wrote it. A document that equals old was not replaced. If the document has any other content, or cannot be
+// read, the error wraps durable.ErrUnknown. No other function reads back.
 func Replace(ctx context.Context, s Store, kind Kind, name string, old, document []byte, due int64) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -40,7 +40,7 @@ func Replace(ctx context.Context, s Store, kind Kind, name string, old, document
 	return false, fmt.Errorf("%w: %w", durable.ErrUnknownOutcome, err)
 }
 
-// readBack reads a document after a change of it, which may have used up its time.
+// readBack reads a document after a change that may have used up its time.
 func readBack(ctx context.Context, s Store, kind Kind, name string) (now []byte, err error) {
 	ctx, cancel := durable.Detach(ctx)
 	defer cancel()

@@ -9,7 +9,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// Fault is what goes wrong with a Swap.
+// Fault is a fault that a FaultyStore injects into a call of Swap.
 type Fault uint8
 
 // The faults.
@@ -17,43 +17,45 @@ const (
 	NoFault    Fault = iota
 	FailBefore       // the call fails, and nothing is written
 	LoseReply        // the write is applied, and the call fails
-	Delay            // the write is applied after a while, or after the caller's context ended
+	Delay            // the write is applied after Pause, or when the caller's context ends
 	Duplicate        // the write is applied twice
 	Reorder          // the call fails, and its write is applied after the next call that is not reordered
 )
 
-// Faults lists all faults.
+// Faults lists all faults except NoFault.
 var Faults = []Fault{FailBefore, LoseReply, Delay, Duplicate, Reorder}
 
+// String describes the fault.
 func (f Fault) String() string {
 	return [...]string{"works", "fails before", "loses the reply", "delays", "duplicates", "reorders"}[f]
 }
 
-// Write is a call of Swap.
+// Write describes a call of Swap.
 type Write struct {
-	N        int // of the store's calls, from 1
+	N        int // number of the call, from 1
 	Kind     keystore.Kind
 	Name     string
 	Document []byte
 }
 
-// FaultyStore is a store whose writes go wrong as planned. Reads go through.
+// FaultyStore wraps a store and injects faults into its writes. Reads are not affected.
 type FaultyStore struct {
 	keystore.Store
-	Pause time.Duration // of Delay
+	Pause time.Duration // how long Delay waits
 
-	plan func(Write) Fault
-	mu   sync.Mutex
-	n    int
-	late []func()
+	faultOf func(Write) Fault
+	mu      sync.Mutex
+	n       int
+	late    []func()
 }
 
-// Faulty wraps a store. The plan decides each call of Swap; it is called by one goroutine at a time.
-func NewFaultyStore(store keystore.Store, plan func(Write) Fault) *FaultyStore {
-	return &FaultyStore{Store: store, Pause: 50 * time.Millisecond, plan: plan}
+// NewFaultyStore wraps a store. faultOf returns the fault of each call of Swap; it is called by one goroutine at a
+// time.
+func NewFaultyStore(store keystore.Store, faultOf func(Write) Fault) *FaultyStore {
+	return &FaultyStore{Store: store, Pause: 50 * time.Millisecond, faultOf: faultOf}
 }
 
-// At is a plan in which the nth write has a fault and all others work.
+// FaultAt returns a function for NewFaultyStore that injects a fault into the nth write only.
 func FaultAt(n int, fault Fault) func(Write) Fault {
 	return func(w Write) Fault {
 		if w.N == n {
@@ -63,14 +65,14 @@ func FaultAt(n int, fault Fault) func(Write) Fault {
 	}
 }
 
-// Writes returns how many calls of Swap there were.
+// Writes returns the number of calls of Swap.
 func (f *FaultyStore) Writes() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.n
 }
 
-// Settle applies the writes that were reordered and have not been applied yet.
+// ApplyLateWrites applies the reordered writes that have not been applied yet.
 func (f *FaultyStore) ApplyLateWrites() {
 	f.mu.Lock()
 	late := f.late
@@ -81,13 +83,13 @@ func (f *FaultyStore) ApplyLateWrites() {
 	}
 }
 
-var errFault = fmt.Errorf("keystoretest: a planned fault: %w", keystore.ErrUnavailable)
+var errFault = fmt.Errorf("keystoretest: an injected fault: %w", keystore.ErrUnavailable)
 
-// Swap implements keystore.Store.
+// Swap implements keystore.Store, with faults.
 func (f *FaultyStore) Swap(ctx context.Context, kind keystore.Kind, name string, old, document []byte, due int64) (bool, error) {
 	f.mu.Lock()
 	f.n++
-	fault := f.plan(Write{f.n, kind, name, document})
+	fault := f.faultOf(Write{f.n, kind, name, document})
 	f.mu.Unlock()
 	apply := func(ctx context.Context) (bool, error) { return f.Store.Swap(ctx, kind, name, old, document, due) }
 	switch fault {

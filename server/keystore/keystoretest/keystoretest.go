@@ -1,4 +1,5 @@
-// Package keystoretest is the suite that every keystore.Store passes.
+// Package keystoretest is the conformance suite for implementations of keystore.Store. It also has a store in memory
+// and one that injects faults, for tests of other packages.
 package keystoretest
 
 import (
@@ -15,8 +16,8 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// Run runs the suite. Each call of open returns a store over the same documents, as another process has one,
-// and every test begins without documents.
+// Run runs the suite. It calls fresh once for each test, which starts without documents. Each call of the returned
+// open yields a store over the same documents, as another process would have it.
 func Run(t *testing.T, fresh func(t *testing.T) (open func(t testing.TB) keystore.Store)) {
 	for name, test := range map[string]func(*testing.T, func(testing.TB) keystore.Store){
 		"swap": swap, "repeated": repeated, "names": names, "all": all, "pages": pages, "contention": contention,
@@ -57,7 +58,7 @@ func swap(t *testing.T, open func(testing.TB) keystore.Store) {
 	require.True(t, swaps(t, b, "x", nil, nil))
 }
 
-// A caller that repeats a Swap, since it did not see the reply, learns that the document is there.
+// If a caller repeats a Swap because it lost the reply, Swap returns true.
 func repeated(t *testing.T, open func(testing.TB) keystore.Store) {
 	s, one, two := open(t), []byte("one"), []byte("two")
 	for range 2 {
@@ -73,7 +74,7 @@ func repeated(t *testing.T, open func(testing.TB) keystore.Store) {
 	require.False(t, swaps(t, s, "x", one, two))
 }
 
-// GetMany returns one document for each name, in the order of names. The content of a missing one is nil.
+// GetMany returns one document for each name, in the order of names. The content of a missing document is nil.
 func many(t *testing.T, open func(testing.TB) keystore.Store) {
 	s := open(t)
 	require.True(t, swaps(t, s, "a", nil, []byte("one")))
@@ -83,7 +84,7 @@ func many(t *testing.T, open func(testing.TB) keystore.Store) {
 	require.Empty(t, keystore.GetMany(t.Context(), s, keystore.Keysets, nil))
 }
 
-// Any text is a name of its own, in each kind.
+// Any text is a name, in each kind.
 func names(t *testing.T, open func(testing.TB) keystore.Store) {
 	s := open(t)
 	ids := []string{"", "a", "A", "../a", "/etc/a", "a/../b", ".", "..", ".lock", "a\x00b", "\u00e9", "e\u0301", "CON", strings.Repeat("é", keystore.MaxName/2)}
@@ -132,8 +133,8 @@ func all(t *testing.T, open func(testing.TB) keystore.Store) {
 	}
 }
 
-// Page by page of any size each document is there once, in one order, also where the one that a page ended
-// with is gone, and where others come.
+// Pages of any size have each document once, in one order, even if the last document of a page is removed and others
+// are added between the calls.
 func pages(t *testing.T, open func(testing.TB) keystore.Store) {
 	s := open(t)
 	for i := range 23 {
@@ -187,7 +188,7 @@ func pages(t *testing.T, open func(testing.TB) keystore.Store) {
 	}())
 }
 
-// No change is lost if many processes change one document at once.
+// No change is lost if many processes change one document concurrently.
 func contention(t *testing.T, open func(testing.TB) keystore.Store) {
 	var wg sync.WaitGroup
 	var failed atomic.Bool

@@ -12,7 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// Memory is a store in memory, for tests of many documents.
+// Memory is a store in memory, for tests. It is safe for concurrent use.
 type Memory struct {
 	mu        sync.Mutex
 	documents map[keystore.Change]stored
@@ -30,14 +30,14 @@ var _ keystore.Store = (*Memory)(nil)
 // NewMemory returns an empty store.
 func NewMemory() *Memory { return &Memory{documents: map[keystore.Change]stored{}} }
 
-// Reads returns how many documents Get has returned.
+// Reads returns the number of calls of Get.
 func (m *Memory) Reads() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.reads
 }
 
-// Lose removes documents as a failover to an old replica does: the feed does not mention it.
+// LoseDocuments removes documents without an entry in the feed, as a failover to an old replica does.
 func (m *Memory) LoseDocuments(kind keystore.Kind, names ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -46,15 +46,15 @@ func (m *Memory) LoseDocuments(kind keystore.Kind, names ...string) {
 	}
 }
 
-// LoseFeed begins another feed: every reader gets keystore.ErrFeedLost.
+// LoseFeed starts a new feed: every reader gets keystore.ErrFeedLost.
 func (m *Memory) LoseFeed() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.feed = nil
 }
 
-// Snapshot returns a function that brings the store back to its present state, as a failover to a replica does that lacks
-// the last writes: a position in the feed from before stays valid.
+// Snapshot returns a function that restores the present state of the store, as a failover does to a replica that
+// lacks the last writes. Positions in the feed from before the snapshot remain valid.
 func (m *Memory) Snapshot() (restore func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -146,7 +146,7 @@ func (m *Memory) Due(_ context.Context, kind keystore.Kind, until int64, limit i
 	return names[:min(limit, len(names))], nil
 }
 
-// Where implements keystore.Store.
+// Location implements keystore.Store.
 func (m *Memory) Location(kind keystore.Kind, name string) string {
 	return "memory:" + string(kind) + "/" + name
 }

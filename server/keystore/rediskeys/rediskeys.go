@@ -1,8 +1,8 @@
-// Package rediskeys is the keystore.Store in a Redis that several hosts share.
+// Package rediskeys implements keystore.Store in a Redis that several hosts share.
 //
-// All keys have one hash tag, so that one script changes a document, the feed and the indexes in one step, in a
-// cluster as well. The store is as durable as the Redis is: one that keeps keysets needs appendonly yes,
-// appendfsync always and maxmemory-policy noeviction.
+// All keys have one hash tag, so one script changes a document, the feed and the indexes in one step, in a cluster as
+// well. The store is as durable as Redis is: a Redis that stores keysets needs "appendonly yes", "appendfsync always"
+// and "maxmemory-policy noeviction".
 package rediskeys
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
-// Store is a keystore.Store over a client of Redis.
+// Store implements keystore.Store. It is safe for concurrent use.
 type Store struct{ client redis.UniversalClient }
 
 var (
@@ -27,33 +27,34 @@ var (
 	_ keystore.ManyGetter = (*Store)(nil)
 )
 
-// New returns a store over a client, which remains the caller's.
+// New returns a store over a client. The caller closes the client.
 func New(client redis.UniversalClient) *Store { return &Store{client} }
 
 // Client returns the store's client, for other uses of the same Redis.
 func (s *Store) Client() redis.UniversalClient { return s.client }
 
-// The keys: a string for each document, one sorted set of names and one of due times for each kind, and one
-// stream of changes.
+// Redis keys: a string for each document, a sorted set of names and one of due times for each kind, and a stream of
+// changes.
 const (
 	prefix  = "{coffer-keys}/"
 	feedKey = prefix + "feed"
 )
 
-// feedLength is roughly how many changes the feed keeps. A reader that fell behind by more rereads everything.
+// feedLength is approximately how many changes the feed keeps. A reader that is further behind rereads every
+// document.
 const feedLength = 100_000
 
-// ErrUnreachable reports that Redis cannot be reached or does not answer, and not that what it has is at fault. It is also
-// keystore.ErrUnavailable.
+// ErrUnreachable reports that Redis cannot be reached, does not answer, or is not ready to answer. Its content is not
+// at fault. It is a keystore.ErrUnavailable.
 var ErrUnreachable = fmt.Errorf("%w: Redis does not answer", keystore.ErrUnavailable)
 
 // errMissing reports a document that was removed by hand, or that Redis lost.
 var errMissing = errors.New("it is missing, but listed: restore it from a backup")
 
-// feedPage is how many changes are read at once.
+// feedPage is how many changes one call of Changes returns at most.
 const feedPage = 1000
 
-// Where implements keystore.Store.
+// Location implements keystore.Store: it returns the key of a document.
 func (s *Store) Location(kind keystore.Kind, name string) string {
 	return prefix + string(kind) + "/" + name
 }
@@ -73,14 +74,14 @@ func (s *Store) Get(ctx context.Context, kind keystore.Kind, name string) ([]byt
 	return content, nil
 }
 
-// GetMany implements keystore.ManyGetter in one pipeline.
+// GetMany implements keystore.ManyGetter with one pipeline.
 func (s *Store) GetMany(ctx context.Context, kind keystore.Kind, names []string) []keystore.Document {
 	pipe := s.client.Pipeline()
 	replies := make([]*redis.StringCmd, len(names))
 	for i, name := range names {
 		replies[i] = pipe.Get(ctx, s.Location(kind, name))
 	}
-	_, _ = pipe.Exec(ctx) // the replies have its errors
+	_, _ = pipe.Exec(ctx) // each reply has its own error
 	documents := make([]keystore.Document, len(names))
 	for i, name := range names {
 		content, err := replies[i].Bytes()
@@ -92,12 +93,16 @@ func (s *Store) GetMany(ctx context.Context, kind keystore.Kind, names []string)
 	return documents
 }
 
-// swapScript takes the keys of the document, the names, the due times and the feed; and the former document and the new
-// one, empty if it is missing, the due time, the kind, the name, a random id of the change and the length of the feed.
-// The client repeats a call whose reply was lost. So the new document in the place of the former one is a success.
-// A script that fails keeps what it wrote before, so it changes the document last: another type in the place of the feed
-// or of an index leaves the document as it is. A document that was removed by hand leaves its due time, which goes when
-// somebody looks.
+// swapScript implements Swap.
+//
+// KEYS: the document, the set of names, the set of due times, the feed. ARGV: the former content and the new one
+// (empty for a missing document), the due time, the kind, the name, a random id of the change, the length of the
+// feed.
+//
+// The client repeats a call whose reply was lost, so new content that is already there counts as success. A script
+// that fails keeps its earlier writes. It therefore writes the document last: if a key of the feed or of an index has
+// the wrong type, the document stays as it is. A document that was removed by hand leaves a due time, which the next
+// Swap removes.
 var swapScript = redis.NewScript(`
 local now, old, new = redis.call('GET', KEYS[1]) or '', ARGV[1], ARGV[2]
 if now == '' and new == '' then
@@ -167,8 +172,8 @@ func (s *Store) Page(ctx context.Context, kind keystore.Kind, after string, limi
 	return documents, next, nil
 }
 
-// beginFeed returns the last entry of the feed. It adds one to an empty feed, so that there is a position that
-// an emptied store does not contain.
+// beginFeed returns the last entry of the feed. It adds one to an empty feed, so that every position names an entry,
+// which a store that was emptied does not have.
 var beginFeed = redis.NewScript(`
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 if #last == 0 then
@@ -177,8 +182,9 @@ if #last == 0 then
 end
 return last[1][1] .. ' ' .. last[1][2][2]`)
 
-// Changes implements keystore.Store. A position is the last entry that was read: its place in the stream and its random
-// id. A stream that was trimmed beyond it, or that another history replaced, does not contain that entry.
+// Changes implements keystore.Store. A position is the last entry that was read: its id in the stream and its random
+// id. If the stream was trimmed beyond the entry, or the store returned to an earlier state, the entry is missing or
+// has another random id.
 func (s *Store) Changes(ctx context.Context, since keystore.Position) ([]keystore.Change, keystore.Position, error) {
 	if since == "" {
 		last, err := beginFeed.Run(ctx, s.client, []string{feedKey}, rand.Text()).Text()
@@ -226,7 +232,7 @@ func (s *Store) failed(kind keystore.Kind, name string, err error) error {
 	return fmt.Errorf("keystore: %s: %w: %w", s.Location(kind, name), sentinel, rediskv.MapError("keysets", err))
 }
 
-// unreachable reports whether an error may be over by itself: Redis sent no reply, or one that it is about to serve.
+// unreachable reports whether an error may be temporary: Redis sent no reply, or replied that it is not ready.
 func unreachable(err error) bool {
 	var reply redis.Error
 	if !errors.As(err, &reply) {

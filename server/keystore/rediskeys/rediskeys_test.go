@@ -197,8 +197,8 @@ func TestGetManyUnreadable(t *testing.T) {
 	require.Equal(t, keystore.Document{Name: "a", Content: []byte("one")}, found[1])
 }
 
-// A change that cannot be announced or listed is not made: Replace would take the document in its place as a success, and
-// other processes would go on with the former one.
+// A change that cannot be announced or listed is not made: Replace would take the document in its place as a success,
+// and other processes would go on with the former one.
 func TestRedisForeignTypes(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	s := rediskeys.New(client)
@@ -220,7 +220,8 @@ func TestRedisForeignTypes(t *testing.T) {
 	}
 }
 
-// A document that is gone, or of another type, while its name is listed is an error of the listing: a backup would lack it.
+// A document that is gone, or of another type, while its name is listed is an error of the listing: a backup would
+// lack it.
 func TestRedisListsWhatIsMissing(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	s := rediskeys.New(client)

@@ -13,9 +13,9 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// A transaction ends when its journal is removed and the directory synced. Names have an index of their own, so that a
-// damaged page of documents hides no name. An entry of the feed has a random id: the feed of another database, or of an
-// earlier state, does not contain a reader's position.
+// schema is the schema of the database. A transaction ends when its journal is removed and the directory is synced.
+// Names have an index of their own, so that a damaged page of documents hides no name. Each entry of the feed has a
+// random id: the feed of another database, or of an earlier state, does not have a reader's position.
 var schema = sqlitefile.Schema{
 	Version: 1,
 	Pragmas: `
@@ -42,13 +42,13 @@ CREATE TABLE IF NOT EXISTS feed (
 INSERT INTO feed (kind, name) SELECT '', x'' WHERE NOT EXISTS (SELECT * FROM feed)`,
 }
 
-// How a transaction begins. Of several that write, the others wait, for ten seconds at most.
+// How a transaction begins. Only one can write at a time; the others wait, for at most ten seconds.
 const (
 	read  = "BEGIN"
 	write = "BEGIN IMMEDIATE"
 )
 
-// transact calls do in a transaction. After an error the connection is closed, and its state with it.
+// transact calls do in a transaction. After an error it closes the connection, and with it the connection's state.
 func (s *Store) transact(ctx context.Context, begin, where string, do func(c *sqlitefile.Conn) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (s *Store) transact(ctx context.Context, begin, where string, do func(c *sq
 		return ctx.Err()
 	}
 	defer func() { s.free <- c }()
-	if !isOf(c, s.path) {
+	if !isConnectedTo(c, s.path) {
 		_ = c.Close()
 		c, err = sqlitefile.Open(ctx, s.path, schema)
 	}
@@ -79,9 +79,10 @@ func (s *Store) transact(ctx context.Context, begin, where string, do func(c *sq
 	return s.failed(where, err)
 }
 
-// isOf reports whether a connection is one to the file that is at a path now. If that file changed since the last call,
-// pages are read again: a copy that was written over it can have the change counter by which SQLite notices changes.
-func isOf(c *sqlitefile.Conn, path string) bool {
+// isConnectedTo reports whether a connection is to the file that is at a path now. If the file changed since the last
+// call, isConnectedTo drops the page cache: a copy that was written over the file can have the same change counter,
+// by which SQLite notices changes.
+func isConnectedTo(c *sqlitefile.Conn, path string) bool {
 	now, err := os.Stat(path)
 	if c == nil || err != nil || !os.SameFile(now, c.Info) {
 		return false
@@ -93,7 +94,7 @@ func isOf(c *sqlitefile.Conn, path string) bool {
 	return err == nil && now.Size()%sqlitefile.PageSize == 0
 }
 
-// failed names the place and the reason.
+// failed wraps an error with the location and the reason.
 func (s *Store) failed(where string, err error) error {
 	kind := error(keystore.ErrUnavailable)
 	switch {

@@ -8,18 +8,18 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// contentOf returns a document, nil if it does not exist.
+// contentOf returns the content of a document, or nil if it does not exist.
 func contentOf(c *sqlitefile.Conn, kind keystore.Kind, name string) (content []byte, err error) {
 	for row, err := range c.Rows("SELECT content FROM documents WHERE kind = ? AND name = ?", string(kind), []byte(name)) {
 		if err != nil {
 			return nil, err
 		}
-		content = row.ColumnBlob(0, []byte{}) // an empty one is damage, not a missing document
+		content = row.ColumnBlob(0, []byte{}) // not nil if empty: empty content is damage, not a missing document
 	}
 	return content, nil
 }
 
-// namesOf returns the names that a statement lists.
+// namesOf returns the names that a query selects.
 func namesOf(c *sqlitefile.Conn, query string, args ...any) (names []string, err error) {
 	for row, err := range c.Rows(query, args...) {
 		if err != nil {
@@ -60,7 +60,7 @@ func (s *Store) Swap(ctx context.Context, kind keystore.Kind, name string, old, 
 	return swapped && err == nil, err
 }
 
-// change writes or removes a document, and adds the entry of the feed.
+// change writes or removes a document, and adds an entry to the feed.
 func change(c *sqlitefile.Conn, kind keystore.Kind, name string, document []byte, due int64) (err error) {
 	if document == nil {
 		err = c.Run("DELETE FROM documents WHERE kind = ? AND name = ?", string(kind), []byte(name))
@@ -78,7 +78,7 @@ func change(c *sqlitefile.Conn, kind keystore.Kind, name string, document []byte
 func (s *Store) Page(ctx context.Context, kind keystore.Kind, after string, limit int) (documents []keystore.Document, next string, err error) {
 	var from []byte
 	if after != "" {
-		from = append([]byte(after[1:]), 0) // the least name after it
+		from = append([]byte(after[1:]), 0) // the next possible name
 	}
 	err = s.transact(ctx, read, s.path, func(c *sqlitefile.Conn) error {
 		names, err := namesOf(c, "SELECT name FROM documents INDEXED BY names WHERE kind = ? AND name >= ? ORDER BY name LIMIT ?",
@@ -97,7 +97,7 @@ func (s *Store) Page(ctx context.Context, kind keystore.Kind, after string, limi
 				documents = append(documents, keystore.Document{Name: name, Err: s.failed(s.Location(kind, name), err)})
 			case err != nil:
 				return err
-			case content != nil: // else it was removed after damage ended the transaction
+			case content != nil: // if nil, it was removed after damage ended the transaction
 				documents = append(documents, keystore.Document{Name: name, Content: content})
 			}
 		}
@@ -109,7 +109,7 @@ func (s *Store) Page(ctx context.Context, kind keystore.Kind, after string, limi
 	return documents, next, nil
 }
 
-// Due implements keystore.Store. A document that cannot be read is due as well, so that somebody reports it.
+// Due implements keystore.Store. It also returns documents that cannot be read, so that the caller reports them.
 func (s *Store) Due(ctx context.Context, kind keystore.Kind, until int64, limit int) (names []string, err error) {
 	err = s.transact(ctx, read, s.path, func(c *sqlitefile.Conn) (err error) {
 		names, err = namesOf(c, "SELECT name FROM documents INDEXED BY due WHERE kind = ? AND due != 0 AND due <= ? ORDER BY due, name LIMIT ?",

@@ -12,11 +12,12 @@ import (
 )
 
 const (
-	// feedLength is how many changes the feed keeps at least. A reader that fell behind by more rereads everything.
+	// feedLength is how many changes the feed keeps at least. A reader that is further behind rereads every document.
 	feedLength = 100_000
-	// feedPage is how many changes are read, and trimmed, at once.
+	// feedPage is how many changes one call of Changes returns at most, and how often the feed is trimmed.
 	feedPage = 1000
-	// placeLimit is above every place that announce assigns. SQLite itself would assign random places after the greatest integer.
+	// placeLimit is above every place that announce assigns. After the greatest integer, SQLite itself would assign
+	// random places.
 	placeLimit = 1 << 62
 
 	firstEntries = "SELECT place, id, kind, name FROM feed WHERE place >= ? ORDER BY place LIMIT ?"
@@ -25,8 +26,8 @@ const (
 	feedExtent   = "SELECT min(place), max(place), count(*) FROM feed"
 )
 
-// announce adds an entry to the feed, at the place after the last one. A feed with an impossible place begins again: it
-// then contains no reader's position, so that all readers reread everything.
+// announce adds an entry to the feed, at the place after the last one. If the last place is invalid, announce starts
+// a new feed: no reader's position is in it, so all readers reread everything.
 func announce(c *sqlitefile.Conn, kind keystore.Kind, name string) error {
 	last, err := c.Int(lastPlace)
 	if err == nil && (last < 0 || last >= placeLimit) {
@@ -42,8 +43,8 @@ func announce(c *sqlitefile.Conn, kind keystore.Kind, name string) error {
 	return err
 }
 
-// checkFeed returns an error of damage if the places of the feed are not those that announce assigns, each the one after the
-// place before it.
+// checkFeed returns an error of damage if the places of the feed are not consecutive, or are outside the range that
+// announce assigns.
 func checkFeed(c *sqlitefile.Conn) error {
 	for row, err := range c.Rows(feedExtent) {
 		if err != nil {
@@ -57,9 +58,9 @@ func checkFeed(c *sqlitefile.Conn) error {
 	return nil
 }
 
-// Changes implements keystore.Store. A position is the place of the last entry that was read and its random id. A feed
-// that was trimmed beyond it, or that another history of the file replaced, does not contain that entry. An entry that does
-// not follow the one before it was not announced, or others are missing: the feed is lost as well.
+// Changes implements keystore.Store. A position is the place and the random id of the last entry that was read. The
+// entry is missing if the feed was trimmed beyond it, or if another state of the file replaced it. If places are not
+// consecutive, entries are missing or were not written by announce: the feed is then lost as well.
 func (s *Store) Changes(ctx context.Context, since keystore.Position) (changes []keystore.Change, next keystore.Position, err error) {
 	var place, last int64
 	query, args := lastEntry, []any{}

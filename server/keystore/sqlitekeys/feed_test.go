@@ -17,7 +17,8 @@ func edit(t *testing.T, s *Store, query string, args ...any) {
 	require.NoError(t, s.transact(t.Context(), write, s.path, func(c *sqlitefile.Conn) error { return c.Run(query, args...) }))
 }
 
-// follow reads the feed as a server does, and reports whether a change of a name was read, or that everything must be reread.
+// follow reads the feed as a server does, and reports whether a change of a name was read, or that everything must be
+// reread.
 func follow(t *testing.T, s *Store, at keystore.Position, name string) (next keystore.Position, noticed bool) {
 	t.Helper()
 	changes, next, err := s.Changes(t.Context(), at)

@@ -19,7 +19,8 @@ var roles = map[string]func(testing.TB){"writesForever": writeForever}
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
-// writeForever gives a document of each name each next content, until it is killed. The due time is the content's number.
+// writeForever gives a document of each name each next content, until it is killed. The due time is the content's
+// number.
 func writeForever(t testing.TB) {
 	s := open(t, os.Args[1])
 	for i := 1; ; i++ {
@@ -40,8 +41,8 @@ func content(i int) []byte {
 	return []byte(strings.Repeat(fmt.Sprint(i, " "), 1+i%3*900))
 }
 
-// After a kill at any time each document is the last one that was acknowledged or its successor; its due time belongs to
-// it, and the feed mentions it.
+// After a kill at any time each document is the last one that was acknowledged or its successor; its due time belongs
+// to it, and the feed mentions it.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

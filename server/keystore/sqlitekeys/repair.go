@@ -12,7 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// Check reads all documents of the database in dir, and changes nothing.
+// Check reads all documents of the database in dir and reports damage. It changes nothing.
 func Check(ctx context.Context, dir string) (found sqlitefile.Report, err error) {
 	path := begin(dir, &found)
 	if _, err := os.Stat(path); err != nil {
@@ -29,8 +29,8 @@ func Check(ctx context.Context, dir string) (found sqlitefile.Report, err error)
 	return found, errors.Join(err, c.Close())
 }
 
-// Repair replaces the database in dir by a new one with all readable documents. The damaged one stays beside it. No
-// process may use the database. The feed begins again, so that servers reread everything.
+// Repair replaces the database in dir by a new one with all readable documents, and keeps the damaged one beside it.
+// No process may use the database. The new database has a new feed, so that servers reread everything.
 func Repair(ctx context.Context, dir string) (found sqlitefile.Report, err error) {
 	path := begin(dir, &found)
 	if _, err := os.Stat(path); err != nil {
@@ -48,11 +48,11 @@ func begin(dir string, found *sqlitefile.Report) (path string) {
 	return found.File
 }
 
-// copier visits all documents, and copies them if there is a target.
+// copier reads all documents, and copies them if there is a target.
 type copier struct {
 	found          *sqlitefile.Report
 	source, target *sqlitefile.Conn
-	read           map[string]bool // the documents so far, by their kind and name
+	read           map[string]bool // titles of the documents that were read
 }
 
 func (c *copier) run(ctx context.Context) error {
@@ -65,7 +65,7 @@ func (c *copier) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.listed(); err != nil {
+	if err := c.readListed(); err != nil {
 		return err
 	}
 	slices.Sort(c.found.Names)
@@ -77,14 +77,14 @@ func (c *copier) run(ctx context.Context) error {
 	return c.found.CheckIntegrity(c.source)
 }
 
-// row is a document with all that the database has of it.
+// row is a row of the table of documents.
 type row struct {
 	kind          string
 	name, content []byte
 	due           int64
 }
 
-// rowOf returns a document by its id, without a kind if it does not exist.
+// rowOf returns a document by its row id. Its kind is empty if it does not exist.
 func rowOf(c *sqlitefile.Conn, id int64) (r row, err error) {
 	for found, err := range c.Rows("SELECT kind, name, due, content FROM documents WHERE id = ?", id) {
 		if err != nil {
@@ -95,7 +95,7 @@ func rowOf(c *sqlitefile.Conn, id int64) (r row, err error) {
 	return r, nil
 }
 
-// visit reads a document, and copies it. Damage is found, and no error.
+// visit reads a document and copies it. It records damage in found, and returns other errors.
 func (c *copier) visit(id int64) error {
 	r, err := rowOf(c.source, id)
 	switch {
@@ -117,8 +117,9 @@ func (c *copier) visit(id int64) error {
 	return nil
 }
 
-// listed visits the documents that the index of names has and the walk did not read, and names those that are lost.
-func (c *copier) listed() error {
+// readListed reads the documents that are in the index of names and that the scan of the table did not find. It
+// records the names of those that are lost.
+func (c *copier) readListed() error {
 	var missing []int64
 	titles := map[int64]string{}
 	for row, err := range c.source.Rows("SELECT id, kind, name FROM documents INDEXED BY names") {
@@ -145,5 +146,5 @@ func (c *copier) listed() error {
 	return nil
 }
 
-// title names a document for people.
+// title describes a document for messages.
 func title(kind string, name []byte) string { return fmt.Sprintf("%s %q", kind, name) }

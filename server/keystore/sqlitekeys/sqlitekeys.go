@@ -1,12 +1,15 @@
-// Package sqlitekeys is the keystore.Store in a directory of one host: a SQLite database, keys.db, that several
-// processes use at once.
+// Package sqlitekeys implements keystore.Store in a directory of one host: a SQLite database, keys.db, which several
+// processes may use concurrently.
 //
-// It guarantees that a document, its due time and its entry in the feed change in one transaction, which is on the
-// disk when Swap returns, and that a kill at any time and a full disk leave the former content. Every page has a
-// checksum: damage is an error of the documents that it concerns, never a missing document. If the file is
-// removed or replaced under a running process, the next call uses the new one. Its feed does not contain the
-// process's position. Transactions use a rollback journal, which needs no memory that processes share: a full
-// disk could raise SIGBUS there.
+// Guarantees:
+//   - A document, its due time and its entry in the feed change in one transaction, which is on disk when Swap returns.
+//     A kill at any time or a full disk leaves the former content.
+//   - Every page has a checksum. Damage is an error of the documents that it affects, never a missing document.
+//   - If the file is removed or replaced while a process uses it, the next call uses the new file. Its feed does not
+//     have the process's position.
+//
+// Transactions use a rollback journal, which needs no memory shared between processes: with a full disk, access to
+// such memory could raise SIGBUS.
 package sqlitekeys
 
 import (
@@ -21,15 +24,16 @@ import (
 
 const fileName = "keys.db"
 
-// Store is a keystore.Store in a directory.
+// Store implements keystore.Store. It is safe for concurrent use; calls use one connection in turn.
 type Store struct {
 	path string
-	free chan *sqlitefile.Conn // holds the one connection while no call uses it; nil if the next call opens one
+	free chan *sqlitefile.Conn // has the only connection while no call uses it; nil means that the next call opens one
 }
 
 var _ keystore.Store = (*Store)(nil)
 
-// Open opens the database in a directory, and makes both if they are missing. Only their owner can read them.
+// Open opens the database in a directory. It creates the directory and the database if they are missing, readable by
+// their owner only. The caller closes the store with Close.
 func Open(dir string) (*Store, error) {
 	s := &Store{filepath.Join(dir, fileName), make(chan *sqlitefile.Conn, 1)}
 	s.free <- nil
@@ -39,14 +43,14 @@ func Open(dir string) (*Store, error) {
 	return s, s.transact(context.Background(), read, s.path, func(*sqlitefile.Conn) error { return nil })
 }
 
-// Close waits for the running call and closes the file. A later call opens it again.
+// Close waits for the running call and closes the file. Later calls open it again.
 func (s *Store) Close() error {
 	c := <-s.free
 	s.free <- nil
 	return c.Close()
 }
 
-// Where implements keystore.Store.
+// Location implements keystore.Store.
 func (s *Store) Location(kind keystore.Kind, name string) string {
 	return fmt.Sprintf("%s: %s %q", s.path, kind, name)
 }

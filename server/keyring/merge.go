@@ -11,44 +11,45 @@ import (
 
 func now() int64 { return time.Now().UnixMilli() }
 
-// merge joins two verified documents, and settles what the join leaves: keys that one side put under a new root while the other side
-// changed them under the former one. It returns errRoots if a root that it needs for that is not open.
+// merge merges two verified documents. One side may have put keys under a new root while the other changed them under
+// the former one: merge moves such keys to the new root, with the later state. It returns errUnopenedRoots if it
+// needs a root that is not open.
 func (r *Keyring) merge(ctx context.Context, a, b *envelope.Document, opened roots) (*envelope.Document, error) {
 	merged, err := envelope.Merge(a, b)
 	if err != nil {
 		return nil, err
 	}
 	e := &Edit{merged, r, opened}
-	if err := e.settle(ctx); err != nil {
+	if err := e.moveStrandedKeys(ctx); err != nil {
 		return nil, err
 	}
 	for _, d := range []*envelope.Document{a, b} {
-		for s, later := range behind(merged, d) {
+		for s, later := range keysWithEarlierState(merged, d) {
 			k := s.Key(later.ID)
 			if err := e.moveKey(s, k, k.Root, later.State); err != nil {
 				return nil, err
 			}
 		}
 	}
-	if same(merged, a) || same(merged, b) { // one contains the other, and its primaries were chosen with both
+	if equalDocuments(merged, a) || equalDocuments(merged, b) { // one contains the other, so its primaries take both into account
 		return merged, nil
 	}
 	for i := range e.Keysets {
 		s := &e.Keysets[i]
 		for _, d := range []*envelope.Document{a, b} {
 			if was := d.Keyset(s.Use, s.Class); was != nil && s.Key(s.Primary()).State != envelope.Enabled {
-				_ = e.Promote(s.Use, s.Class, was.Primary()) // which fails if that one must not seal either
+				_ = e.Promote(s.Use, s.Class, was.Primary()) // fails if that key may not seal either
 			}
 		}
 	}
 	if e.Sign(authenticator(opened, nil)) != nil {
-		return nil, errRoots
+		return nil, errUnopenedRoots
 	}
 	return merged, nil
 }
 
-// same reports whether two documents are equal and have no record that is not signed yet.
-func same(a, b *envelope.Document) bool {
+// equalDocuments reports whether two documents are equal and all their records are signed.
+func equalDocuments(a, b *envelope.Document) bool {
 	one, err := a.Append(nil)
 	if err != nil {
 		return false
@@ -57,8 +58,9 @@ func same(a, b *envelope.Document) bool {
 	return err == nil && bytes.Equal(one, other)
 }
 
-// behind yields the keys of a document that have a later state than in the document into which it was merged, with the keyset there.
-func behind(merged, d *envelope.Document) iter.Seq2[*envelope.Keyset, *envelope.Key] {
+// keysWithEarlierState yields the keys of a document that have an earlier state in the document that it was merged
+// into, with their keyset there.
+func keysWithEarlierState(merged, d *envelope.Document) iter.Seq2[*envelope.Keyset, *envelope.Key] {
 	return func(yield func(*envelope.Keyset, *envelope.Key) bool) {
 		for i := range d.Keysets {
 			was := &d.Keysets[i]
@@ -75,8 +77,8 @@ func behind(merged, d *envelope.Document) iter.Seq2[*envelope.Keyset, *envelope.
 	}
 }
 
-// settle moves keys and primaries that are under a root without a slot to the root of the same KEK and line that has one.
-func (e *Edit) settle(ctx context.Context) error {
+// moveStrandedKeys moves keys and primaries whose root has no slot to a root of the same line and KEK that has one.
+func (e *Edit) moveStrandedKeys(ctx context.Context) error {
 	live := map[envelope.Root]bool{}
 	for i := range e.Slots {
 		live[e.Slots[i].Root] = true
@@ -106,11 +108,12 @@ func (e *Edit) settle(ctx context.Context) error {
 	return nil
 }
 
-// successor returns the root that replaced another one, or that root itself if it has a slot. It makes one if there is none.
+// successor returns the root that replaced another one, or that root itself if it has a slot. If there is no such
+// root, successor makes it.
 func (e *Edit) successor(ctx context.Context, former envelope.Root) (next envelope.Root, err error) {
 	kek, found := e.opened[former].kek, false
 	if kek == nil {
-		return next, errRoots
+		return next, errUnopenedRoots
 	}
 	for i := range e.Slots {
 		root := e.Slots[i].Root

@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// Changed reads the feed from a position to its end.
+// ReadChanges reads the feed from a position to its end.
 func ReadChanges(t testing.TB, s keystore.Store, since keystore.Position) (all []keystore.Change, next keystore.Position) {
 	t.Helper()
 	for {
@@ -24,7 +24,7 @@ func ReadChanges(t testing.TB, s keystore.Store, since keystore.Position) (all [
 	}
 }
 
-// Current returns the current position of the feed.
+// CurrentPosition returns the current position of the feed.
 func CurrentPosition(t testing.TB, s keystore.Store) keystore.Position {
 	t.Helper()
 	changes, position, err := s.Changes(t.Context(), "")
@@ -34,7 +34,7 @@ func CurrentPosition(t testing.TB, s keystore.Store) keystore.Position {
 	return position
 }
 
-// Each reader sees every change after its position, and sees it again if it asks again.
+// Every reader sees every change after its position, and sees it again if it asks again.
 func changes(t *testing.T, open func(testing.TB) keystore.Store) {
 	a, b := open(t), open(t)
 	first := CurrentPosition(t, b)
@@ -62,7 +62,7 @@ func changes(t *testing.T, open func(testing.TB) keystore.Store) {
 	require.Equal(t, later, found)
 }
 
-// A reader that falls behind sees all changes.
+// A reader that is behind sees all changes.
 func manyChanges(t *testing.T, open func(testing.TB) keystore.Store) {
 	s := open(t)
 	begin, want := CurrentPosition(t, s), []keystore.Change{}
@@ -121,7 +121,7 @@ func due(t *testing.T, open func(testing.TB) keystore.Store) {
 	require.Empty(t, names)
 }
 
-// Each change of a document replaces its due time; a removed document is never due.
+// Every change of a document replaces its due time; a removed document is never due.
 func dueAndSwap(t *testing.T, open func(testing.TB) keystore.Store) {
 	s, one, two := open(t), []byte("one"), []byte("two")
 	setDue(t, s, "x", nil, one, 1000)

@@ -9,9 +9,11 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Rotate makes a new key the primary of a use and class. What the former ones sealed still opens. Where due
-// is given, it is asked of the keyset as it is at that moment, and false leaves it, so that of many processes
-// which find a key too old one makes the new one. It returns the primary.
+// Rotate makes a new key the primary of a use and class, and returns the id of the primary. Former keys still open
+// their packages.
+//
+// If due is not nil, Rotate calls it with the present keyset, and makes no key if it returns false. So if several
+// processes decide to rotate an old key, only one of them makes a new key. due may be called several times.
 func (t *Tenant) Rotate(ctx context.Context, use format.Use, class classify.Class, due func(*envelope.Keyset) bool) (primary format.KeyID, err error) {
 	err = t.ring.Edit(ctx, t.id, func(e *Edit) error {
 		s := e.Keyset(use, class)
@@ -26,17 +28,17 @@ func (t *Tenant) Rotate(ctx context.Context, use format.Use, class classify.Clas
 	return primary, err
 }
 
-// Advance moves a key on to a later state: disabled, compromised or destroyed, of which none can be taken
-// back. It returns ErrInUse for a primary that would be disabled or destroyed, and envelope.ErrUnknownKey.
-// Whether anything is still sealed under the key is for the caller to know.
+// Advance moves a key to a later state: compromised, disabled or destroyed. No state can be reverted. The caller has
+// to know whether packages are still sealed under the key. Advance returns ErrInUse if a primary would be disabled or
+// destroyed, and envelope.ErrUnknownKey.
 func (r *Keyring) Advance(ctx context.Context, tenant string, use format.Use, class classify.Class, id format.KeyID, to envelope.State) error {
 	return r.Edit(ctx, tenant, func(e *Edit) error { return e.Advance(use, class, id, to) })
 }
 
-// Shred removes a tenant's roots and keys, so that nothing sealed under them opens again: at once in this
-// process, within CheckInterval in others that reach the store of keysets, within TTL in those that do not.
-// The tenant stays shredded, even if an earlier backup is restored over it. The tenant's KEKs are not asked: the key of
-// the system document authenticates the shred records.
+// Shred destroys a tenant's roots and keys, so that nothing sealed under them opens again. This process stops using
+// the keys immediately, other processes within [CheckInterval], and processes that cannot reach the store within
+// their TTL. The tenant stays shredded even if an earlier backup is restored. Shred does not call the tenant's KEKs:
+// a key of the system document authenticates the shred records. It returns ErrNoTenant if the tenant has no document.
 func (r *Keyring) Shred(ctx context.Context, tenant string) error {
 	if err := checkTenant(tenant); err != nil {
 		return err

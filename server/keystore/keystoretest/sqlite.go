@@ -10,7 +10,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// Put writes a document, whatever there is; nil removes it.
+// Put replaces a document, whatever its content is; nil removes it.
 func Put(t testing.TB, s keystore.Store, kind keystore.Kind, name string, content []byte) {
 	t.Helper()
 	for swapped := false; !swapped; {
@@ -21,14 +21,14 @@ func Put(t testing.TB, s keystore.Store, kind keystore.Kind, name string, conten
 	}
 }
 
-// Vanish removes a document from a directory of package sqlitekeys, as somebody who edits the database does: the feed does
-// not mention it.
+// DeleteSilently removes a document from a database of package sqlitekeys without an entry in the feed, as an
+// operator who edits the database does.
 func DeleteSilently(t testing.TB, dir string, kind keystore.Kind, name string) {
 	t.Helper()
 	ExecSQL(t, dir, "DELETE FROM documents WHERE kind = "+sqlite3.Quote(string(kind))+" AND name = CAST("+sqlite3.Quote(name)+" AS BLOB)")
 }
 
-// Edit executes SQL in the database of a directory of package sqlitekeys.
+// ExecSQL executes SQL in the database of package sqlitekeys in a directory.
 func ExecSQL(t testing.TB, dir, sql string) {
 	t.Helper()
 	c, err := sqlite3.Open("file:" + filepath.Join(dir, "keys.db"))
@@ -38,8 +38,8 @@ func ExecSQL(t testing.TB, dir, sql string) {
 	require.NoError(t, c.Close())
 }
 
-// Fill copies the documents of a kind from a store in memory to a directory of package sqlitekeys, in one transaction and without
-// entries in the feed.
+// CopyDocuments copies the documents of a kind from a store in memory to a database of package sqlitekeys, in one
+// transaction and without entries in the feed.
 func CopyDocuments(t testing.TB, dir string, from *Memory, kind keystore.Kind) {
 	t.Helper()
 	from.mu.Lock()
