@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { type Core, loadCore, setCoreSource } from '../src/core/core.js';
 
-const root = join(import.meta.dirname, '../..');
+export const root = join(import.meta.dirname, '../..');
 
 /** Loads web/dist/coffer.wasm, which `make wasm` builds. */
 export function core(): Promise<Core> {

@@ -39,7 +39,19 @@ import { type CallOptions, Http, type Sent, notCoffer } from './http.js';
 import type { CofferError } from '../index.js';
 import type { components, operations } from './openapi.gen.js';
 import { stringify } from '../core/plain.js';
-import { callOf, eventQuery, keyNameOf, matchOf, readOf, sealingOf, sessionOf, signalOf, stepOf, ttlMember, writeOf } from './requests.js';
+import {
+  callOf,
+  eventQuery,
+  keyNameOf,
+  matchOf,
+  readOf,
+  sealingOf,
+  sessionOf,
+  signalOf,
+  stepOf,
+  ttlMember,
+  writeOf,
+} from './requests.js';
 import type { ClientOptions } from './settings.js';
 
 type Schemas = components['schemas'];
@@ -371,7 +383,12 @@ export class CofferClient {
       reason,
     } = checkOptions(options, 'tenant', 'class', 'compromised', 'reason', 'signal');
     if (typeof compromised !== 'boolean') throw invalid('compromised is true or false');
-    const body = { tenant: checkName('tenant', tenant), class: checkLeast(only), compromised: compromised || undefined, reason: checkName('reason', reason) };
+    const body = {
+      tenant: checkName('tenant', tenant),
+      class: checkLeast(only),
+      compromised: compromised || undefined,
+      reason: checkName('reason', reason),
+    };
     return this.#post('rotateKeys', body, signalOf(options));
   }
 
@@ -380,7 +397,11 @@ export class CofferClient {
     options: CallOptions & { tenant?: string; reason?: ChangeReason } = {},
   ): Promise<Rotation> {
     const { tenant, reason } = checkOptions(options, 'tenant', 'reason', 'signal');
-    return this.#post('rollbackKeys', { tenant: checkName('tenant', tenant), reason: checkName('reason', reason) }, signalOf(options));
+    return this.#post(
+      'rollbackKeys',
+      { tenant: checkName('tenant', tenant), reason: checkName('reason', reason) },
+      signalOf(options),
+    );
   }
 
   /**
@@ -441,17 +462,31 @@ export class CofferClient {
    *
    * @throws `malformed`, `authentication_failed`, `class_too_low` and the codes of keys.
    */
-  async decrypt(sealed: EncryptedPackage, options: CallOptions & { minClass?: DataClassification } = {}): Promise<Opened> {
+  async decrypt(
+    sealed: EncryptedPackage,
+    options: CallOptions & { minClass?: DataClassification } = {},
+  ): Promise<Opened> {
     const { minClass, ...call } = checkOptions(options, 'minClass', 'signal');
-    return openedOf(await this.#post('decrypt', checkPackage(sealed), call, { query: { min_class: checkLeast(minClass) } }));
+    return openedOf(
+      await this.#post('decrypt', checkPackage(sealed), call, {
+        query: { min_class: checkLeast(minClass) },
+      }),
+    );
   }
 
   /** Opens up to 1,000 packages; each becomes a value or an error. */
-  async decryptBatch(items: readonly EncryptedPackage[], options: CallOptions & { minClass?: DataClassification } = {}): Promise<(Opened | CofferError)[]> {
+  async decryptBatch(
+    items: readonly EncryptedPackage[],
+    options: CallOptions & { minClass?: DataClassification } = {},
+  ): Promise<(Opened | CofferError)[]> {
     const { minClass, ...call } = checkOptions(options, 'minClass', 'signal');
     const packages = checkList<EncryptedPackage>('items', items).map(checkPackage);
-    const answer = await this.#post('decryptBatch', { items: packages }, call, { query: { min_class: checkLeast(minClass) } });
-    return resultsOf(answer, packages).map(({ opened, code, status, detail }) => (opened ? openedOf(opened) : resultError(code, status, detail)));
+    const answer = await this.#post('decryptBatch', { items: packages }, call, {
+      query: { min_class: checkLeast(minClass) },
+    });
+    return resultsOf(answer, packages).map(({ opened, code, status, detail }) =>
+      opened ? openedOf(opened) : resultError(code, status, detail),
+    );
   }
 
   /**
@@ -487,7 +522,11 @@ export class CofferClient {
 
   /** Keeps a session in force for `ttl` from now, at most 24 hours from its creation. Rejects with `not_found` if it is not in force. */
   async extendSession(id: string, ttl: Duration, options: CallOptions = {}): Promise<SessionTimes> {
-    return this.#http.send('extendSession', { ...sessionOf(id, options), query: { ttl: checkTtl(ttl) } }, async (response) => timesOf(await jsonOf<'extendSession'>(response)));
+    return this.#http.send(
+      'extendSession',
+      { ...sessionOf(id, options), query: { ttl: checkTtl(ttl) } },
+      async (response) => timesOf(await jsonOf<'extendSession'>(response)),
+    );
   }
 
   /** Ends a session. There being none is no error. */
@@ -617,7 +656,11 @@ export class CofferClient {
     options: ConfirmOptions,
   ): Promise<Json<K>> {
     const { confirmation, reason } = checkOptions(options, 'confirmation', 'reason', 'signal');
-    const body = { ...about, confirm: checkName('confirmation', confirmation), reason: checkName('reason', reason) };
+    const body = {
+      ...about,
+      confirm: checkName('confirmation', confirmation),
+      reason: checkName('reason', reason),
+    };
     return this.#post(operation, body, signalOf(options));
   }
 

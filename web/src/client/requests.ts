@@ -77,14 +77,32 @@ export function signalOf(options: { signal?: AbortSignal | undefined }): CallOpt
 }
 
 /** The header of a session's id, with the signal of the options. */
-export const sessionOf = (id: string, options: CallOptions): Sent => ({ ...callOf(options), headers: { 'Coffer-Session': checkHeader('id', checkKey('id', id)) } });
+export const sessionOf = (id: string, options: CallOptions): Sent => ({
+  ...callOf(options),
+  headers: { 'Coffer-Session': checkHeader('id', checkKey('id', id)) },
+});
 
-export const callOf = (options: CallOptions): CallOptions => signalOf(checkOptions(options, 'signal'));
+export const callOf = (options: CallOptions): CallOptions =>
+  signalOf(checkOptions(options, 'signal'));
 
 export function readOf(key: string, options?: GetOptions): Sent {
-  const { minClass, ifMatch, ifNoneMatch, signal } = checkOptions(options, 'minClass', 'ifMatch', 'ifNoneMatch', 'signal');
-  const headers = { 'If-Match': checkHeader('ifMatch', ifMatch), 'If-None-Match': checkHeader('ifNoneMatch', ifNoneMatch) };
-  return { ...signalOf({ signal }), name: checkKey('key', key), query: { min_class: checkLeast(minClass) }, headers };
+  const { minClass, ifMatch, ifNoneMatch, signal } = checkOptions(
+    options,
+    'minClass',
+    'ifMatch',
+    'ifNoneMatch',
+    'signal',
+  );
+  const headers = {
+    'If-Match': checkHeader('ifMatch', ifMatch),
+    'If-None-Match': checkHeader('ifNoneMatch', ifNoneMatch),
+  };
+  return {
+    ...signalOf({ signal }),
+    name: checkKey('key', key),
+    query: { min_class: checkLeast(minClass) },
+    headers,
+  };
 }
 
 export function matchOf(key: string, options: MatchOptions): Sent {
@@ -142,12 +160,30 @@ interface Step extends Partial<Sealing> {
 }
 
 /** The members of an operation beside its key. */
-const members: Record<BatchOperation['op'], string[]> = { get: ['minClass'], set: ['value', 'contentType', 'class', 'ttl', 'context'], delete: [] };
+const members: Record<BatchOperation['op'], string[]> = {
+  get: ['minClass'],
+  set: ['value', 'contentType', 'class', 'ttl', 'context'],
+  delete: [],
+};
 
 export function stepOf(operation: BatchOperation): Schemas['BatchRequest']['operations'][number] {
   if (!Object.hasOwn(members, operation?.op)) throw invalid('op is get, set or delete');
-  const { op, key, minClass, value, contentType, class: name, ttl, context } = checkOptions(operation as Step, 'op', 'key', ...members[operation.op]);
-  if (op === 'get') return { op, key: checkKey('key', key), ...(minClass !== undefined && { minClass: checkClass(minClass) }) };
+  const {
+    op,
+    key,
+    minClass,
+    value,
+    contentType,
+    class: name,
+    ttl,
+    context,
+  } = checkOptions(operation as Step, 'op', 'key', ...members[operation.op]);
+  if (op === 'get')
+    return {
+      op,
+      key: checkKey('key', key),
+      ...(minClass !== undefined && { minClass: checkClass(minClass) }),
+    };
   if (op === 'delete') return { op, key: checkKey('key', key) };
   const checked = checkContext(context);
   const type = contentType === '' ? undefined : checkHeader('contentType', contentType);

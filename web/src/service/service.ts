@@ -220,7 +220,7 @@ export class EncryptionService {
    *
    * @example Bind a package to its row
    * ```ts
-   * import { EncryptionService } from '@coffer-storage/coffer';
+   * import { type CofferError, EncryptionService } from '@coffer-storage/coffer';
    *
    * const service = new EncryptionService('correct horse battery staple');
    * const place = { owner: 'clinic', collection: 'notes', name: 'note-17' };
@@ -228,8 +228,8 @@ export class EncryptionService {
    *
    * console.log(await service.decrypt(sealed, { place })); // stable
    * const elsewhere = { ...place, name: 'note-18' };
-   * const error = await service.decrypt(sealed, { place: elsewhere }).catch((e) => e);
-   * console.log(error.code); // authentication_failed
+   * const opening = service.decrypt(sealed, { place: elsewhere });
+   * console.log(await opening.catch((error: CofferError) => error.code)); // authentication_failed
    * ```
    */
   encrypt(value: unknown, options: EncryptOptions): Promise<EncryptedPackage>;

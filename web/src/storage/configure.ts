@@ -93,14 +93,14 @@ function retire(opening: typeof shared): void {
  *
  * @example Accept only protected health information
  * ```ts
- * import { CofferError, createEncryptedStorage } from '@coffer-storage/coffer';
+ * import { type CofferError, createEncryptedStorage } from '@coffer-storage/coffer';
  *
  * const unlock = { password: 'correct horse battery staple' };
  * const storage = await createEncryptedStorage('ward', 'charts', { unlock, minClass: 'phi' });
  * await storage.setEncrypted('note', 'not protected', 'internal');
  *
- * const error = await storage.getDecrypted('note').catch((e: CofferError) => e);
- * console.log((error as CofferError).code); // class_too_low
+ * const reading = storage.getDecrypted('note');
+ * console.log(await reading.catch((error: CofferError) => error.code)); // class_too_low
  * ```
  */
 export async function createEncryptedStorage(
@@ -128,7 +128,7 @@ export async function createEncryptedStorage(
  *
  * @throws As {@link createEncryptedStorage} does.
  *
- * @example List the default store
+ * @example Use methods of the default store
  * ```ts
  * import { configure, defaultStorage } from '@coffer-storage/coffer';
  *
@@ -136,7 +136,7 @@ export async function createEncryptedStorage(
  * const storage = await defaultStorage();
  * await storage.setEncrypted('k', 'v', 'internal');
  *
- * console.log(await storage.keys()); // [ 'k' ]
+ * console.log(await storage.exists('k')); // true
  * ```
  */
 export async function defaultStorage(): Promise<EncryptedStorage> {

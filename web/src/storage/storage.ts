@@ -379,14 +379,13 @@ export class EncryptedStorage {
    *
    * @example
    * ```ts
-   * import { CofferError, createEncryptedStorage } from '@coffer-storage/coffer';
+   * import { type CofferError, createEncryptedStorage } from '@coffer-storage/coffer';
    *
    * const unlock = { password: 'correct horse battery staple' };
    * const storage = await createEncryptedStorage('app', 'default', { unlock });
    * storage.close();
    *
-   * const error = await storage.count().catch((e: CofferError) => e);
-   * console.log((error as CofferError).code); // closed
+   * console.log(await storage.count().catch((error: CofferError) => error.code)); // closed
    * ```
    */
   close(): void {
