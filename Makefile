@@ -38,7 +38,7 @@ web/dist/index.js: $(WEB_FILES) $(GO_FILES) node_modules/.package-lock.json
 	node web/build.mjs
 
 node_modules/.package-lock.json: package.json package-lock.json
-	npm ci --no-audit --no-fund --loglevel=error
+	npm ci --include=dev --no-audit --no-fund --loglevel=error
 	@touch $@
 
 wasm: node_modules/.package-lock.json

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { inspect, promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { errorOf } from '../src/core/errors.js';
-import { failure } from '../src/client/http.js';
+import { makeError } from '../src/client/http.js';
 import type { Code } from '../src/core/codes.gen.js';
 
 const root = join(import.meta.dirname, '../..');
@@ -38,7 +38,7 @@ test('an error is of one class, whether the core or a server names it', () => {
       code === 'ttl_out_of_range'
     )
       continue; // named by one side only
-    expect(failure(code, '').name, code).toBe(name);
+    expect(makeError(code, '').name, code).toBe(name);
   }
 });
 

@@ -3,12 +3,11 @@ import 'fake-indexeddb/auto';
 import { execFile } from 'node:child_process';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { format, promisify } from 'node:util';
-import { transform } from 'esbuild';
+import { promisify } from 'node:util';
 import { IDBFactory } from 'fake-indexeddb';
 import { beforeAll, beforeEach, expect, test } from 'vitest';
 import * as coffer from '../src/index.js';
-import { readExamples } from './examples.js';
+import { readExamples, runExample } from './examples.js';
 import { core, root } from './node.js';
 
 const run = promisify(execFile);
@@ -24,19 +23,8 @@ test('there are at least thirty examples', () => {
   expect(all.length).toBeGreaterThanOrEqual(30);
 });
 
-test.each(main)('$name', async ({ code, language, output }) => {
-  const plain = code.replace(
-    /^import \{([^}]*)\} from '@coffer-storage\/coffer';$/gm,
-    (_, names: string) => `const {${names.replace(/type \w+,?/g, '')}} = coffer;`,
-  );
-  const { code: js } = await transform(plain, { loader: language });
-  const printed: string[] = [];
-  const console = { log: (...args: unknown[]) => printed.push(...format(...args).split('\n')) };
-  const body = new Function('coffer', 'console', `return (async () => {\n${js}\n})()`) as (
-    ...args: unknown[]
-  ) => Promise<void>;
-  await body(coffer, console);
-  expect(printed).toEqual(output);
+test.each(main)('$name', async (example) => {
+  expect(await runExample(example, { '@coffer-storage/coffer': coffer })).toEqual(example.output);
 });
 
 test('the examples are valid in a strict TypeScript project', async () => {

@@ -1,6 +1,8 @@
 /** The TSDoc examples of the public symbols, taken from the sources to be run. */
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { format } from 'node:util';
+import { transform } from 'esbuild';
 import { root } from './node.js';
 
 /** One `@example` block. */
@@ -46,4 +48,26 @@ function outputOf(code: string): string[] {
     printed = prints || (printed && line.trim().startsWith('//'));
   }
   return output;
+}
+
+/** Runs an example with the given modules by their names, and returns the lines that it printed. */
+export async function runExample(
+  { code, language }: Example,
+  modules: Record<string, unknown>,
+): Promise<string[]> {
+  const plain = code
+    .replace(/^import type .*;$/gm, '')
+    .replace(
+      /^import \{([^}]*)\} from ('[^']*');$/gm,
+      (_, names: string, from: string) =>
+        `const {${names.replace(/type \w+,?/g, '')}} = modules[${from}];`,
+    );
+  const { code: js } = await transform(plain, { loader: language });
+  const printed: string[] = [];
+  const console = { log: (...args: unknown[]) => printed.push(...format(...args).split('\n')) };
+  const run = new Function('modules', 'console', `return (async () => {\n${js}\n})()`) as (
+    ...args: unknown[]
+  ) => Promise<void>;
+  await run(modules, console);
+  return printed;
 }

@@ -1,22 +1,22 @@
-/** Checks of what callers pass to the client: JavaScript has no types. Each throws `invalid_argument`, and converts without loss. */
+/** Checks of arguments, for callers without TypeScript. Each throws `invalid_argument`, and none changes a value silently. */
 import { toBase64 } from '../core/base64.js';
+import type { Bytes } from '../core/bytes.js';
 import { type CofferError, DataClassification, InputError } from '../index.js';
 import { isJson, isPlain } from '../core/plain.js';
 
-type Bytes = Uint8Array<ArrayBuffer>;
-
-/** A time above 0: whole seconds, or a Go duration such as `90s` or `1h30m`. */
+/** A time above 0: whole seconds as a number, or a Go duration such as `'90s'` or `'1h30m'`. */
 export type Duration = string | number;
 
 /** Bytes in memory: a typed array, DataView, ArrayBuffer or SharedArrayBuffer of any realm, resizable or not. */
 export type Binary = ArrayBufferView | ArrayBufferLike;
 
+/** Makes the error of an invalid argument. */
 export const invalid = (message: string, cause?: unknown): CofferError =>
   new InputError('invalid_argument', message, cause === undefined ? undefined : { cause });
 
 const classOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
-/** The options of a call, if all their names are known: a misspelled one would be ignored. */
+/** Returns the options of a call if every name is known. A misspelled option would otherwise be ignored. */
 export function checkOptions<T extends object>(options: T | undefined, ...known: string[]): T {
   if (options === undefined) return {} as T;
   if (!isPlain(options)) throw invalid('options are an object');
@@ -26,42 +26,44 @@ export function checkOptions<T extends object>(options: T | undefined, ...known:
   return options;
 }
 
-/** A text that UTF-8 can carry; lone surrogates would be replaced, and two texts become one. */
+/** Returns a well-formed text. UTF-8 would replace lone surrogates and make two texts one. */
 export function checkText(what: string, value: unknown): string {
   if (typeof value !== 'string') throw invalid(`the ${what} is not a string`);
   if (/\p{Surrogate}/u.test(value)) throw invalid(`the ${what} is not well-formed Unicode`);
   return value;
 }
 
-/** A text that is not empty, or undefined. */
+/** Returns a text that is not empty, or undefined. */
 export function checkName(what: string, value: unknown): string | undefined {
   if (value !== undefined && checkText(what, value) === '') throw invalid(`the ${what} is empty`);
   return value as string | undefined;
 }
 
-/** A text that is not empty. */
+/** Returns a text that is not empty. */
 export function checkKey(what: string, value: unknown): string {
   if (value === undefined) throw invalid(`the ${what} is missing`);
   return checkName(what, value) as string;
 }
 
-/** The value of a header: printable ASCII, not empty, or undefined. */
+/** Returns the value of a header: printable ASCII that is not empty, or undefined. */
 export function checkHeader(what: string, value: unknown): string | undefined {
   if (value !== undefined && !(typeof value === 'string' && /^[ -~]+$/.test(value)))
     throw invalid(`the ${what} is empty or not printable ASCII`);
   return value as string | undefined;
 }
 
+/** Returns a class. */
 export function checkClass(value: unknown): DataClassification {
   const classes: unknown[] = Object.values(DataClassification);
   if (!classes.includes(value)) throw invalid(`a class is one of ${classes.join(', ')}`);
   return value as DataClassification;
 }
 
-export const checkLeast = (value: unknown): DataClassification | undefined =>
+/** A class, or undefined for any class. */
+export const checkOptionalClass = (value: unknown): DataClassification | undefined =>
   value === undefined ? undefined : checkClass(value);
 
-/** A duration as the server reads it. */
+/** Returns a duration in the server's notation. */
 export function checkTtl(value: unknown): string {
   const valid =
     typeof value === 'number'
@@ -74,6 +76,7 @@ export function checkTtl(value: unknown): string {
   return String(value);
 }
 
+/** Returns a page size from 1 to 1,000, or undefined. */
 export function checkPageSize(value: unknown): number | undefined {
   if (
     value !== undefined &&
@@ -83,6 +86,7 @@ export function checkPageSize(value: unknown): number | undefined {
   return value as number | undefined;
 }
 
+/** Returns an AbortSignal of any realm, or undefined. */
 export function checkSignal(value: unknown): AbortSignal | undefined {
   const signal = value as AbortSignal | undefined;
   if (
@@ -93,7 +97,7 @@ export function checkSignal(value: unknown): AbortSignal | undefined {
   return signal;
 }
 
-/** A copy of a context: an object literal of strings. */
+/** Copies a context, an object literal of strings. */
 export function checkContext(value: unknown): Record<string, string> | undefined {
   if (value === undefined) return undefined;
   if (!isPlain(value)) throw invalid('a context is an object literal of strings');
@@ -104,36 +108,37 @@ export function checkContext(value: unknown): Record<string, string> | undefined
   return { ...value } as Record<string, string>;
 }
 
+/** Returns an array. */
 export function checkList<T>(what: string, value: unknown): readonly T[] {
   if (!Array.isArray(value)) throw invalid(`${what} are not an array`);
   return value as T[];
 }
 
-/** An object literal that comes back equal from JSON: nothing in it is of a class, a function or not finite. */
+/** Returns an object literal that JSON reproduces: without class instances, functions and numbers that are not finite. */
 export function checkObject(what: string, value: unknown): Record<string, unknown> {
   try {
-    if (isPlain(value) && isJson(value, isCarried)) return value;
+    if (isPlain(value) && isJson(value, isLossless)) return value;
   } catch (cause) {
     throw invalid(`the ${what} has a cycle, or is too deep`, cause); // RangeError: the stack is used up
   }
   throw invalid(`the ${what} is not an object of JSON throughout`);
 }
 
-/** A package in its JSON form. */
+/** Returns a package in its JSON form. The server checks its members. */
 export function checkPackage<T extends object>(value: T): T {
   if (!isPlain(value))
     throw invalid('the package is not an object: pass the JSON form, as encrypt returns it');
   return value;
 }
 
-const isCarried = (v: string | number): boolean =>
+const isLossless = (v: string | number): boolean =>
   typeof v === 'string' ? !/\p{Surrogate}/u.test(v) : Number.isFinite(v);
 
-/** A copy of a value's bytes, of its own: retries must not see later changes, and neither fetch nor WebCrypto takes shared or resizable memory. */
+/** Copies a value's bytes, because retries must not see later changes and fetch takes no shared or resizable memory. Undefined for a value without bytes. */
 export function copyBytes(value: unknown): Bytes | undefined {
   try {
     if (ArrayBuffer.isView(value)) {
-      // Throws for a view of a detached buffer or outside of a resized one, whose length would be read as 0.
+      // Throws for a view of a detached or shrunk buffer, whose length would be 0.
       if (classOf(value) !== 'DataView') Reflect.apply(Uint8Array.prototype.keys, value, []);
       return new Uint8Array(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
     }
@@ -145,37 +150,35 @@ export function copyBytes(value: unknown): Bytes | undefined {
   return undefined;
 }
 
-const WANTED = 'a value is a string or bytes (a typed array, DataView or ArrayBuffer)';
+const VALUE_RULE = 'a value is a string or bytes (a typed array, DataView or ArrayBuffer)';
 
-/** Text as it is, or bytes. */
+/** Returns a text unchanged, or a copy of bytes. */
 function checkValue(value: unknown): string | Bytes {
   if (typeof value === 'string') return checkText('value', value);
   const bytes = copyBytes(value);
   if (!bytes)
-    throw invalid(
-      `${WANTED}; convert others before, with JSON.stringify or await blob.arrayBuffer() for instance`,
-    );
+    throw invalid(`${VALUE_RULE}; convert others with JSON.stringify or await blob.arrayBuffer()`);
   return bytes;
 }
 
-/** A value as base64 of bytes; a text's are UTF-8. */
-export function base64Of(value: unknown): string {
+/** Encodes a value as base64; a text is UTF-8. */
+export function encodeBase64(value: unknown): string {
   const checked = checkValue(value);
   return toBase64(typeof checked === 'string' ? new TextEncoder().encode(checked) : checked);
 }
 
-/** A value to be sealed: text stays text. */
-export function textOrData(value: unknown): { text: string } | { data: string } {
+/** Returns the member of a request that has the value: `text`, or `data` in base64. */
+export function encodeTextOrData(value: unknown): { text: string } | { data: string } {
   const checked = checkValue(value);
   return typeof checked === 'string' ? { text: checked } : { data: toBase64(checked) };
 }
 
-/** A value as the body of a request; a Blob is read while it is sent. */
-export function bodyOf(value: unknown): string | Bytes | Blob {
+/** Returns a value as the body of a request. A Blob is read while it is sent. */
+export function encodeBody(value: unknown): string | Bytes | Blob {
   const isBlob =
     /^(Blob|File)$/.test(classOf(value)) && typeof (value as Blob).arrayBuffer === 'function';
   if (!isBlob) return checkValue(value);
-  // A Blob of another realm, such as jsdom's, would be sent as the text "[object Blob]".
+  // fetch would send a Blob of another realm, such as jsdom's, as the text "[object Blob]".
   if (!(value instanceof Blob))
     throw invalid('the Blob is not of this realm: pass await blob.arrayBuffer()');
   return value;

@@ -2,7 +2,7 @@ import { invalid } from './arguments.js';
 import type { Code } from '../core/codes.gen.js';
 import { CofferError, InputError, IntegrityError, KeyError } from '../index.js';
 import type { operations } from './openapi.gen.js';
-import { type ClientOptions, type Settings, settingsOf } from './settings.js';
+import { type ClientOptions, type Settings, checkSettings } from './settings.js';
 
 /** Method, path, and whether sending the request once more does no more than sending it once. */
 type Route = readonly [method: string, path: string, repeatable: boolean];
@@ -70,7 +70,7 @@ export class Http {
 
   constructor(base: unknown, options: ClientOptions) {
     try {
-      this.#settings = settingsOf(base, options);
+      this.#settings = checkSettings(base, options);
     } catch (error) {
       this.#fault = error;
     }
@@ -85,10 +85,10 @@ export class Http {
     if (this.#fault) throw this.#fault;
     const [method, path, byNature]: Route = routes[operation];
     const repeatable = sent.repeatable ?? byNature;
-    const url = this.#settings.base + path + segment(sent.name) + search(sent.query);
+    const url = this.#settings.base + path + encodeSegment(sent.name) + encodeQuery(sent.query);
     const most = repeatable ? this.#settings.attempts : 1;
     if (sent.signal?.aborted) throw sent.signal.reason;
-    let doubt: CofferError | undefined; // the first failure after which nobody knows whether the request took effect
+    let doubt: CofferError | undefined; // the first error that leaves it unknown whether the request took effect
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#attempt(method, url, sent, read);
@@ -103,10 +103,10 @@ export class Http {
           throw doubt;
         if (doubt && method === 'DELETE' && error.code === 'not_found')
           return read(new Response(null, { status: 204 }));
-        const wait = waitAfter(error, attempt);
+        const wait = retryDelay(error, attempt);
         if (attempt >= most || wait === undefined) throw error;
         if (error.code !== 'rate_limited') doubt ??= error;
-        await pause(wait, sent.signal);
+        await sleep(wait, sent.signal);
       }
     }
   }
@@ -137,11 +137,11 @@ export class Http {
         redirect: 'manual',
         ...(body === undefined ? {} : { body }),
       });
-      if (!response.ok && response.status !== 304) throw await failureOf(response);
-      if (!response.headers.has('X-Request-Id')) throw notCoffer(response.status); // a proxy's or another program's page
+      if (!response.ok && response.status !== 304) throw await readFailure(response);
+      if (!response.headers.has('X-Request-Id')) throw makeForeignError(response.status); // a proxy's or another program's page
       if (!streams || !response.body) return await read(response);
       const answer = await read(
-        new Response(watched(response.body, release, signal), {
+        new Response(watchEnd(response.body, release, signal), {
           status: response.status,
           headers: response.headers,
         }),
@@ -179,7 +179,7 @@ const unreachable = (cause: unknown): CofferError =>
   );
 
 /** The body with an end that is noticed: `release` is called once it was read, was cancelled or failed. */
-function watched(
+function watchEnd(
   body: ReadableStream<Uint8Array>,
   release: () => void,
   signal?: AbortSignal,
@@ -213,7 +213,7 @@ const isReadable = (blob: Blob): Promise<boolean> =>
     );
 
 /** Milliseconds to wait before another attempt; undefined where none may help. */
-function waitAfter(error: CofferError, attempt: number): number | undefined {
+function retryDelay(error: CofferError, attempt: number): number | undefined {
   if (
     error.status === undefined
       ? !['unreachable', 'timeout'].includes(error.code)
@@ -226,7 +226,7 @@ function waitAfter(error: CofferError, attempt: number): number | undefined {
   return asked <= LONGEST_ASKED ? asked + FIRST_WAIT * Math.random() : undefined;
 }
 
-function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
+function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const end = () => {
       clearTimeout(timer);
@@ -240,7 +240,7 @@ function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
-const kinds: Partial<Record<Code, typeof CofferError>> = {
+const errorClasses: Partial<Record<Code, typeof CofferError>> = {
   invalid_argument: InputError,
   malformed: InputError,
   unsupported_version: InputError,
@@ -256,12 +256,12 @@ const kinds: Partial<Record<Code, typeof CofferError>> = {
 };
 
 /** The error of a code that came over HTTP, of the same class as where the browser's own core names it. */
-export function failure(code: Code, message: string): CofferError {
-  return new (kinds[code] ?? CofferError)(code, message);
+export function makeError(code: Code, message: string): CofferError {
+  return new (errorClasses[code] ?? CofferError)(code, message);
 }
 
 /** The codes of what proxies answer, and the server itself before a handler runs. */
-const byStatus: Record<number, Code> = {
+const codesByStatus: Record<number, Code> = {
   413: 'too_large',
   429: 'rate_limited',
   431: 'too_large',
@@ -271,7 +271,7 @@ const byStatus: Record<number, Code> = {
 };
 
 /** The error where something else than a Coffer server answered. */
-export const notCoffer = (status: number): CofferError =>
+export const makeForeignError = (status: number): CofferError =>
   Object.assign(
     new CofferError(
       'internal',
@@ -281,21 +281,24 @@ export const notCoffer = (status: number): CofferError =>
   );
 
 /** A failed answer is a problem document (RFC 9457); a proxy's may be anything. */
-async function failureOf(response: Response): Promise<CofferError> {
+async function readFailure(response: Response): Promise<CofferError> {
   const { status, headers } = response;
   const text = await response.text(); // rejects where the connection fails meanwhile
   let problem: { code?: unknown; detail?: unknown } = {};
-  if (headers.get('Content-Type')?.startsWith('application/problem+json')) problem = parsed(text);
-  const code = (problem.code ?? headers.get('Coffer-Code') ?? byStatus[status]) as Code | undefined;
+  if (headers.get('Content-Type')?.startsWith('application/problem+json'))
+    problem = parseObject(text);
+  const code = (problem.code ?? headers.get('Coffer-Code') ?? codesByStatus[status]) as
+    | Code
+    | undefined;
   const error = code
-    ? failure(
+    ? makeError(
         code,
         typeof problem.detail === 'string'
           ? problem.detail
           : `the server answered with status ${status}`,
       )
-    : notCoffer(status);
-  const retryAfter = secondsOf(headers.get('Retry-After'));
+    : makeForeignError(status);
+  const retryAfter = parseRetryAfter(headers.get('Retry-After'));
   return Object.assign(
     error,
     { status },
@@ -305,7 +308,7 @@ async function failureOf(response: Response): Promise<CofferError> {
 }
 
 /** An object in JSON; an empty one where the text is none. */
-function parsed(text: string): Record<string, unknown> {
+function parseObject(text: string): Record<string, unknown> {
   try {
     return Object(JSON.parse(text)) as Record<string, unknown>;
   } catch {
@@ -314,20 +317,20 @@ function parsed(text: string): Record<string, unknown> {
 }
 
 /** Retry-After (RFC 9110 section 10.2.3) in seconds. */
-function secondsOf(text: string | null): number | undefined {
+function parseRetryAfter(text: string | null): number | undefined {
   if (!text) return undefined;
   const seconds = /^\d+$/.test(text) ? Number(text) : (Date.parse(text) - Date.now()) / 1000;
   return Number.isNaN(seconds) ? undefined : Math.max(seconds, 0);
 }
 
 /** A name as one segment of a path. Every URL parser removes `.` and `..`, encoded or not. */
-function segment(name = ''): string {
+function encodeSegment(name = ''): string {
   if (name === '.' || name === '..')
     throw invalid('the keys . and .. cannot stand in a URL: use batch');
   return encodeURIComponent(name);
 }
 
-function search(query: Record<string, string | number | undefined> = {}): string {
+function encodeQuery(query: Record<string, string | number | undefined> = {}): string {
   const given = Object.entries(query).filter(([, value]) => value !== undefined);
   return given.length === 0
     ? ''

@@ -1,10 +1,12 @@
 /**
- * A client of Coffer's HTTP API, for browsers, workers and Node: what internal/api/openapi.yaml describes, with the errors of the rest of
- * this package. Requests that are safe to repeat are retried after 429, 502, 503, 504 and failed connections, after the time that
- * `Retry-After` gives or else with growing, random pauses. A session is never created twice.
+ * A client of Coffer's HTTP API for browsers, workers and Node. The API is described by internal/api/openapi.yaml;
+ * errors are those of the main entry point.
  *
  * @packageDocumentation
  */
+export type { Binary, Duration } from './arguments.js';
+export { CofferClient } from './client.js';
+export type { CallOptions } from './http.js';
 export type {
   Entry,
   EntryHead,
@@ -13,31 +15,35 @@ export type {
   Opened,
   SessionTimes,
   Stored,
-} from './answers.js';
-export type { Binary, Duration } from './arguments.js';
-export type { CallOptions } from './http.js';
+} from './responses.js';
 export type { ClientOptions } from './settings.js';
-export {
-  CofferClient,
-  type BatchOperation,
-  type BatchResult,
-  type ChangeReason,
-  type ConfirmOptions,
-  type Event,
-  type EventFilter,
-  type EventHead,
-  type GetOptions,
-  type Health,
-  type KeyName,
-  type KeyRetirement,
-  type Keyset,
-  type MatchOptions,
-  type NewSession,
-  type Rotation,
-  type Rotations,
-  type Sealing,
-  type Session,
-  type SetOptions,
-  type Shredding,
-  type Unchanged,
-} from './client.js';
+export type {
+  BatchOperation,
+  BatchResult,
+  ChangeReason,
+  ConfirmOptions,
+  Event,
+  EventFilter,
+  EventHead,
+  EventOptions,
+  GetOptions,
+  Health,
+  KeyName,
+  KeyRetirement,
+  Keyset,
+  KeysetOptions,
+  ListOptions,
+  MatchOptions,
+  NewSession,
+  OpenOptions,
+  RollbackOptions,
+  RotateOptions,
+  Rotation,
+  Rotations,
+  Sealing,
+  Session,
+  SessionOptions,
+  SetOptions,
+  Shredding,
+  Unchanged,
+} from './types.js';

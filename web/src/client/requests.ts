@@ -1,21 +1,21 @@
-/** What the client sends, from arguments that are checked here. Each function throws `invalid_argument`. */
+/** Builds requests from arguments, which are checked here. Each function throws `invalid_argument`. */
 import {
   type Binary,
   type Duration,
-  base64Of,
-  bodyOf,
+  encodeBase64,
+  encodeBody,
   checkClass,
   checkContext,
   checkHeader,
   checkKey,
-  checkLeast,
+  checkOptionalClass,
   checkName,
   checkOptions,
   checkPageSize,
   checkSignal,
   checkTtl,
   invalid,
-  textOrData,
+  encodeTextOrData,
 } from './arguments.js';
 import type {
   BatchOperation,
@@ -25,14 +25,17 @@ import type {
   MatchOptions,
   Sealing,
   SetOptions,
-} from './client.js';
+  RotateOptions,
+  ConfirmOptions,
+} from './types.js';
 import type { CallOptions, Sent } from './http.js';
 import type { DataClassification } from '../index.js';
 import type { components } from './openapi.gen.js';
 
 type Schemas = components['schemas'];
 
-export function writeOf(key: string, value: string | Blob | Binary, options: SetOptions): Sent {
+/** Builds the request of a write. */
+export function buildWrite(key: string, value: string | Blob | Binary, options: SetOptions): Sent {
   const {
     class: name,
     ttl,
@@ -56,36 +59,38 @@ export function writeOf(key: string, value: string | Blob | Binary, options: Set
   const checked = checkContext(context);
   const headers = {
     'Coffer-Context': checked && asciiJson(checked),
-    'Content-Type': contentType === '' ? undefined : checkHeader('contentType', contentType), // '' is what a Blob of an unknown type has
+    'Content-Type': contentType === '' ? undefined : checkHeader('contentType', contentType), // a Blob of an unknown type has ''
     'If-Match': checkHeader('ifMatch', ifMatch),
     'If-None-Match': ifNoneMatch,
   };
   const query = { class: checkClass(name), ttl: ttl === undefined ? undefined : checkTtl(ttl) };
   return {
-    ...signalOf({ signal }),
+    ...pickSignal({ signal }),
     name: checkKey('key', key),
     query,
     headers,
-    body: bodyOf(value),
+    body: encodeBody(value),
   };
 }
 
-/** The signal among options that were checked. */
-export function signalOf(options: { signal?: AbortSignal | undefined }): CallOptions {
+/** Returns the signal of options whose names were checked. */
+export function pickSignal(options: { signal?: AbortSignal | undefined }): CallOptions {
   const signal = checkSignal(options.signal);
   return signal ? { signal } : {};
 }
 
-/** The header of a session's id, with the signal of the options. */
-export const sessionOf = (id: string, options: CallOptions): Sent => ({
-  ...callOf(options),
+/** Builds the request of a session, whose id is in a header. */
+export const buildSession = (id: string, options: CallOptions): Sent => ({
+  ...buildCall(options),
   headers: { 'Coffer-Session': checkHeader('id', checkKey('id', id)) },
 });
 
-export const callOf = (options: CallOptions): CallOptions =>
-  signalOf(checkOptions(options, 'signal'));
+/** Returns the signal of a call without other options. */
+export const buildCall = (options: CallOptions): CallOptions =>
+  pickSignal(checkOptions(options, 'signal'));
 
-export function readOf(key: string, options?: GetOptions): Sent {
+/** Builds the request of a read. */
+export function buildRead(key: string, options?: GetOptions): Sent {
   const { minClass, ifMatch, ifNoneMatch, signal } = checkOptions(
     options,
     'minClass',
@@ -98,25 +103,27 @@ export function readOf(key: string, options?: GetOptions): Sent {
     'If-None-Match': checkHeader('ifNoneMatch', ifNoneMatch),
   };
   return {
-    ...signalOf({ signal }),
+    ...pickSignal({ signal }),
     name: checkKey('key', key),
-    query: { min_class: checkLeast(minClass) },
+    query: { min_class: checkOptionalClass(minClass) },
     headers,
   };
 }
 
-export function matchOf(key: string, options: MatchOptions): Sent {
+/** Builds the request of a conditional change. */
+export function buildMatch(key: string, options: MatchOptions): Sent {
   const { ifMatch, signal } = checkOptions(options, 'ifMatch', 'signal');
   return {
-    ...signalOf({ signal }),
+    ...pickSignal({ signal }),
     name: checkKey('key', key),
     headers: { 'If-Match': checkHeader('ifMatch', ifMatch) },
   };
 }
 
-export function eventQuery(
+/** Builds the query that selects events. */
+export function buildEventQuery(
   options: CallOptions & EventFilter & { pageSize?: number },
-): Sent['query'] {
+): NonNullable<Sent['query']> {
   const {
     tenant,
     action,
@@ -134,13 +141,14 @@ export function eventQuery(
   };
   return {
     ...texts,
-    class: checkLeast(name),
+    class: checkOptionalClass(name),
     since: since?.toISOString(),
     limit: checkPageSize(pageSize),
   };
 }
 
-export function keyNameOf(key: KeyName): Record<string, string> {
+/** Builds the members that name a key. */
+export function buildKeyName(key: KeyName): Record<string, string> {
   const { tenant, use, class: name, key: id } = checkOptions(key, 'tenant', 'use', 'class', 'key');
   return {
     tenant: checkKey('tenant', tenant),
@@ -150,7 +158,7 @@ export function keyNameOf(key: KeyName): Record<string, string> {
   };
 }
 
-/** All members that operations of a batch have. */
+/** The members of every operation of a batch. */
 interface Step extends Partial<Sealing> {
   op: BatchOperation['op'];
   key: string;
@@ -159,14 +167,17 @@ interface Step extends Partial<Sealing> {
   ttl?: Duration;
 }
 
-/** The members of an operation beside its key. */
+/** The members of each operation besides its key. */
 const members: Record<BatchOperation['op'], string[]> = {
   get: ['minClass'],
   set: ['value', 'contentType', 'class', 'ttl', 'context'],
   delete: [],
 };
 
-export function stepOf(operation: BatchOperation): Schemas['BatchRequest']['operations'][number] {
+/** Builds one operation of a batch. */
+export function buildOperation(
+  operation: BatchOperation,
+): Schemas['BatchRequest']['operations'][number] {
   if (!Object.hasOwn(members, operation?.op)) throw invalid('op is get, set or delete');
   const {
     op,
@@ -190,27 +201,56 @@ export function stepOf(operation: BatchOperation): Schemas['BatchRequest']['oper
   return {
     op,
     key: checkKey('key', key),
-    value: base64Of(value),
+    value: encodeBase64(value),
     class: checkClass(name),
-    ...ttlMember(ttl),
+    ...buildTtl(ttl),
     ...(type && { contentType: type }),
     ...(checked && { context: checked }),
   };
 }
 
-export const ttlMember = (ttl?: Duration): { ttl?: string } =>
+/** Builds the `ttl` member of a request, if there is one. */
+export const buildTtl = (ttl?: Duration): { ttl?: string } =>
   ttl === undefined ? {} : { ttl: checkTtl(ttl) };
 
-export function sealingOf(sealing: Sealing): Schemas['EncryptRequest'] {
+/** Builds the request that seals a value. */
+export function buildSealing(sealing: Sealing): Schemas['EncryptRequest'] {
   const { value, class: name, context } = checkOptions(sealing, 'value', 'class', 'context');
   const checked = checkContext(context);
-  return { ...textOrData(value), class: checkClass(name), ...(checked && { context: checked }) };
+  return {
+    ...encodeTextOrData(value),
+    class: checkClass(name),
+    ...(checked && { context: checked }),
+  };
 }
 
-/** JSON in ASCII, the only text that a header carries safely. */
+/** Encodes JSON in ASCII, because headers carry nothing else safely. */
 function asciiJson(value: Readonly<Record<string, string>>): string {
   return JSON.stringify(value).replace(
     /[\u007f-\uffff]/g,
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
+}
+
+/** Builds the request of a rotation. */
+export function buildRotation(options: RotateOptions): Record<string, unknown> {
+  const {
+    tenant,
+    class: name,
+    compromised = false,
+    reason,
+  } = checkOptions(options, 'tenant', 'class', 'compromised', 'reason', 'signal');
+  if (typeof compromised !== 'boolean') throw invalid('compromised is true or false');
+  return {
+    tenant: checkName('tenant', tenant),
+    class: checkOptionalClass(name),
+    compromised: compromised || undefined,
+    reason: checkName('reason', reason),
+  };
+}
+
+/** Builds the members that confirm a change and state its reason. */
+export function buildConfirmation(options: ConfirmOptions): Record<string, unknown> {
+  const { confirmation, reason } = checkOptions(options, 'confirmation', 'reason', 'signal');
+  return { confirm: checkName('confirmation', confirmation), reason: checkName('reason', reason) };
 }

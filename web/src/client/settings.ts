@@ -27,7 +27,7 @@ export interface Settings {
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Checks settings. Throws `invalid_argument`. */
-export function settingsOf(baseUrl: unknown, given: ClientOptions): Settings {
+export function checkSettings(baseUrl: unknown, given: ClientOptions): Settings {
   const {
     token,
     attempts = 4,
@@ -40,15 +40,15 @@ export function settingsOf(baseUrl: unknown, given: ClientOptions): Settings {
     throw invalid('timeout is a number of milliseconds, not below 0');
   if (fetch !== undefined && typeof fetch !== 'function') throw invalid('fetch is not a function');
   return {
-    base: baseOf(baseUrl),
-    token: tokenOf(token),
+    base: checkBaseUrl(baseUrl),
+    token: checkToken(token),
     attempts,
     timeout: timeout > 0 && timeout <= LONGEST_TIMER ? timeout : undefined,
     fetch,
   };
 }
 
-function tokenOf(value: unknown): string | undefined {
+function checkToken(value: unknown): string | undefined {
   const token = typeof value === 'string' ? value.trim() : value;
   if (token === undefined || token === '') return undefined;
   if (typeof token !== 'string' || !/^[!-~]+$/.test(token))
@@ -59,7 +59,7 @@ function tokenOf(value: unknown): string | undefined {
 }
 
 /** A relative URL is of the page's, and `''` its origin. */
-function baseOf(value: unknown): string {
+function checkBaseUrl(value: unknown): string {
   const text = value instanceof URL ? value.href : value;
   try {
     if (typeof text === 'string' && !/[?#]/.test(text)) {

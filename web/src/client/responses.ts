@@ -1,5 +1,5 @@
 /** What the server answers, as callers of the client get it. */
-import { failure, notCoffer } from './http.js';
+import { makeError, makeForeignError } from './http.js';
 import type { CofferError, DataClassification, EncryptedPackage } from '../index.js';
 import type { components } from './openapi.gen.js';
 
@@ -62,11 +62,12 @@ export interface SessionTimes {
   expiresAt: Date;
 }
 
-export const typeOf = (response: Response): string => response.headers.get('Content-Type') ?? '';
+export const readContentType = (response: Response): string =>
+  response.headers.get('Content-Type') ?? '';
 
-export function ttlOf({ headers, status }: Response): number | null {
+export function parseTtl({ headers, status }: Response): number | null {
   const text = headers.get('Coffer-TTL');
-  if (text !== null && !/^\d+$/.test(text)) throw notCoffer(status);
+  if (text !== null && !/^\d+$/.test(text)) throw makeForeignError(status);
   return text === null ? null : Number(text);
 }
 
@@ -75,18 +76,19 @@ export function parseJson(text: string, status: number): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch {
-    throw notCoffer(status);
+    throw makeForeignError(status);
   }
 }
 
-export const storedOf = (response: Response): Stored => ({
+export const parseStored = (response: Response): Stored => ({
   etag: response.headers.get('ETag') ?? '',
-  ttl: ttlOf(response),
+  ttl: parseTtl(response),
 });
 
-export function infoOf({ headers, status }: Response): EntryInfo {
+export function parseInfo({ headers, status }: Response): EntryInfo {
   const encryptedAt = new Date(headers.get('Coffer-Encrypted-At') ?? NaN);
-  if (!headers.has('Coffer-Class') || Number.isNaN(encryptedAt.getTime())) throw notCoffer(status);
+  if (!headers.has('Coffer-Class') || Number.isNaN(encryptedAt.getTime()))
+    throw makeForeignError(status);
   return {
     class: headers.get('Coffer-Class') as DataClassification,
     keyId: headers.get('Coffer-Key-Id') ?? '',
@@ -99,10 +101,10 @@ export function infoOf({ headers, status }: Response): EntryInfo {
 const CONTEXT_LENGTH = 'Coffer-Context-Length';
 
 /** Whether the context is too long for a header: `?context=body` puts it before the value. */
-export const isLong = ({ headers }: Response): boolean => headers.has(CONTEXT_LENGTH);
+export const hasLongContext = ({ headers }: Response): boolean => headers.has(CONTEXT_LENGTH);
 
 /** An answer whose body begins with the context, as one that has it as a header. */
-export async function withContext(response: Response): Promise<Response> {
+export async function readContext(response: Response): Promise<Response> {
   const headers = new Headers(response.headers);
   const text = new Uint8Array(Number(headers.get(CONTEXT_LENGTH)));
   const reader = (response.body as ReadableStream<Bytes>).getReader();
@@ -128,29 +130,29 @@ export async function withContext(response: Response): Promise<Response> {
   return new Response(body, { status: response.status, headers });
 }
 
-export const entryOf = async (response: Response): Promise<Entry> => ({
-  ...infoOf(response),
-  contentType: typeOf(response),
+export const parseEntry = async (response: Response): Promise<Entry> => ({
+  ...parseInfo(response),
+  contentType: readContentType(response),
   value: new Uint8Array(await response.arrayBuffer()),
 });
 
-export const packageOf = (sealed: Schemas['Package']): EncryptedPackage =>
+export const parsePackage = (sealed: Schemas['Package']): EncryptedPackage =>
   sealed as EncryptedPackage;
 
-export function openedOf({ text, data, encryptedAt, ...rest }: Schemas['Opened']): Opened {
+export function parseOpened({ text, data, encryptedAt, ...rest }: Schemas['Opened']): Opened {
   return { ...rest, value: text ?? fromBase64(data ?? ''), encryptedAt: new Date(encryptedAt) };
 }
 
-export const timesOf = ({ createdAt, expiresAt }: Schemas['SessionTimes']): SessionTimes => ({
+export const parseTimes = ({ createdAt, expiresAt }: Schemas['SessionTimes']): SessionTimes => ({
   createdAt: new Date(createdAt),
   expiresAt: new Date(expiresAt),
 });
 
-export const resultError = (
+export const makeResultError = (
   code: Schemas['Code'] = 'internal',
   status: number,
   detail = 'the server gave no reason',
-): CofferError => Object.assign(failure(code, detail), { status });
+): CofferError => Object.assign(makeError(code, detail), { status });
 
 /** The bytes of a text in base64. */
 export const fromBase64 = (text: string): Bytes =>
