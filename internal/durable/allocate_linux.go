@@ -6,7 +6,7 @@ import (
 	"syscall"
 )
 
-// allocate lengthens a file by n bytes of space that no other file can take.
+// allocate extends a file from offset from by n bytes, and allocates their disk space.
 func allocate(f *os.File, from, n int64) error {
 	for {
 		err := syscall.Fallocate(int(f.Fd()), 0, from, n)

@@ -4,5 +4,5 @@ package durable
 
 import "os"
 
-// allocate lengthens a file by n bytes of space that no other file can take.
+// allocate extends a file from offset from by n bytes, and allocates their disk space.
 func allocate(f *os.File, from, n int64) error { return writeZeros(f, from, n) }

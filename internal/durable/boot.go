@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// BootID returns an id of the time since this machine started, which another machine does not have. It is empty on
-// systems other than Linux.
+// BootID returns an id that is unique to the present boot of this machine. It is empty on systems other than Linux.
 func BootID() string {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

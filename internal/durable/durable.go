@@ -1,8 +1,8 @@
-// Package durable replaces files as a whole.
+// Package durable writes files so that a kill or a power cut at any point leaves the former or the new content, never a
+// mixture.
 //
-// It guarantees that after a kill or a power cut at any point a file is the former or the new one, that what
-// was written is on the disk when a call returns, that only its owner can read it, and that whoever changes a
-// file under its lock loses no other's change.
+// When a function returns nil, the change is on the disk. Only the owner can read the files. Processes that change a
+// file while they hold its lock lose no change of another process.
 package durable
 
 import (
@@ -18,24 +18,30 @@ import (
 
 const temporaryPrefix = ".writing-"
 
-// Replace puts content in the path's place, in a directory that is there.
-func Replace(path string, content []byte) error { return write(path, bytes(content), os.Rename) }
+// Replace replaces the content of a file, or creates the file. Its directory must exist.
+func Replace(path string, content []byte) error {
+	return writeFile(path, contentWriter(content), os.Rename)
+}
 
-// Create is Replace for a path that is not there; one that is remains, with an error that is fs.ErrExist.
-func Create(path string, content []byte) error { return write(path, bytes(content), os.Link) }
+// Create creates a file. If the file exists, it does not change it and returns an error that wraps fs.ErrExist.
+func Create(path string, content []byte) error {
+	return writeFile(path, contentWriter(content), os.Link)
+}
 
-// CreateFrom is Create for content of any size, which fill writes. If fill fails there is no file.
-func CreateFrom(path string, fill func(w io.Writer) error) error { return write(path, fill, os.Link) }
+// CreateFrom is Create for content of any size, which fill writes. If fill fails, there is no file.
+func CreateFrom(path string, fill func(w io.Writer) error) error {
+	return writeFile(path, fill, os.Link)
+}
 
-func bytes(content []byte) func(io.Writer) error {
+func contentWriter(content []byte) func(io.Writer) error {
 	return func(w io.Writer) error {
 		_, err := w.Write(content)
 		return err
 	}
 }
 
-func write(path string, fill func(io.Writer) error, place func(from, to string) error) error {
-	temporary, err := os.CreateTemp(filepath.Dir(path), temporaryPrefix+"*") // mode 0600
+func writeFile(path string, fill func(io.Writer) error, place func(from, to string) error) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), temporaryPrefix+"*") // CreateTemp uses mode 0600
 	if err != nil {
 		return fmt.Errorf("durable: %w", err)
 	}
@@ -53,7 +59,7 @@ func write(path string, fill func(io.Writer) error, place func(from, to string) 
 	return nil
 }
 
-// MkdirAll makes a directory and those above it, for their owner only.
+// MkdirAll creates a directory and its missing parents, with mode 0700.
 func MkdirAll(path string) error {
 	switch err := os.Mkdir(path, 0o700); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -79,7 +85,7 @@ func MkdirAll(path string) error {
 	return nil
 }
 
-// Rename gives a file another name in its directory.
+// Rename renames a file within its directory. It replaces a file with the new name.
 func Rename(from, to string) error {
 	err := os.Rename(from, to)
 	if err == nil {
@@ -91,7 +97,7 @@ func Rename(from, to string) error {
 	return nil
 }
 
-// Remove takes a file away.
+// Remove removes a file.
 func Remove(path string) error {
 	err := os.Remove(path)
 	if err == nil {
@@ -103,7 +109,8 @@ func Remove(path string) error {
 	return nil
 }
 
-// Sweep removes what writers that were killed left in a directory. The caller holds the lock that its writers take.
+// RemoveTemporary removes the temporary files that killed writers left in a directory. The caller must hold the lock of
+// the directory's writers.
 func RemoveTemporary(directory string) error {
 	left, err := filepath.Glob(filepath.Join(directory, temporaryPrefix+"*"))
 	for _, path := range left {
@@ -117,14 +124,15 @@ func RemoveTemporary(directory string) error {
 	return nil
 }
 
-// ErrIrregular reports that a path is not of a regular file.
+// ErrIrregular reports that a path does not name a regular file.
 var ErrIrregular = errors.New("it is not a regular file")
 
-// OpenRegular is os.OpenFile for a file that exists. It returns ErrIrregular instead of a file that could block its opener or
-// reader, such as a FIFO, or never end. Its errors are of type *fs.PathError, without the name of this package.
+// OpenRegular is os.OpenFile for an existing regular file. It returns ErrIrregular for other kinds of files, which
+// could block the caller, such as a FIFO, or never end. Its errors are of type *fs.PathError and lack the prefix of
+// this package.
 func OpenRegular(path string, flag int) (*os.File, error) {
 	file, err := os.OpenFile(path, flag|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, syscall.ENXIO) { // a FIFO without a reader, or a socket
+	if errors.Is(err, syscall.ENXIO) { // a socket, or a FIFO without a reader
 		err = &fs.PathError{Op: "open", Path: path, Err: ErrIrregular}
 	}
 	if err != nil {
@@ -141,7 +149,8 @@ func OpenRegular(path string, flag int) (*os.File, error) {
 	return file, nil
 }
 
-// syncDirectory puts a rename on the disk. Windows cannot sync a directory, and journals renames.
+// syncDirectory syncs a directory, so that a rename in it is on the disk. Windows cannot sync directories, but journals
+// renames.
 func syncDirectory(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil
@@ -154,14 +163,14 @@ func syncDirectory(path string) error {
 	return f.Sync()
 }
 
-// Lock waits until no other process, and no other goroutine of this one, holds the lock of a path: a file that is
-// made for nothing else.
+// Lock locks a path and waits while another process, or another goroutine of this one, has it locked. The path must be
+// a file that has no other purpose. The lock ends with the process at the latest.
 func Lock(path string) (unlock func(), err error) {
 	unlock, _, err = lock(path, true)
 	return unlock, err
 }
 
-// TryLock is Lock, but reports false instead of waiting.
+// TryLock is Lock, but does not wait. It returns false if the path is locked.
 func TryLock(path string) (unlock func(), locked bool, err error) { return lock(path, false) }
 
 func lock(path string, wait bool) (unlock func(), locked bool, err error) {
@@ -176,12 +185,12 @@ func lock(path string, wait bool) (unlock func(), locked bool, err error) {
 		return nil, false, f.Close()
 	}
 	return func() {
-		unlockFile(f) // a process that is forked just now has the file too, until it becomes another program
+		unlockFile(f) // Close alone would not unlock it: a child process that was just forked shares the file until it executes its program.
 		_ = f.Close()
 	}, true, nil
 }
 
-// Same reports whether two looks at a path saw the same content.
+// Unchanged reports whether two results of Stat for a path show the same file with the same size and modification time.
 func Unchanged(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/durable"
 )
 
-func TestReplaceAndCreate(t *testing.T) {
+func TestReplaceAndCreateWriteWholeFiles(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
 	require.NoError(t, durable.Create(path, []byte("first")))
@@ -32,7 +32,7 @@ func TestReplaceAndCreate(t *testing.T) {
 	require.Equal(t, fs.FileMode(0o600), after.Mode())
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Len(t, left, 1, "no temporary file stays")
+	require.Len(t, left, 1, "no temporary file is left")
 
 	require.NoError(t, durable.Rename(path, path+".old"))
 	requireContent(t, path+".old", "third")
@@ -49,7 +49,7 @@ func requireContent(t *testing.T, path, want string) {
 	require.Equal(t, want, string(content))
 }
 
-// TestLockLosesNoChange: everyone who counts under the lock is counted.
+// Goroutines that increment a counter under the lock lose no increment.
 func TestLockLosesNoChange(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "count")
@@ -59,19 +59,30 @@ func TestLockLosesNoChange(t *testing.T) {
 		wg.Go(func() {
 			unlock, err := durable.Lock(filepath.Join(dir, "lock"))
 			if err != nil {
+				t.Error(err)
 				return
 			}
 			defer unlock()
-			content, _ := os.ReadFile(path)
-			n, _ := strconv.Atoi(string(content))
-			_ = durable.Replace(path, fmt.Append(nil, n+1))
+			content, err := os.ReadFile(path)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			n, err := strconv.Atoi(string(content))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := durable.Replace(path, fmt.Append(nil, n+1)); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 	wg.Wait()
 	requireContent(t, path, "40")
 }
 
-func TestTryLock(t *testing.T) {
+func TestTryLockDoesNotWait(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	unlock, locked, err := durable.TryLock(path)
 	require.NoError(t, err)

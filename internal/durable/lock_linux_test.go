@@ -11,8 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A lock that was released can be acquired at once, although a process that was forked before still has its file.
-func TestUnlockBesideAFork(t *testing.T) {
+// A lock can be acquired right after it was released, although a process that was forked before still has its file
+// open.
+func TestUnlockWorksBesideFork(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	unlock, err := Lock(path)
 	require.NoError(t, err)

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lockFile acquires the exclusive lock of an open file, which ends with the process at the latest. It reports false
-// if the lock is held and the caller does not wait.
+// lockFile acquires the exclusive lock of an open file. The lock ends with the process at the latest. It returns false
+// if the file is locked and wait is not set.
 func lockFile(f *os.File, wait bool) (bool, error) {
 	how := uint32(windows.LOCKFILE_EXCLUSIVE_LOCK)
 	if !wait {

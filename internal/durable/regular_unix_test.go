@@ -13,8 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/internal/durable"
 )
 
-// TestOpenRegular: it opens a file as os.OpenFile does, and refuses all others without waiting.
-func TestOpenRegular(t *testing.T) {
+// OpenRegular opens a regular file as os.OpenFile does, and refuses all others without blocking.
+func TestOpenRegularRefusesOtherFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	fifo := path + ".fifo"
 	require.NoError(t, syscall.Mkfifo(fifo, 0o600))

@@ -9,29 +9,31 @@ import (
 )
 
 const (
-	// ReserveName is the name of a reserve's file in its directory.
+	// ReserveName is the name of the reserve file in its directory.
 	ReserveName = "reserve"
-	// ReserveSize is the size of a whole reserve in bytes.
+	// ReserveSize is the size of a full reserve in bytes.
 	ReserveSize = 16 << 20
 
-	reservePiece = 16 << 10 // released for a write that finds the disk full
-	nearlyNone   = 1 << 20
+	reservePiece    = 16 << 10 // bytes that are released at a time for a write that found the disk full
+	nearlyFullBelow = 1 << 20
 )
 
-// Reserve is disk space that a file in a directory holds for writes on a disk that others have filled. It is released in pieces, because
-// others can take what is released. It is safe for concurrent use.
+// Reserve is disk space that a file in a directory reserves for writes on a disk that other programs have filled. It is
+// released in pieces, because other programs can take the released space. It is safe for concurrent use and needs no
+// closing.
 type Reserve struct {
-	mu    sync.Mutex
-	dir   string
-	spare int64
+	mu      sync.Mutex
+	dir     string
+	minFree int64
 }
 
-// NewReserve returns the reserve of a directory. Refill leaves spare bytes of free space to others.
-func NewReserve(dir string, spare int64) *Reserve { return &Reserve{dir: dir, spare: spare} }
+// NewReserve returns the reserve of a directory. It does not fill it: call Refill. Refill leaves at least minFree bytes
+// of the disk free.
+func NewReserve(dir string, spare int64) *Reserve { return &Reserve{dir: dir, minFree: spare} }
 
 func (r *Reserve) path() string { return filepath.Join(r.dir, ReserveName) }
 
-// left returns the size of the file, 0 if there is none. It reports false if something else has its name.
+// size returns the size of the file, 0 if it does not exist. It returns false if the path is not a regular file.
 func (r *Reserve) size() (int64, bool) {
 	info, err := os.Lstat(r.path())
 	switch {
@@ -43,7 +45,7 @@ func (r *Reserve) size() (int64, bool) {
 	return info.Size(), true
 }
 
-// Left returns how many bytes are in reserve.
+// Size returns how many bytes are in reserve.
 func (r *Reserve) Size() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,7 +53,7 @@ func (r *Reserve) Size() int64 {
 	return left
 }
 
-// Refill makes the reserve whole if there is plenty of space.
+// Refill fills the reserve to ReserveSize if the disk has enough free space. Otherwise it does nothing.
 func (r *Reserve) Refill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -59,7 +61,7 @@ func (r *Reserve) Refill() {
 	if !ok || left >= ReserveSize {
 		return
 	}
-	if free, err := FreeSpace(r.dir); err != nil || free < r.spare+ReserveSize-left {
+	if free, err := FreeSpace(r.dir); err != nil || free < r.minFree+ReserveSize-left {
 		return
 	}
 	f, err := os.OpenFile(r.path(), os.O_CREATE|os.O_WRONLY, 0o600)
@@ -72,7 +74,7 @@ func (r *Reserve) Refill() {
 	}
 }
 
-// Release returns n bytes to the file system, or all that is left, and reports whether there were any.
+// Release returns up to n bytes to the file system, and reports whether there were any.
 func (r *Reserve) Release(n int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,7 +82,8 @@ func (r *Reserve) Release(n int64) bool {
 	return left > 0 && os.Truncate(r.path(), max(0, left-n)) == nil
 }
 
-// Use calls do, and calls it again with more space while the disk is full and there is a reserve.
+// RetryIfFull calls do. While do fails because the disk is full and the reserve is not empty, it releases a piece of
+// the reserve and calls do again.
 func (r *Reserve) RetryIfFull(do func() error) error {
 	err := do()
 	for IsFull(err) && r.Release(reservePiece) {
@@ -89,13 +92,14 @@ func (r *Reserve) RetryIfFull(do func() error) error {
 	return err
 }
 
-// Exhausted reports whether a failed write to a directory's file system can be blamed on its size.
+// NearlyFull reports whether the file system of a directory has less than 1 MiB of free space, so that a failed write
+// was probably caused by that.
 func NearlyFull(dir string) bool {
 	free, err := FreeSpace(dir)
-	return err == nil && free < nearlyNone
+	return err == nil && free < nearlyFullBelow
 }
 
-// writeZeros allocates space in a file system that cannot do so without content.
+// writeZeros allocates space on file systems that cannot do that without writing.
 func writeZeros(f *os.File, from, n int64) error {
 	_, err := f.WriteAt(make([]byte, n), from)
 	return err

@@ -14,8 +14,9 @@ import (
 	"github.com/coffer-storage/coffer/internal/durable"
 )
 
-// A write on a full disk is tried again with pieces of the reserve until it succeeds or the reserve is used up. Other errors release nothing.
-func TestReserve(t *testing.T) {
+// A write on a full disk is retried with pieces of the reserve until it succeeds or the reserve is empty. Other errors
+// release nothing.
+func TestReserveIsReleasedInPieces(t *testing.T) {
 	dir := t.TempDir()
 	r := durable.NewReserve(dir, 0)
 	full := func() error { return fmt.Errorf("write: %w", syscall.ENOSPC) }
@@ -42,11 +43,12 @@ func TestReserve(t *testing.T) {
 	r.Refill()
 	var info syscall.Stat_t
 	require.NoError(t, syscall.Stat(filepath.Join(dir, durable.ReserveName), &info))
-	require.GreaterOrEqual(t, int64(info.Blocks)*512, int64(durable.ReserveSize), "the file is no hole")
+	require.GreaterOrEqual(t, int64(info.Blocks)*512, int64(durable.ReserveSize), "the reserve must not be a sparse file")
 }
 
-// Refill does not follow a link that has the name of the reserve, and makes no reserve on a disk with little space.
-func TestNoReserve(t *testing.T) {
+// Refill does not follow a symlink with the name of the reserve, and creates no reserve on a disk with little free
+// space.
+func TestRefillRefusesSymlinkAndFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	path, other := filepath.Join(dir, durable.ReserveName), filepath.Join(dir, "other")
 	free, err := durable.FreeSpace(dir)

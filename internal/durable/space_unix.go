@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// FreeSpace returns the bytes that this user may still write to a directory's file system.
+// FreeSpace returns the number of bytes that this user may still write to the file system of a directory.
 func FreeSpace(dir string) (int64, error) {
 	var info syscall.Statfs_t
 	if err := syscall.Statfs(dir, &info); err != nil {
@@ -17,5 +17,5 @@ func FreeSpace(dir string) (int64, error) {
 	return int64(info.Bavail) * int64(info.Bsize), nil //nolint:unconvert // the types differ between systems
 }
 
-// IsFull reports whether an error says that a file system, or this user's share of it, has no space left.
+// IsFull reports whether an error is caused by a full file system or disk quota.
 func IsFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }

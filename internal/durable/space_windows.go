@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// FreeSpace returns the bytes that this user may still write to a directory's file system.
+// FreeSpace returns the number of bytes that this user may still write to the file system of a directory.
 func FreeSpace(dir string) (int64, error) {
 	path, err := windows.UTF16PtrFromString(dir)
 	var free uint64
@@ -20,7 +20,7 @@ func FreeSpace(dir string) (int64, error) {
 	return int64(free), nil
 }
 
-// IsFull reports whether an error says that a file system, or this user's share of it, has no space left.
+// IsFull reports whether an error is caused by a full file system or disk quota.
 func IsFull(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) || errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)
 }

@@ -1,8 +1,8 @@
-// Package mirror copies the audit log's lines to where others read them: standard output, or a Redis stream.
+// Package mirror copies the lines of the audit log to standard output or to a Redis stream.
 //
-// It guarantees that a copy never holds up or fails the log: lines wait in memory of a bounded size, one
-// goroutine sends them, and lines that cannot be copied, because the other side is away, slow or full, are
-// counted as lost. The log's file is the record; a copy may have gaps, which the lines' numbers show.
+// It guarantees that copying never delays or fails the log itself. Lines wait in a bounded buffer, and one goroutine
+// sends them. Lines that cannot be copied, because the sink fails, is slow, or the buffer is full, are counted as lost.
+// The log's files are the record; a copy may have gaps, which the sequence numbers of the lines reveal.
 package mirror
 
 import (
@@ -17,32 +17,34 @@ import (
 )
 
 const (
-	maxWaiting  = 4 << 20 // bytes that wait
-	sendTimeout = 5 * time.Second
-	lastTimeout = 2 * time.Second // how long Close waits
-	perCall     = 256             // lines of one pipeline
+	maxPending   = 4 << 20 // bytes in the buffer
+	sendTimeout  = 5 * time.Second
+	closeTimeout = 2 * time.Second // how long Close waits
+	linesPerCall = 256             // lines in one pipeline
 )
 
-// Stream is the Redis stream's key, and MaxStream about how many lines it keeps. Each entry has one field, line.
+// StreamKey is the key of the Redis stream, and MaxStreamLines is about how many lines it keeps. Each entry has one
+// field, "line".
 const (
 	StreamKey      = "coffer:audit"
 	MaxStreamLines = 100_000
 )
 
-// Sink sends lines, each without its newline and valid for the call only. After an error, some of them may have arrived.
+// Sink sends lines, which have no newlines and are valid only during the call. After an error, some of them may have
+// arrived.
 type Sink func(ctx context.Context, lines [][]byte) error
 
-// ToRedis adds each line to the stream.
+// ToRedis returns a sink that adds each line to the stream.
 func ToRedis(store *rediskv.Store) Sink {
 	return func(ctx context.Context, lines [][]byte) (err error) {
-		for ; len(lines) > 0 && err == nil; lines = lines[min(perCall, len(lines)):] {
-			err = store.AppendStream(ctx, StreamKey, "line", lines[:min(perCall, len(lines))], MaxStreamLines)
+		for ; len(lines) > 0 && err == nil; lines = lines[min(linesPerCall, len(lines)):] {
+			err = store.AppendStream(ctx, StreamKey, "line", lines[:min(linesPerCall, len(lines))], MaxStreamLines)
 		}
 		return err
 	}
 }
 
-// ToWriter writes the lines as they are.
+// ToWriter returns a sink that writes each line with a newline.
 func ToWriter(w io.Writer) Sink {
 	return func(_ context.Context, lines [][]byte) error {
 		_, err := w.Write(append(bytes.Join(lines, []byte{'\n'}), '\n'))
@@ -50,43 +52,44 @@ func ToWriter(w io.Writer) Sink {
 	}
 }
 
-// Mirror copies lines. It is safe for concurrent use.
+// Mirror copies lines to a sink. It is safe for concurrent use.
 type Mirror struct {
 	sink  Sink
-	lost  func(lines int) // counts lines that may not be in the copy
-	log   *slog.Logger    // receives failures of the copy, and their end
+	lost  func(lines int) // called with the number of lines that may be missing from the copy
+	log   *slog.Logger    // reports when copying fails and when it works again
 	wake  chan struct{}
 	ended chan struct{}
 
 	mu      sync.Mutex
-	waiting []byte // lines with their newlines
+	pending []byte // lines with their newlines
 	closed  bool
 }
 
-// New begins to copy to a sink. It calls lost with the number of lines that may not be in the copy. Call Close, which ends its
-// goroutine.
+// New starts copying to a sink. It calls lost with the number of lines that may be missing from the copy. New starts a
+// goroutine. The caller must call Close, which ends it.
 func New(sink Sink, lost func(lines int), log *slog.Logger) *Mirror {
 	m := &Mirror{sink: sink, lost: lost, log: log, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	go m.run()
 	return m
 }
 
-// Copy takes lines with their newlines, and returns at once. It keeps nothing of its argument.
+// Copy queues lines, each with a newline, and returns at once. It does not keep the slice.
 func (m *Mirror) Copy(lines []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed || len(m.waiting)+len(lines) > maxWaiting {
+	if m.closed || len(m.pending)+len(lines) > maxPending {
 		m.lost(bytes.Count(lines, []byte{'\n'}))
 		return
 	}
-	m.waiting = append(m.waiting, lines...)
+	m.pending = append(m.pending, lines...)
 	select {
 	case m.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Close copies the lines that wait, for two seconds at the longest, and ends. It leaves a sink that hangs longer.
+// Close sends the queued lines and ends the goroutine. It waits for at most two seconds; after that, a sink that hangs
+// is abandoned.
 func (m *Mirror) Close() {
 	m.mu.Lock()
 	if !m.closed {
@@ -96,11 +99,11 @@ func (m *Mirror) Close() {
 	m.mu.Unlock()
 	select {
 	case <-m.ended:
-	case <-time.After(lastTimeout):
+	case <-time.After(closeTimeout):
 	}
 }
 
-// run writes to the server's log when the state changes, not with every line.
+// run logs when copying begins to fail or works again, not for every line.
 func (m *Mirror) run() {
 	defer close(m.ended)
 	failing := false
@@ -119,8 +122,8 @@ func (m *Mirror) run() {
 
 func (m *Mirror) send() error {
 	m.mu.Lock()
-	taken := m.waiting
-	m.waiting = nil
+	taken := m.pending
+	m.pending = nil
 	m.mu.Unlock()
 	if len(taken) == 0 {
 		return nil

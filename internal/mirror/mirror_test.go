@@ -19,7 +19,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
-// start mirrors to a sink and counts what is lost.
+// start copies to a sink, and counts lost lines.
 func start(t *testing.T, sink mirror.Sink) (*mirror.Mirror, *atomic.Int64) {
 	t.Helper()
 	lost := &atomic.Int64{}
@@ -28,7 +28,7 @@ func start(t *testing.T, sink mirror.Sink) (*mirror.Mirror, *atomic.Int64) {
 	return m, lost
 }
 
-func TestWriterGetsEveryLine(t *testing.T) {
+func TestWriterReceivesEveryLine(t *testing.T) {
 	var out bytes.Buffer
 	m, lost := start(t, mirror.ToWriter(&out))
 	var want strings.Builder
@@ -40,16 +40,16 @@ func TestWriterGetsEveryLine(t *testing.T) {
 	require.Equal(t, want.String(), out.String())
 	require.Zero(t, lost.Load())
 	m.Copy([]byte("late\nlater\n"))
-	require.EqualValues(t, 2, lost.Load(), "what comes after the end is lost, and counted")
+	require.EqualValues(t, 2, lost.Load(), "lines after Close are counted as lost")
 }
 
-// sink makes one of a function without a context.
+// sink converts a function without a context.
 func sink(send func(lines [][]byte) error) mirror.Sink {
 	return func(_ context.Context, lines [][]byte) error { return send(lines) }
 }
 
-// A sink that hangs holds nobody up, costs a bounded memory, and every line that it did not take is counted.
-func TestHangingSinkHoldsNobodyUp(t *testing.T) {
+// A sink that hangs delays no caller and needs bounded memory, and every line that it did not receive is counted.
+func TestHangingSinkDelaysNoCaller(t *testing.T) {
 	hang, taken := make(chan struct{}), 0
 	m, lost := start(t, sink(func(lines [][]byte) error { <-hang; taken += len(lines); return nil }))
 	line := append(bytes.Repeat([]byte{'x'}, 1023), '\n')
@@ -63,7 +63,7 @@ func TestHangingSinkHoldsNobodyUp(t *testing.T) {
 	require.EqualValues(t, lines, int64(taken)+lost.Load())
 }
 
-func TestFailingSinkIsCountedAndToldOnce(t *testing.T) {
+func TestFailingSinkIsCountedAndLoggedOnce(t *testing.T) {
 	var log bytes.Buffer
 	var fails atomic.Bool
 	fails.Store(true)
@@ -86,7 +86,7 @@ func TestFailingSinkIsCountedAndToldOnce(t *testing.T) {
 	require.Equal(t, 1, strings.Count(log.String(), "copied again"))
 }
 
-func TestConcurrentCopies(t *testing.T) {
+func TestConcurrentCopiesAreSentOrCounted(t *testing.T) {
 	var got atomic.Int64
 	m, lost := start(t, sink(func(lines [][]byte) error { got.Add(int64(len(lines))); return nil }))
 	var wg sync.WaitGroup
@@ -102,8 +102,8 @@ func TestConcurrentCopies(t *testing.T) {
 	require.EqualValues(t, 8*500*2, got.Load()+lost.Load())
 }
 
-// TestRedisStream: a Redis that goes away and comes back loses what it missed, counted, and has the rest, in order.
-func TestRedisStream(t *testing.T) {
+// While Redis is stopped, lines are lost and counted. The other lines are in the stream in order.
+func TestRedisStreamContinuesAfterRestart(t *testing.T) {
 	server := redistest.Start(t)
 	store, err := rediskv.Open(server.URL())
 	require.NoError(t, err)

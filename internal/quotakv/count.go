@@ -13,23 +13,24 @@ import (
 )
 
 const (
-	countEvery = 10 * time.Minute // the time between two counts, if no tenant reaches its quota
-	countPause = 10 * time.Second // the least time between two
-	countRate  = 20_000           // entries a second
+	countEvery = 10 * time.Minute // time between two counts if no tenant reaches its quota
+	countPause = 10 * time.Second // shortest time between two counts
+	countRate  = 20_000           // entries per second
 	countPage  = 1000
 )
 
-// ask asks for a count.
-func (s *Store) ask() {
+// requestCount requests a count soon.
+func (s *Store) requestCount() {
 	select {
 	case s.counts <- struct{}{}:
 	default:
 	}
 }
 
-// Count counts the bytes of all owners again and again, until ctx ends. Without a quota it returns at once.
+// RunCounts counts the bytes of all owners, periodically and on request, until ctx ends. It returns at once if there is
+// no quota.
 func (s *Store) RunCounts(ctx context.Context, log *slog.Logger) {
-	if s.sizer == nil {
+	if s.sizedWriter == nil {
 		return
 	}
 	for failed := false; ; {
@@ -42,13 +43,13 @@ func (s *Store) RunCounts(ctx context.Context, log *slog.Logger) {
 			return
 		}
 		next.Stop()
-		err := s.count(ctx)
+		err := s.countOnce(ctx)
 		if err != nil && ctx.Err() == nil && !failed {
 			log.Warn("the storage of tenants cannot be counted: quotas follow this server's own writes", "error", err.Error())
 		}
 		failed = err != nil
 		if failed {
-			s.ask()
+			s.requestCount()
 		}
 		select {
 		case <-time.After(countPause):
@@ -58,26 +59,27 @@ func (s *Store) RunCounts(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// count counts once, at a limited rate. Nothing changes if keys may have been missed.
-func (s *Store) count(ctx context.Context) error {
+// countOnce counts all owners once, at a limited rate. If keys may have been missed, it returns an error and changes
+// nothing.
+func (s *Store) countOnce(ctx context.Context) error {
 	s.mu.Lock()
-	s.since = map[string]int64{}
+	s.sinceCount = map[string]int64{}
 	s.mu.Unlock()
-	sums, err := s.sum(ctx)
+	sums, err := s.sumByOwner(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
-		for owner, grow := range s.since {
-			s.add(sums, owner, max(grow, 0)) // maybe counted twice, until the next count
+		for owner, grow := range s.sinceCount {
+			s.add(sums, owner, max(grow, 0)) // may be counted twice, until the next count
 		}
 		s.used = sums
 	}
-	s.since = nil
+	s.sinceCount = nil
 	return err
 }
 
-// sum returns the bytes of each owner.
-func (s *Store) sum(ctx context.Context) (map[string]int64, error) {
+// sumByOwner returns the bytes of each owner.
+func (s *Store) sumByOwner(ctx context.Context) (map[string]int64, error) {
 	begun, err := s.Topology(ctx)
 	if err != nil {
 		return nil, err

@@ -1,9 +1,10 @@
-// Package quotakv limits what each tenant keeps in a store, and reports writes that are refused for a lack of room.
+// Package quotakv limits how much each tenant stores, and reports writes that are refused because of the quota or a
+// full store.
 //
-// The limit is approximate, for stores such as Redis that do not count bytes by owner. A Store counts what this process
-// writes, and corrects that by counting all entries from time to time. So the entries of other servers, and those that
-// expired, are noticed by the next count. When a tenant reaches its quota, a count begins at once. A store of package
-// sqlitekv counts exactly, and is wrapped without a quota.
+// The limit is approximate. It is for stores such as Redis that do not count bytes by owner. A Store counts the writes
+// of its own process and corrects the counts by scanning all entries from time to time; only the scan notices the
+// writes of other servers and entries that expired. When a tenant reaches its quota, a scan begins at once. A store of
+// package sqlitekv counts exactly and is wrapped without a quota.
 package quotakv
 
 import (
@@ -15,37 +16,37 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// Inner is a store that is wrapped.
+// Backend is a store that can be wrapped.
 type Backend interface {
 	kv.Store
 	kv.Sweeper
 }
 
-// Options are what New takes besides the store.
+// Options are the options of New.
 type Options struct {
-	// Quota limits the bytes of the keys and values of each owner of keys. 0 means no limit. A store with a quota must be a
-	// kv.SizedWriter.
+	// Quota limits the size of the keys and values of each owner in bytes. 0 means no limit. With a quota, the store
+	// must be a kv.SizedWriter.
 	Quota int64
-	// Refused is called for each refused write with the owner's prefix and kv.ErrQuota or kv.ErrFull. It can be nil.
+	// OnRefused is called for each refused write, with the owner's prefix and kv.ErrQuota or kv.ErrFull. It may be nil.
 	OnRefused func(owner string, reason error)
 }
 
-// Store is a kv.Store and a kv.Sweeper. Closing it closes the inner store.
+// Store is a kv.Store and a kv.Sweeper. It is safe for concurrent use. Close closes the backend.
 type Store struct {
 	Backend
-	sizer   kv.SizedWriter // nil without a quota
-	options Options
+	sizedWriter kv.SizedWriter // nil without a quota
+	options     Options
 
-	mu     sync.Mutex
-	used   map[string]int64 // bytes by the prefix of the owner
-	since  map[string]int64 // the changes of them since the running count began; nil if none runs
-	counts chan struct{}    // holds an element if a count is asked for
+	mu         sync.Mutex
+	used       map[string]int64 // bytes by owner prefix
+	sinceCount map[string]int64 // changes since the running count began; nil if no count is running
+	counts     chan struct{}    // has an element if a count is requested
 }
 
-// ErrNoSizes reports a store that cannot be limited.
+// ErrNoSizes reports that a store cannot have a quota because it is not a kv.SizedWriter.
 var ErrNoSizes = errors.New("quotakv: the store does not report the sizes of values that it replaces")
 
-// New wraps a store. With a quota, the caller runs Count.
+// New wraps a store. If there is a quota, the caller must run RunCounts in a goroutine. Close closes the backend.
 func New(inner Backend, options Options) (*Store, error) {
 	s := &Store{Backend: inner, options: options, used: map[string]int64{}, counts: make(chan struct{}, 1)}
 	if options.OnRefused == nil {
@@ -53,22 +54,22 @@ func New(inner Backend, options Options) (*Store, error) {
 	}
 	if options.Quota > 0 {
 		var ok bool
-		if s.sizer, ok = inner.(kv.SizedWriter); !ok {
+		if s.sizedWriter, ok = inner.(kv.SizedWriter); !ok {
 			return nil, ErrNoSizes
 		}
-		s.ask()
+		s.requestCount()
 	}
 	return s, nil
 }
 
 var errQuota = fmt.Errorf("quotakv: %w", kv.ErrQuota)
 
-// Write implements kv.Store. A write beyond the quota fails alone.
+// Write implements kv.Store. A write beyond the quota fails alone; the other writes of the batch are made.
 func (s *Store) Write(ctx context.Context, writes []kv.Write) (done []bool, err error) {
-	if s.sizer == nil {
+	if s.sizedWriter == nil {
 		done, err = s.Backend.Write(ctx, writes)
 	} else {
-		done, err = s.writeWithin(ctx, writes)
+		done, err = s.writeWithinQuota(ctx, writes)
 	}
 	if err != nil {
 		s.report(writes, err)
@@ -76,7 +77,7 @@ func (s *Store) Write(ctx context.Context, writes []kv.Write) (done []bool, err 
 	return done, err
 }
 
-// report reports the writes that failed for a lack of room.
+// report calls OnRefused for the writes that failed because of the quota or a full store.
 func (s *Store) report(writes []kv.Write, err error) {
 	for i, each := range kv.ErrorsOf(err, len(writes)) {
 		for _, reason := range []error{kv.ErrQuota, kv.ErrFull} {
@@ -87,8 +88,8 @@ func (s *Store) report(writes []kv.Write, err error) {
 	}
 }
 
-// writeWithin makes the writes for which there is room.
-func (s *Store) writeWithin(ctx context.Context, writes []kv.Write) ([]bool, error) {
+// writeWithinQuota makes the writes that the quota admits.
+func (s *Store) writeWithinQuota(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	if err := kv.CheckWrites(writes); err != nil {
 		return nil, err
 	}
@@ -102,16 +103,16 @@ func (s *Store) writeWithin(ctx context.Context, writes []kv.Write) ([]bool, err
 			made = append(made, writes[i])
 		}
 	}
-	some, former, err := s.sizer.WriteSized(ctx, made)
-	s.account(made, some, former)
+	some, former, err := s.sizedWriter.WriteSized(ctx, made)
+	s.updateUsage(made, some, former)
 	if len(made) == len(writes) {
 		return some, err
 	}
-	return merge(admitted, some, kv.ErrorsOf(err, len(made)))
+	return mergeResults(admitted, some, kv.ErrorsOf(err, len(made)))
 }
 
-// merge returns the answer to all writes from that to those that were made.
-func merge(admitted, some []bool, errs []error) ([]bool, error) {
+// mergeResults combines the results of the writes that were made with those of the refused ones.
+func mergeResults(admitted, some []bool, errs []error) ([]bool, error) {
 	done, all := make([]bool, len(admitted)), make(kv.BatchError, len(admitted))
 	next := 0
 	for i := range admitted {
@@ -130,46 +131,46 @@ func merge(admitted, some []bool, errs []error) ([]bool, error) {
 	return done, all
 }
 
-// admit reports which writes have room. Only for a tenant close to its quota does it ask the store how long the values are
-// that would be replaced.
+// admit reports which writes the quota admits. It asks the store for the sizes of the replaced values only if a tenant
+// is close to its quota.
 func (s *Store) admit(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	admitted := make([]bool, len(writes))
-	coming := map[string]int64{} // by the admitted writes
-	var close []int
+	admittedBytes := map[string]int64{} // growth by the admitted writes
+	var nearQuota []int
 	for i := range writes {
 		w, size := &writes[i], int64(0)
 		if w.Op == kv.Put {
 			size = int64(len(w.Key) + len(w.Value))
 		}
-		if admitted[i] = s.fits(w.Key, size, coming); !admitted[i] {
-			close = append(close, i)
+		if admitted[i] = s.admitBytes(w.Key, size, admittedBytes); !admitted[i] {
+			nearQuota = append(nearQuota, i)
 		}
 	}
-	if len(close) == 0 {
+	if len(nearQuota) == 0 {
 		return admitted, nil
 	}
-	keys := make([]string, len(close))
-	for j, i := range close {
+	keys := make([]string, len(nearQuota))
+	for j, i := range nearQuota {
 		keys[j] = writes[i].Key
 	}
 	found, err := s.Backend.Read(ctx, keys, 0)
 	if err != nil {
 		return nil, err
 	}
-	for j, i := range close {
+	for j, i := range nearQuota {
 		grow := int64(len(writes[i].Value) - found[j].Size)
 		if !found[j].Exists() {
 			grow += int64(len(keys[j]))
 		}
-		if admitted[i] = s.fits(keys[j], grow, coming); !admitted[i] {
-			s.ask()
+		if admitted[i] = s.admitBytes(keys[j], grow, admittedBytes); !admitted[i] {
+			s.requestCount()
 		}
 	}
 	return admitted, nil
 }
 
-// fits reports whether an owner can have more bytes, and adds them to those that are coming.
-func (s *Store) fits(key string, grow int64, coming map[string]int64) bool {
+// admitBytes reports whether an owner may store grow more bytes, and adds these to admitted.
+func (s *Store) admitBytes(key string, grow int64, admitted map[string]int64) bool {
 	owner := kv.OwnerPrefixOf(key)
 	if owner == "" || grow <= 0 {
 		return true
@@ -177,15 +178,15 @@ func (s *Store) fits(key string, grow int64, coming map[string]int64) bool {
 	s.mu.Lock()
 	used := s.used[owner]
 	s.mu.Unlock()
-	if used+coming[owner]+grow > s.options.Quota {
+	if used+admitted[owner]+grow > s.options.Quota {
 		return false
 	}
-	coming[owner] += grow
+	admitted[owner] += grow
 	return true
 }
 
-// account counts what writes changed.
-func (s *Store) account(writes []kv.Write, done []bool, former []int) {
+// updateUsage counts the changes of writes.
+func (s *Store) updateUsage(writes []kv.Write, done []bool, former []int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range done {
@@ -205,13 +206,13 @@ func (s *Store) account(writes []kv.Write, done []bool, former []int) {
 			grow += int64(len(w.Key))
 		}
 		s.add(s.used, owner, grow)
-		if s.since != nil {
-			s.since[owner] += grow
+		if s.sinceCount != nil {
+			s.sinceCount[owner] += grow
 		}
 	}
 }
 
-// add changes an owner's bytes, which are never negative.
+// add changes the bytes of an owner, which never become negative.
 func (s *Store) add(to map[string]int64, owner string, grow int64) {
 	if n := to[owner] + grow; n > 0 {
 		to[owner] = n
@@ -220,7 +221,7 @@ func (s *Store) add(to map[string]int64, owner string, grow int64) {
 	}
 }
 
-// Check returns an error if the inner store met damage since it was opened.
+// Check returns an error if the backend has found damage since it was opened.
 func (s *Store) Check(ctx context.Context) error {
 	if checking, ok := s.Backend.(interface{ Check(context.Context) error }); ok {
 		return checking.Check(ctx)
@@ -228,14 +229,15 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
-// Bytes returns the bytes of the keys and values of all owners: with a quota, as far as this process knows.
+// Bytes returns the size of the keys and values of all owners in bytes. With a quota, it is as this process knows it.
+// It returns errors.ErrUnsupported if nothing counts the bytes.
 func (s *Store) Bytes(ctx context.Context) (n int64, err error) {
 	if counting, ok := s.Backend.(interface {
 		Bytes(ctx context.Context) (int64, error)
 	}); ok {
 		return counting.Bytes(ctx)
 	}
-	if s.sizer == nil {
+	if s.sizedWriter == nil {
 		return 0, errors.ErrUnsupported
 	}
 	s.mu.Lock()

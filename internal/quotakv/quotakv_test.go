@@ -42,7 +42,7 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// refusals counts refusals by their reason.
+// refusals counts refusals by reason.
 type refusals struct{ quota, full atomic.Int64 }
 
 func (r *refusals) add(_ string, reason error) {
@@ -53,16 +53,16 @@ func (r *refusals) add(_ string, reason error) {
 	r.full.Add(1)
 }
 
-// A quota in Redis counts what is there and not what was sent. It stands in the way of no other write.
-func TestQuota(t *testing.T) {
+// A quota in Redis counts the stored bytes, not the sent ones. It refuses no write that needs no more space.
+func TestQuotaCountsStoredBytes(t *testing.T) {
 	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t)
 	var refused refusals
 	s := openRedis(t, server.URL(), Options{Quota: 10_000, OnRefused: refused.add})
-	require.NoError(t, s.count(ctx))
+	require.NoError(t, s.countOnce(ctx))
 	mine, theirs, value := kv.Prefix("a", "cache"), kv.Prefix("b", "cache"), make([]byte, 4000)
 	for range 20 {
-		require.NoError(t, kv.Set(ctx, s, mine+"1", value, time.Hour), "overwritten in place, it takes no more")
+		require.NoError(t, kv.Set(ctx, s, mine+"1", value, time.Hour), "overwriting needs no more space")
 	}
 	require.NoError(t, kv.Set(ctx, s, kv.Prefix("a", "session")+"2", value, time.Hour))
 	err := kv.SetMany(ctx, s, []kv.Entry{{Key: mine + "3", Value: value}, {Key: theirs + "1", Value: value}, {Key: mine + "4", Value: []byte("small")}})
@@ -72,7 +72,7 @@ func TestQuota(t *testing.T) {
 	require.ErrorIs(t, kv.Set(ctx, s, mine+"5", value, 0), kv.ErrQuota)
 	require.Equal(t, int64(2), refused.quota.Load())
 
-	require.NoError(t, kv.Set(ctx, s, mine+"1", value, 0), "the same length")
+	require.NoError(t, kv.Set(ctx, s, mine+"1", value, 0), "a value of the same length is admitted")
 	changed, err := kv.ExpireIf(ctx, s, mine+"1", value, time.Minute)
 	require.NoError(t, err)
 	require.True(t, changed)
@@ -81,27 +81,28 @@ func TestQuota(t *testing.T) {
 	require.True(t, written)
 	before, err := s.Bytes(ctx)
 	require.NoError(t, err)
-	require.NoError(t, s.count(ctx))
+	require.NoError(t, s.countOnce(ctx))
 	after, err := s.Bytes(ctx)
 	require.NoError(t, err)
-	require.Equal(t, before, after, "the count is what the writes added up to")
+	require.Equal(t, before, after, "the scan must agree with the counted writes")
 	existed, err := kv.Delete(ctx, s, mine+"1")
 	require.NoError(t, err)
 	require.True(t, existed)
 	require.NoError(t, kv.Set(ctx, s, mine+"3", value, 0))
 }
 
-// A count notices what expired and what other servers wrote. A tenant that reaches its quota has it counted at once.
-func TestCountCorrects(t *testing.T) {
+// A count notices expired entries and the writes of other servers. When a tenant reaches its quota, a count begins at
+// once.
+func TestCountCorrectsUsage(t *testing.T) {
 	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t)
 	options := Options{Quota: 10_000}
 	one, two := openRedis(t, server.URL(), options), openRedis(t, server.URL(), options)
 	prefix, value := kv.Prefix("a", "cache"), make([]byte, 4000)
-	require.NoError(t, one.count(ctx))
+	require.NoError(t, one.countOnce(ctx))
 	require.NoError(t, kv.SetMany(ctx, one, []kv.Entry{{Key: prefix + "1", Value: value, TTL: time.Millisecond}, {Key: prefix + "2", Value: value}}))
 	require.Eventually(t, func() bool { _, ok, err := one.TTL(ctx, prefix+"1"); return err == nil && !ok }, time.Minute, time.Millisecond)
-	require.ErrorIs(t, kv.Set(ctx, one, prefix+"3", value, 0), kv.ErrQuota, "not counted yet")
+	require.ErrorIs(t, kv.Set(ctx, one, prefix+"3", value, 0), kv.ErrQuota, "the expired entry still counts")
 
 	ctx, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -112,12 +113,12 @@ func TestCountCorrects(t *testing.T) {
 	require.Eventually(t, func() bool { return kv.Set(ctx, one, prefix+"3", value, 0) == nil }, time.Minute, time.Millisecond)
 	stop()
 	<-ended
-	require.NoError(t, two.count(t.Context()))
+	require.NoError(t, two.countOnce(t.Context()))
 	require.ErrorIs(t, kv.Set(t.Context(), two, prefix+"4", value, 0), kv.ErrQuota)
 }
 
-// Redis at its memory limit is full, not unavailable.
-func TestFullRedis(t *testing.T) {
+// A Redis at its memory limit is full, not unavailable.
+func TestFullRedisIsReportedAsFull(t *testing.T) {
 	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t)
 	var refused refusals
@@ -132,11 +133,11 @@ func TestFullRedis(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, existed)
 	_, err = s.Bytes(ctx)
-	require.ErrorIs(t, err, errors.ErrUnsupported, "without a quota nothing is counted")
+	require.ErrorIs(t, err, errors.ErrUnsupported, "without a quota, bytes are not counted")
 }
 
-// The embedded store counts exactly. It is wrapped for its refusals only.
-func TestEmbedded(t *testing.T) {
+// The embedded store counts exactly. It is only wrapped to report refusals.
+func TestEmbeddedStoreReportsRefusals(t *testing.T) {
 	t.Parallel()
 	inner, err := sqlitekv.Open(t.TempDir(), nil, sqlitekv.WithQuota(100))
 	require.NoError(t, err)

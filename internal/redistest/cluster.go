@@ -19,28 +19,28 @@ const (
 
 // Cluster is a running Redis Cluster.
 type Cluster struct {
-	Nodes  []*Node              // the masters that it began with; AddReplica appends
+	Nodes  []*Node              // the initial masters; AddReplica appends
 	Client *redis.ClusterClient // closed when the test ends
 
 	t     testing.TB
 	first *Node
 }
 
-// Node is one server of a Cluster.
+// Node is a server of a Cluster.
 type Node struct {
 	*Server
-	Client *redis.Client // of this node alone
+	Client *redis.Client // a client of this node alone
 	ID     string
 	bus    string
 }
 
-// StartCluster runs n masters that share the hash slots and returns a client of them.
+// StartCluster runs n masters that share the hash slots, and returns a client that is closed when the test ends.
 func StartCluster(t testing.TB, n int) *redis.ClusterClient {
 	t.Helper()
 	return NewCluster(t, n).Client
 }
 
-// NewCluster runs n masters that share the hash slots, and waits until each sees all of them.
+// NewCluster runs n masters that share the hash slots, and waits until each knows all others. They end with the test.
 func NewCluster(t testing.TB, n int) *Cluster {
 	t.Helper()
 	ctx := context.Background()
@@ -49,9 +49,9 @@ func NewCluster(t testing.TB, n int) *Cluster {
 	for i := range n {
 		node := c.start()
 		addrs[i] = node.Addr
-		must(t, node.Client.ClusterAddSlotsRange(ctx, i*hashSlots/n, (i+1)*hashSlots/n-1).Err())
-		// Each node needs an epoch of its own before it meets the others.
-		must(t, node.Client.Do(ctx, "cluster", "set-config-epoch", i+1).Err())
+		requireNoError(t, node.Client.ClusterAddSlotsRange(ctx, i*hashSlots/n, (i+1)*hashSlots/n-1).Err())
+		// Each node needs its own epoch before it meets the others.
+		requireNoError(t, node.Client.Do(ctx, "cluster", "set-config-epoch", i+1).Err())
 		c.meet(node)
 	}
 	for _, node := range c.Nodes {
@@ -64,7 +64,7 @@ func NewCluster(t testing.TB, n int) *Cluster {
 
 func (c *Cluster) start() *Node {
 	c.t.Helper()
-	_, bus, _ := net.SplitHostPort(FreeAddr(c.t)) // the default, port + 10000, may not exist
+	_, bus, _ := net.SplitHostPort(FreeAddr(c.t)) // the default bus port, port + 10000, may be too large
 	server := Start(c.t, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "5000", "--repl-diskless-sync-delay", "0")
 	node := &Node{Server: server, Client: server.Client(c.t), bus: bus}
 	node.ID = node.Client.ClusterMyID(context.Background()).Val()
@@ -78,7 +78,7 @@ func (c *Cluster) start() *Node {
 func (c *Cluster) meet(node *Node) {
 	c.t.Helper()
 	host, port, _ := net.SplitHostPort(node.Addr)
-	must(c.t, c.first.Client.Do(context.Background(), "cluster", "meet", host, port, node.bus).Err())
+	requireNoError(c.t, c.first.Client.Do(context.Background(), "cluster", "meet", host, port, node.bus).Err())
 }
 
 // AddReplica adds a replica of a master, and waits until it has the master's data.
@@ -86,20 +86,20 @@ func (c *Cluster) AddReplica(of *Node) *Node {
 	c.t.Helper()
 	replica := c.start()
 	c.meet(replica)
-	c.wait("the replica did not join", func(ctx context.Context) bool {
+	c.waitFor("the replica did not join", func(ctx context.Context) bool {
 		return replica.Client.ClusterReplicate(ctx, of.ID).Err() == nil
 	})
-	c.wait("the replica did not come up", func(ctx context.Context) bool {
+	c.waitFor("the replica did not come up", func(ctx context.Context) bool {
 		return strings.Contains(replica.Client.Info(ctx, "replication").Val(), "master_link_status:up") &&
 			strings.Contains(of.Client.ClusterNodes(ctx).Val(), replica.ID)
 	})
 	return replica
 }
 
-// FailOver makes a replica the master in the place of its own, and waits until every node sees it.
+// FailOver promotes a replica to master, and waits until every node knows that.
 func (c *Cluster) FailOver(replica *Node) {
 	c.t.Helper()
-	c.wait("the replica did not take over", func(ctx context.Context) bool {
+	c.waitFor("the replica did not take over", func(ctx context.Context) bool {
 		if strings.Contains(replica.Client.Info(ctx, "replication").Val(), "role:master") {
 			return true
 		}
@@ -107,7 +107,7 @@ func (c *Cluster) FailOver(replica *Node) {
 		return false
 	})
 	for _, node := range c.Nodes {
-		c.wait("a node does not see the new master", func(ctx context.Context) bool {
+		c.waitFor("a node does not see the new master", func(ctx context.Context) bool {
 			for line := range strings.Lines(node.Client.ClusterNodes(ctx).Val()) {
 				if strings.HasPrefix(line, replica.ID) {
 					return strings.Contains(line, "master") && strings.Contains(line, "-")
@@ -122,11 +122,11 @@ func (c *Cluster) FailOver(replica *Node) {
 func (c *Cluster) BeginMigration(slot int, from, to *Node) {
 	c.t.Helper()
 	ctx := context.Background()
-	must(c.t, to.Client.Do(ctx, "cluster", "setslot", slot, "importing", from.ID).Err())
-	must(c.t, from.Client.Do(ctx, "cluster", "setslot", slot, "migrating", to.ID).Err())
+	requireNoError(c.t, to.Client.Do(ctx, "cluster", "setslot", slot, "importing", from.ID).Err())
+	requireNoError(c.t, from.Client.Do(ctx, "cluster", "setslot", slot, "migrating", to.ID).Err())
 }
 
-// EndMigration moves the keys of a migrating slot, and then the slot.
+// EndMigration moves the keys of a migrating slot and then the slot.
 func (c *Cluster) EndMigration(slot int, from, to *Node) {
 	c.t.Helper()
 	ctx := context.Background()
@@ -137,15 +137,15 @@ func (c *Cluster) EndMigration(slot int, from, to *Node) {
 			break
 		}
 		for _, key := range keys {
-			must(c.t, from.Client.Migrate(ctx, host, port, key, 0, clusterTimeout).Err())
+			requireNoError(c.t, from.Client.Migrate(ctx, host, port, key, 0, clusterTimeout).Err())
 		}
 	}
 	for _, node := range []*Node{to, from} {
-		must(c.t, node.Client.Do(ctx, "cluster", "setslot", slot, "node", to.ID).Err())
+		requireNoError(c.t, node.Client.Do(ctx, "cluster", "setslot", slot, "node", to.ID).Err())
 	}
-	c.wait("the slot's new owner is not known", func(ctx context.Context) bool {
+	c.waitFor("the slot's new owner is not known", func(ctx context.Context) bool {
 		for _, node := range c.Nodes {
-			if !owns(ctx, node.Client, slot, to.ID) {
+			if !ownsSlot(ctx, node.Client, slot, to.ID) {
 				return false
 			}
 		}
@@ -153,8 +153,8 @@ func (c *Cluster) EndMigration(slot int, from, to *Node) {
 	})
 }
 
-// owns reports whether a slot belongs to the node id, as another node sees it.
-func owns(ctx context.Context, node *redis.Client, slot int, id string) bool {
+// ownsSlot reports whether a slot belongs to the node with an id, in the view of another node.
+func ownsSlot(ctx context.Context, node *redis.Client, slot int, id string) bool {
 	for _, shard := range node.ClusterShards(ctx).Val() {
 		for _, r := range shard.Slots {
 			if r.Start <= int64(slot) && int64(slot) <= r.End {
@@ -165,7 +165,7 @@ func owns(ctx context.Context, node *redis.Client, slot int, id string) bool {
 	return false
 }
 
-func (c *Cluster) wait(failure string, done func(context.Context) bool) {
+func (c *Cluster) waitFor(failure string, done func(context.Context) bool) {
 	c.t.Helper()
 	for deadline := time.Now().Add(clusterTimeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if done(context.Background()) {
@@ -188,7 +188,7 @@ func waitForCluster(t testing.TB, node *redis.Client, n int) {
 	t.Fatal("redistest: the cluster did not come up")
 }
 
-func must(t testing.TB, err error) {
+func requireNoError(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatalf("redistest: %v", err)

@@ -8,25 +8,25 @@ import (
 	"testing"
 )
 
-// Proxy forwards connections to a server and loses replies: the server executes a command, and the connection
-// breaks before the reply arrives.
+// Proxy forwards connections to a server and loses replies on request: the server executes a command, and the
+// connection breaks before the reply arrives.
 type Proxy struct {
 	Addr string
 
-	t    testing.TB
-	to   string
-	mu   sync.Mutex
-	lose map[string]int
-	lost int
-	all  map[net.Conn]bool
+	t      testing.TB
+	to     string
+	mu     sync.Mutex
+	losses map[string]int
+	lost   int
+	all    map[net.Conn]bool
 }
 
-// NewProxy runs a proxy until the test ends.
+// NewProxy starts a proxy that runs until the test ends.
 func NewProxy(t testing.TB, server *Server) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	p := &Proxy{Addr: l.Addr().String(), t: t, to: server.Addr, lose: map[string]int{}, all: map[net.Conn]bool{}}
+	requireNoError(t, err)
+	p := &Proxy{Addr: l.Addr().String(), t: t, to: server.Addr, losses: map[string]int{}, all: map[net.Conn]bool{}}
 	t.Cleanup(func() {
 		_ = l.Close()
 		p.mu.Lock()
@@ -47,27 +47,27 @@ func NewProxy(t testing.TB, server *Server) *Proxy {
 	return p
 }
 
-// URL names the proxy, for a client with Patience.
+// URL returns the Redis URL of the proxy, with ClientTimeout.
 func (p *Proxy) URL() string { return strings.Replace((&Server{Addr: p.Addr}).URL(), "?", "/0?", 1) }
 
-// Lose loses the replies to the next n commands of a name, such as "evalsha".
+// LoseReplies loses the replies to the next n commands with a name such as "evalsha".
 func (p *Proxy) LoseReplies(command string, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.lose[command] = n
+	p.losses[command] = n
 }
 
-// Lost returns how many replies were lost, and plans no more losses.
+// TakeLost returns the number of replies lost since the last call, and cancels further losses.
 func (p *Proxy) TakeLost() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := p.lost
 	p.lost = 0
-	clear(p.lose)
+	clear(p.losses)
 	return n
 }
 
-// serve forwards what fits into one read as one request, and its reply.
+// serve forwards a connection. It treats the data of one read as one request.
 func (p *Proxy) serve(client net.Conn) {
 	server, err := net.Dial("tcp", p.to)
 	if err != nil {
@@ -77,7 +77,7 @@ func (p *Proxy) serve(client net.Conn) {
 	p.mu.Lock()
 	p.all[client], p.all[server] = true, true
 	p.mu.Unlock()
-	var lose sync.Map // of this connection
+	var lose sync.Map // for this connection
 	go func() {
 		defer client.Close()
 		for b := make([]byte, 64<<10); ; {
@@ -99,7 +99,7 @@ func (p *Proxy) serve(client net.Conn) {
 		if err != nil {
 			return
 		}
-		if p.loses(b[:n]) {
+		if p.shouldLose(b[:n]) {
 			lose.Store("next", true)
 		}
 		if _, err := server.Write(b[:n]); err != nil {
@@ -108,13 +108,13 @@ func (p *Proxy) serve(client net.Conn) {
 	}
 }
 
-// loses reports whether the reply to a request is to be lost.
-func (p *Proxy) loses(request []byte) bool {
+// shouldLose reports whether the reply to a request should be lost, and counts the loss.
+func (p *Proxy) shouldLose(request []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for command, n := range p.lose {
+	for command, n := range p.losses {
 		if n > 0 && bytes.Contains(bytes.ToLower(request), []byte("\r\n"+command+"\r\n")) {
-			p.lose[command]--
+			p.losses[command]--
 			p.lost++
 			return true
 		}

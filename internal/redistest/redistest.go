@@ -1,6 +1,6 @@
-// Package redistest runs a real redis-server for tests: on a free loopback port, in a temporary
-// directory, without persistence, ended through its own process handle when the test ends. It never
-// skips: a machine without redis-server fails the test and says what to install.
+// Package redistest runs a real redis-server for tests. The server listens on a free loopback port, stores its files in
+// a temporary directory, persists nothing, and ends with the test. If redis-server is not installed, the test fails
+// with an explanation.
 package redistest
 
 import (
@@ -22,16 +22,16 @@ import (
 const (
 	startTimeout = 5 * time.Minute
 	startTries   = 5      // another process may take the free port before redis-server does
-	firstPort    = 16_000 // of those that FreeAddr gives
+	firstPort    = 16_000 // first port that FreeAddr returns
 	ports        = 16_000
 )
 
-// Patience is for how long clients wait that are to hear an answer, however slow the machine is.
+// ClientTimeout is the read and write time-out of clients that should wait for a reply even on a slow machine.
 const ClientTimeout = 10 * time.Minute
 
-// Server is one running redis-server.
+// Server is a running redis-server.
 type Server struct {
-	Addr string // host:port, the same after Restart
+	Addr string // host:port; Restart keeps it
 
 	t        testing.TB
 	args     []string
@@ -42,14 +42,15 @@ type Server struct {
 	output   bytes.Buffer
 }
 
-// Start runs redis-server, with further arguments such as "--maxmemory", "8mb", and waits until it answers.
+// Start runs redis-server until the test ends, with further arguments such as "--maxmemory", "8mb". It waits until the
+// server is ready.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s := &Server{t: t, args: args, dir: t.TempDir()}
 	t.Cleanup(s.Stop)
 	for range startTries {
 		s.Addr = FreeAddr(t)
-		if s.run() {
+		if s.startProcess() {
 			return s
 		}
 	}
@@ -57,35 +58,35 @@ func Start(t testing.TB, args ...string) *Server {
 	return nil
 }
 
-// Stop ends the server; clients see refused connections. It does nothing when the server is stopped.
+// Stop kills the server, so that clients get refused connections. It does nothing if the server is stopped.
 func (s *Server) Stop() {
 	if s.cmd == nil {
 		return
 	}
-	_ = s.cmd.Process.Kill() // also ends a frozen server, and there is no data to save
+	_ = s.cmd.Process.Kill() // SIGKILL also ends a frozen server, and there is no data to save
 	<-s.exited
 	s.cmd = nil
 }
 
-// Restart stops the server if it runs and starts an empty one at the same address.
+// Restart stops the server if it runs, and starts an empty one at the same address.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
-	if !s.run() {
+	if !s.startProcess() {
 		s.t.Fatalf("redistest: redis-server did not restart; its output:\n%s", s.output.String())
 	}
 }
 
-// Freeze stops the process where it is: connections stay open and nobody answers. Thaw lets it run on.
+// Freeze suspends the server: connections stay open, but it does not respond until Thaw.
 func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
 
-// Thaw ends Freeze.
+// Thaw resumes a server after Freeze.
 func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
 
-// SetPassword makes the running server demand password from now on; it holds after Restart too.
+// SetPassword makes the server require a password from now on, also after Restart.
 func (s *Server) SetPassword(password string) {
 	s.t.Helper()
-	client := s.admin()
+	client := s.newClient()
 	defer client.Close()
 	if err := client.ConfigSet(context.Background(), "requirepass", password).Err(); err != nil {
 		s.t.Fatalf("redistest: set the password: %v", err)
@@ -93,20 +94,20 @@ func (s *Server) SetPassword(password string) {
 	s.password = password
 }
 
-// URL names the server, for a client with Patience.
+// URL returns the Redis URL of the server, with ClientTimeout.
 func (s *Server) URL() string {
 	return "redis://" + s.Addr + "?read_timeout=" + ClientTimeout.String() + "&write_timeout=" + ClientTimeout.String()
 }
 
-// Client gives a plain client of the server, closed when the test ends.
+// Client returns a client of the server, which is closed when the test ends.
 func (s *Server) Client(t testing.TB) *redis.Client {
 	t.Helper()
-	client := s.admin()
+	client := s.newClient()
 	t.Cleanup(func() { _ = client.Close() })
 	return client
 }
 
-func (s *Server) admin() *redis.Client {
+func (s *Server) newClient() *redis.Client {
 	return redis.NewClient(&redis.Options{
 		Addr: s.Addr, Password: s.password, MaxRetries: -1, DialerRetries: 1, ReadTimeout: ClientTimeout, WriteTimeout: ClientTimeout,
 	})
@@ -119,8 +120,8 @@ func (s *Server) signal(sig syscall.Signal) {
 	}
 }
 
-// run starts the process at s.Addr and reports whether it came to answer.
-func (s *Server) run() bool {
+// startProcess starts the process at s.Addr and reports whether it became ready.
+func (s *Server) startProcess() bool {
 	s.t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -143,12 +144,12 @@ func (s *Server) run() bool {
 		_ = cmd.Wait()
 		close(exited)
 	}(s.cmd, s.exited)
-	return s.answers()
+	return s.waitUntilReady()
 }
 
-// answers waits for a PONG of this very process, not of another that holds the port.
-func (s *Server) answers() bool {
-	client := s.admin()
+// waitUntilReady waits for a reply of this process, and does not accept one of another process at the same port.
+func (s *Server) waitUntilReady() bool {
+	client := s.newClient()
 	defer client.Close()
 	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); {
 		select {
@@ -166,8 +167,8 @@ func (s *Server) answers() bool {
 	return false
 }
 
-// FreeAddr gives an address that nobody listens at, and that no connection to elsewhere takes: its port is
-// below those that systems give out.
+// FreeAddr returns an address with a port that is not in use. The port is below the range from which systems assign
+// ports to outgoing connections.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	var err error

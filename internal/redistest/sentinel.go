@@ -15,20 +15,20 @@ import (
 	"github.com/coffer-storage/coffer/internal/proctest"
 )
 
-// StartSentinel runs a Sentinel that watches the server under the name, waits until it knows it, and gives
-// the Sentinel's address.
+// StartSentinel runs a Sentinel that watches a server under a name. It waits until the Sentinel knows the server, and
+// returns the Sentinel's address.
 func StartSentinel(t testing.TB, watched *Server, name string) string {
 	t.Helper()
 	addr := FreeAddr(t)
 	_, port, _ := net.SplitHostPort(addr)
 	host, redisPort, _ := net.SplitHostPort(watched.Addr)
-	path := filepath.Join(t.TempDir(), "sentinel.conf") // Sentinel writes to it
+	path := filepath.Join(t.TempDir(), "sentinel.conf") // Sentinel writes to its configuration file
 	text := fmt.Sprintf("bind 127.0.0.1\nport %s\nsentinel monitor %s %s %s 1\n", port, name, host, redisPort)
-	must(t, os.WriteFile(path, []byte(text), 0o600))
+	requireNoError(t, os.WriteFile(path, []byte(text), 0o600))
 	var output bytes.Buffer
 	cmd := proctest.Command(t, "redis-server", path, "--sentinel")
 	cmd.Stdout, cmd.Stderr = &output, &output
-	must(t, cmd.Start())
+	requireNoError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()

@@ -11,34 +11,38 @@ import (
 	"github.com/ncruces/go-sqlite3/vfs"
 )
 
-// Index is the index of a database's write-ahead log, which all connections of a process map into memory. It lies in a file without
-// a name that no disk backs, if the system has such files. A write to a file of a disk that does not answer would stop the process:
-// Go's scheduler does not see that a page waits. Other programs cannot open the database until Close, not even after a kill.
+// Index is the index of a database's write-ahead log, which all connections of a process map into memory (the -shm file
+// of SQLite).
+//
+// It is an unlinked file in memory, if the system has such files, because a disk that does not respond would block the
+// whole process: Go's scheduler cannot see that a goroutine waits for a mapped page. Other programs cannot open the
+// database until Close, not even after a kill.
 type Index struct {
 	database string
-	path     string // empty: the index lies beside the database
+	path     string // empty if the index is beside the database
 	info     fs.FileInfo
 }
 
-// NewIndex makes the index of a database that no other connection uses. If another program uses it, the error is sqlite3.BUSY.
+// NewIndex creates the index of a database that has no connections yet. It returns sqlite3.BUSY if another program uses
+// the database. The caller must call Close after it has closed all connections.
 func NewIndex(database string, logger *slog.Logger) (*Index, error) {
 	dir, err := memoryDir(database)
 	if err != nil {
-		logger.Warn("the index of the embedded cache's log lies on a disk: if that does not answer, the whole process stops", "error", err.Error())
+		logger.Warn("the index of the embedded cache's log is on a disk: if that disk does not respond, the whole process stops", "error", err.Error())
 	}
 	i := &Index{database: database}
 	if dir == "" {
-		return i, unbar(database + "-shm")
+		return i, unblockIndex(database + "-shm")
 	}
 	i.path = filepath.Join(dir, indexName)
-	if err = barIndex(database + "-shm"); err != nil {
+	if err = blockIndex(database + "-shm"); err != nil {
 		return nil, errors.Join(err, i.Unlink())
 	}
 	return i, nil
 }
 
-// unbar removes what barIndex made, if it is there.
-func unbar(path string) error {
+// unblockIndex reverses blockIndex.
+func unblockIndex(path string) error {
 	if info, err := os.Lstat(path); err == nil && info.IsDir() {
 		return remove(path)
 	}
@@ -52,10 +56,10 @@ func (i *Index) Open(ctx context.Context, schema Schema) (*Conn, error) {
 		return c, err
 	}
 	var info fs.FileInfo
-	if _, err = c.Int("PRAGMA user_version"); err == nil { // a read opens the index
+	if _, err = c.Int("PRAGMA user_version"); err == nil { // a read makes SQLite open the index
 		info, err = os.Stat(i.path)
 	}
-	if err == nil && i.info != nil && !os.SameFile(info, i.info) { // this connection would not see what the others do
+	if err == nil && i.info != nil && !os.SameFile(info, i.info) { // this connection would not see the transactions of the others
 		err = errors.New("the index of the log was replaced")
 	}
 	if err != nil {
@@ -65,7 +69,7 @@ func (i *Index) Open(ctx context.Context, schema Schema) (*Conn, error) {
 	return c, nil
 }
 
-// Dir returns the directory of the index; empty if it lies beside the database.
+// Dir returns the directory of the index. It is empty if the index is beside the database.
 func (i *Index) Dir() string {
 	if i.path == "" {
 		return ""
@@ -73,7 +77,8 @@ func (i *Index) Dir() string {
 	return filepath.Dir(i.path)
 }
 
-// Hide takes the name away, so that a kill from then on leaves nothing in memory. All connections must be open.
+// Unlink removes the name of the index, so that a kill from now on leaves nothing in memory. All connections must be
+// open already.
 func (i *Index) Unlink() error {
 	if i.path == "" {
 		return nil
@@ -81,21 +86,22 @@ func (i *Index) Unlink() error {
 	return os.RemoveAll(i.Dir())
 }
 
-// Close lets other programs use the database, unless there is a log. All connections must be closed. i can be nil.
+// Close lets other programs use the database, unless its log is not empty. All connections must be closed. A nil Index
+// does nothing.
 func (i *Index) Close() error {
 	if i == nil || i.path == "" {
 		return nil
 	}
 	var err error
 	if info, e := os.Stat(i.database + "-wal"); e != nil || info.Size() == 0 {
-		err = unbar(i.database + "-shm")
+		err = unblockIndex(i.database + "-shm")
 	}
 	return errors.Join(err, i.Unlink())
 }
 
 const (
-	vfsName        = "coffer" // the default file system, but for the index
-	indexParameter = "index"  // of a database's URI
+	vfsName        = "coffer" // the default file system, except that the index is elsewhere
+	indexParameter = "index"  // parameter of a database's URI
 	indexName      = "index"
 )
 
@@ -108,11 +114,11 @@ func (s fileSystem) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.Fi
 	if err != nil || flags&vfs.OPEN_MAIN_DB == 0 {
 		return f, opened, err
 	}
-	return &databaseFile{f.(usualFile), vfs.NewSharedMemory(name.URIParameter(indexParameter), flags)}, opened, nil
+	return &databaseFile{f.(baseFile), vfs.NewSharedMemory(name.URIParameter(indexParameter), flags)}, opened, nil
 }
 
-// usualFile is what a file of a database can do.
-type usualFile interface {
+// baseFile is the interface of SQLite's database files.
+type baseFile interface {
 	vfs.File
 	vfs.FileLockState
 	vfs.FileHasMoved
@@ -121,15 +127,16 @@ type usualFile interface {
 	vfs.FilePowersafeOverwrite
 }
 
-// databaseFile is a file of a database that has its index elsewhere.
+// databaseFile is a database file whose index is elsewhere.
 type databaseFile struct {
-	usualFile
+	baseFile
 	index vfs.SharedMemory
 }
 
-// DeviceCharacteristics implements vfs.File. This type has no methods for atomic writes of several pages, which F2FS can do.
+// DeviceCharacteristics implements vfs.File. It does not report atomic writes of several pages, which F2FS supports,
+// because this type lacks the methods for them.
 func (f *databaseFile) DeviceCharacteristics() vfs.DeviceCharacteristic {
-	return f.usualFile.DeviceCharacteristics() &^ vfs.IOCAP_BATCH_ATOMIC
+	return f.baseFile.DeviceCharacteristics() &^ vfs.IOCAP_BATCH_ATOMIC
 }
 
 // SharedMemory implements vfs.FileSharedMemory.
@@ -138,5 +145,5 @@ func (f *databaseFile) SharedMemory() vfs.SharedMemory { return f.index }
 // Close implements vfs.File.
 func (f *databaseFile) Close() error {
 	_ = f.index.Close()
-	return f.usualFile.Close()
+	return f.baseFile.Close()
 }

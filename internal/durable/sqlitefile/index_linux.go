@@ -13,13 +13,13 @@ import (
 
 const (
 	sharedMemory = "/dev/shm"
-	indexRoom    = 8 << 20 // bytes that must be free; an index has 2 bytes for each KiB of the log
-	leastIndex   = 32 << 10
-	indexLock    = 128 // the byte of an index that SQLite locks while a process uses it: UNIX_SHM_DMS in os_unix.c
+	minMemory    = 8 << 20 // bytes of memory that must be free; an index needs 2 bytes for each KiB of the log
+	indexSize    = 32 << 10
+	indexLock    = 128 // the byte of an index that SQLite locks while a process uses it (UNIX_SHM_DMS in os_unix.c)
 )
 
-// memoryDir makes a directory in memory for its owner only, with room for an index. Its name is that of the database's directory, so it takes
-// the place of one that a killed process left.
+// memoryDir creates a directory in memory for an index, for its owner only. The name depends on the database's
+// directory, so the new directory replaces one that a killed process left.
 func memoryDir(database string) (dir string, err error) {
 	var memory unix.Statfs_t
 	if err := unix.Statfs(sharedMemory, &memory); err != nil {
@@ -28,7 +28,7 @@ func memoryDir(database string) (dir string, err error) {
 	if memory.Type != unix.TMPFS_MAGIC {
 		return "", errors.New(sharedMemory + " is not in memory")
 	}
-	if memory.Blocks > 0 && memory.Bavail*uint64(memory.Bsize) < indexRoom { // without a bound, no blocks are counted
+	if memory.Blocks > 0 && memory.Bavail*uint64(memory.Bsize) < minMemory { // a file system without a limit counts no blocks
 		return "", errors.New(sharedMemory + " is full")
 	}
 	var info unix.Stat_t
@@ -39,11 +39,11 @@ func memoryDir(database string) (dir string, err error) {
 	if err = os.RemoveAll(dir); err == nil {
 		err = os.Mkdir(dir, 0o700)
 	}
-	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrPermission) { // another user's
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrPermission) { // the directory belongs to another user
 		dir, err = os.MkdirTemp(sharedMemory, "coffer-")
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, indexName), make([]byte, leastIndex), 0o600)
+		err = os.WriteFile(filepath.Join(dir, indexName), make([]byte, indexSize), 0o600)
 	}
 	if err != nil {
 		_ = os.RemoveAll(dir)
@@ -52,9 +52,10 @@ func memoryDir(database string) (dir string, err error) {
 	return dir, nil
 }
 
-// barIndex keeps other programs from a database, as long as this process uses it and after a kill: an index that is a directory cannot be
-// opened. Otherwise they would move the log into the database, in pages without checksums. If one uses the database, the error is sqlite3.BUSY.
-func barIndex(path string) error {
+// blockIndex prevents other programs from opening a database while this process uses it, and after a kill: it creates a
+// directory at the path of the index, which SQLite cannot open. Otherwise another program would move the log into the
+// database without adding checksums to the pages. It returns sqlite3.BUSY if another program uses the database.
+func blockIndex(path string) error {
 	err := os.Mkdir(path, 0o700)
 	if !errors.Is(err, fs.ErrExist) {
 		return err

@@ -4,4 +4,4 @@ package sqlitefile
 
 func memoryDir(string) (string, error) { return "", nil }
 
-func barIndex(string) error { return nil }
+func blockIndex(string) error { return nil }

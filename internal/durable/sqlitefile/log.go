@@ -15,18 +15,21 @@ import (
 	"github.com/coffer-storage/coffer/internal/durable"
 )
 
-// The format of the write-ahead log is that of https://www.sqlite.org/walformat.html.
+// The format of the write-ahead log is described at https://www.sqlite.org/walformat.html.
 const (
 	logHeader   = 32
-	logSalt     = 16 // offset of the salt, 8 bytes: another one each time that the log begins again
+	logSalt     = 16 // offset of the salt, 8 bytes that change whenever the log restarts
 	frameHeader = 24
 	logMagic    = 0x377f0682
 )
 
-// CheckLog reports damage of a database's write-ahead log after a process was killed. SQLite itself takes a frame whose
-// checksum does not match for the end of the log, and silently drops all transactions behind it. The log's mark has the
-// number of committed frames. After a power cut it is not known which of them reached the disk, and CheckLog reports nothing.
-// The database must not be open. Of its files, all must be regular: SQLite would use the log beside what a link points to.
+// CheckLog detects damage of a database's write-ahead log after a kill. SQLite itself treats a frame with a wrong
+// checksum as the end of the log, and silently drops all transactions behind it. So each commit records the number of
+// committed frames in a file beside the log, its mark, and CheckLog verifies that many frames.
+//
+// After a power cut it is not known which frames reached the disk, and CheckLog reports nothing. The database must not
+// be open. CheckLog returns durable.ErrIrregular if a file of the database is not regular, because SQLite would follow
+// a symlink and use the log beside its target.
 func CheckLog(path string) error {
 	for _, suffix := range []string{"", "-wal", markSuffix} {
 		if info, err := os.Lstat(path + suffix); err == nil && !info.Mode().IsRegular() {
@@ -34,12 +37,12 @@ func CheckLog(path string) error {
 		}
 	}
 	committed, salt := readMark(path + markSuffix)
-	if info, err := os.Stat(path); committed == 0 || err != nil || info.Size() == 0 { // without a database, the log is of no use
+	if info, err := os.Stat(path); committed == 0 || err != nil || info.Size() == 0 { // a log without a database is useless
 		return nil
 	}
 	f, err := os.Open(path + "-wal")
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the log is missing: %w", sqlite3.CORRUPT)
+		return fmt.Errorf("the write-ahead log is missing: %w", sqlite3.CORRUPT)
 	}
 	if err != nil {
 		return err
@@ -51,7 +54,7 @@ func CheckLog(path string) error {
 func checkFrames(r io.Reader, committed uint32, salt []byte) error {
 	var header [logHeader]byte
 	damaged := func(frame uint32) error {
-		return fmt.Errorf("frame %d of %d of the log: %w", frame, committed, sqlite3.CORRUPT)
+		return fmt.Errorf("frame %d of %d of the write-ahead log: %w", frame, committed, sqlite3.CORRUPT)
 	}
 	if _, err := io.ReadFull(r, header[:]); err != nil {
 		return damaged(0)
@@ -66,7 +69,7 @@ func checkFrames(r io.Reader, committed uint32, salt []byte) error {
 	if magic&^1 != logMagic || !sum.equals(header[24:], binary.BigEndian) {
 		return damaged(0)
 	}
-	if isNext(header[logSalt:], salt) {
+	if isNextSalt(header[logSalt:], salt) {
 		return nil
 	}
 	if !bytes.Equal(header[logSalt:logSalt+8], salt) {
@@ -86,9 +89,10 @@ func checkFrames(r io.Reader, committed uint32, salt []byte) error {
 	return nil
 }
 
-// isNext reports whether a salt is of the log after that of another salt, which begins once all of that is in the database. So a process was
-// killed that had noted no frame of the new log.
-func isNext(salt, before []byte) bool {
+// isNextSalt reports whether a log has restarted once since another salt. The log restarts only after all frames were
+// moved to the database, so the mark of the former log is no longer needed. It happens if a process is killed before it
+// has recorded a commit of the new log.
+func isNextSalt(salt, before []byte) bool {
 	return binary.BigEndian.Uint32(salt) == binary.BigEndian.Uint32(before)+1
 }
 

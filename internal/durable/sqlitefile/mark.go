@@ -14,7 +14,8 @@ import (
 
 const markSuffix = "-mark"
 
-// A mark is how much of a log was committed. Its bytes: durable.BootID, the number of frames, the log's salt, and a CRC-32C of all that.
+// A mark records how much of a log is committed. It consists of durable.BootID, the number of committed frames, the
+// log's salt, and a CRC-32C of these.
 const (
 	markFrames = 36
 	markSalt   = markFrames + 4
@@ -24,7 +25,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// readMark returns a mark that was made since the machine started. Without one, the number is 0.
+// readMark reads a mark that was written since the machine started. It returns 0 frames if there is no such mark.
 func readMark(path string) (frames uint32, salt []byte) {
 	f, err := durable.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
@@ -41,13 +42,14 @@ func readMark(path string) (frames uint32, salt []byte) {
 	return binary.BigEndian.Uint32(b[markFrames:]), b[markSalt:markSum]
 }
 
-// Marker notes the commits of the connection that writes, for CheckLog. One goroutine uses it at a time.
+// Marker records commits in the mark of a database, for CheckLog. One goroutine uses it at a time.
 type Marker struct {
-	log, file *os.File // nil without a BootID
+	log, file *os.File // nil if the system has no BootID
 	mark      [markSize]byte
 }
 
-// NewMarker makes the marker of a database whose log exists.
+// OpenMarker opens the marker of a database whose log exists. It replaces a mark that belongs to another log. The
+// caller must call Close.
 func OpenMarker(database string) (_ *Marker, err error) {
 	m := &Marker{}
 	path := database + markSuffix
@@ -60,9 +62,9 @@ func OpenMarker(database string) (_ *Marker, err error) {
 	if m.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, errors.Join(err, m.log.Close())
 	}
-	if frames, salt := readMark(path); frames == 0 || !m.isOf(salt) {
+	if frames, salt := readMark(path); frames == 0 || !m.matchesLog(salt) {
 		if err = m.Record(0); err == nil {
-			err = m.file.Sync() // a mark of another machine that uses the disk at times must not come back
+			err = m.file.Sync() // otherwise a mark of another machine that also uses this disk could reappear after a power cut
 		}
 	}
 	if err != nil {
@@ -72,20 +74,20 @@ func OpenMarker(database string) (_ *Marker, err error) {
 	return m, nil
 }
 
-// isOf reports whether the log has a salt.
-func (m *Marker) isOf(salt []byte) bool {
+// matchesLog reports whether the log has a given salt.
+func (m *Marker) matchesLog(salt []byte) bool {
 	var b [markSum - markSalt]byte
 	_, err := m.log.ReadAt(b[:], logSalt)
 	return err == nil && bytes.Equal(b[:], salt)
 }
 
-// Note is called after each commit: so many frames of the log are committed. If it fails, nothing is noted until it succeeds again, and
-// CheckLog reports nothing.
+// Record records that a number of frames of the log are committed. Call it after each commit. If it fails, the database
+// has no mark, and CheckLog reports nothing, until Record succeeds again.
 func (m *Marker) Record(frames int) (err error) {
 	if m.file == nil {
 		return nil
 	}
-	if frames > 0 { // the log can begin again with any commit
+	if frames > 0 { // the log may restart with any commit, which changes its salt
 		_, err = m.log.ReadAt(m.mark[markSalt:markSum], logSalt)
 	}
 	if err == nil {
@@ -94,32 +96,33 @@ func (m *Marker) Record(frames int) (err error) {
 		_, err = m.file.WriteAt(m.mark[:], 0)
 	}
 	if err != nil {
-		err = errors.Join(err, m.empty())
+		err = errors.Join(err, m.clearFile())
 	}
 	return err
 }
 
-// empty leaves no mark: an older one would make a whole log look damaged.
-func (m *Marker) empty() error {
+// clearFile removes the mark, because an outdated mark would make an intact log look damaged. It empties the file, or
+// removes it if that fails.
+func (m *Marker) clearFile() error {
 	if m.file.Truncate(0) == nil {
 		return nil
 	}
 	return remove(m.file.Name())
 }
 
-// Clear removes the mark: call it before the log is emptied. If it fails, the mark is still there.
+// Clear removes the mark. Call it before the log is emptied. If it fails, the mark still exists.
 func (m *Marker) Clear() error {
 	if m.file == nil {
 		return nil
 	}
-	if err := m.empty(); err != nil {
+	if err := m.clearFile(); err != nil {
 		return err
 	}
-	_ = remove(m.file.Name()) // an empty file is no mark
+	_ = remove(m.file.Name()) // an empty file counts as no mark
 	return nil
 }
 
-// Close leaves the mark as it is. Nothing is noted any more. m can be nil.
+// Close closes the files and keeps the mark. Later calls of Record do nothing. A nil Marker does nothing.
 func (m *Marker) Close() {
 	if m != nil && m.file != nil {
 		_, _ = m.file.Close(), m.log.Close()
@@ -127,7 +130,7 @@ func (m *Marker) Close() {
 	}
 }
 
-// remove removes a file that may be missing.
+// remove removes a file. A missing file is not an error.
 func remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

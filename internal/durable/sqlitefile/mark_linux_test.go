@@ -16,7 +16,7 @@ var logged = Schema{
 	Version: 1, Tables: "CREATE TABLE t (n INTEGER)", Pragmas: "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0",
 }
 
-// marked is a database with a log whose commits are noted.
+// marked is a database with a log whose commits are recorded.
 type marked struct {
 	t      *testing.T
 	path   string
@@ -36,7 +36,7 @@ func newMarked(t *testing.T) *marked {
 	return m
 }
 
-// write makes commits, and notes them as a log with so many frames.
+// write makes commits, and records a number of committed frames.
 func (m *marked) write(commits, noted int) {
 	for range commits {
 		require.NoError(m.t, m.conn.Exec("INSERT INTO t VALUES (1)"))
@@ -49,7 +49,7 @@ func (m *marked) move() {
 	require.NoError(m.t, m.conn.Exec("PRAGMA checksum_verification = OFF; PRAGMA wal_checkpoint(RESTART)"))
 }
 
-// killed returns the path of a copy of all files, as a kill leaves them.
+// killed returns the path of a copy of all files, in the state that a kill leaves.
 func (m *marked) killed() string {
 	path := filepath.Join(m.t.TempDir(), "db")
 	for _, suffix := range []string{"", "-wal", markSuffix} {
@@ -75,7 +75,7 @@ func requireDamage(t *testing.T, path string) {
 
 const oneFrame = frameHeader + PageSize
 
-func TestCheckLog(t *testing.T) {
+func TestCheckLogFindsDamage(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
@@ -93,14 +93,14 @@ func TestCheckLog(t *testing.T) {
 	require.NoError(t, os.Remove(path+"-wal"))
 	requireDamage(t, path)
 
-	m.write(1, 5) // a commit that was not noted
+	m.write(1, 5) // this commit is not recorded
 	path = m.killed()
 	flip(t, path+"-wal", logHeader+5*oneFrame+100)
-	require.NoError(t, CheckLog(path), "nothing is known of it")
+	require.NoError(t, CheckLog(path), "a commit that was not recorded cannot be checked")
 }
 
-// A kill may come between the first commit of a log that begins again and its note.
-func TestCheckLogThatBeganAgain(t *testing.T) {
+// A kill may come between the first commit of a restarted log and its record.
+func TestCheckLogAcceptsRestartedLog(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
@@ -132,8 +132,8 @@ func TestCheckLogThatBeganAgain(t *testing.T) {
 	requireDamage(t, path)
 }
 
-// Without a mark of this start of the machine, nothing is known: as after a power cut.
-func TestCheckLogWithoutAMark(t *testing.T) {
+// If no mark was written since the machine started, nothing is known, as after a power cut.
+func TestCheckLogNeedsMarkOfThisBoot(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
@@ -157,13 +157,14 @@ func TestCheckLogWithoutAMark(t *testing.T) {
 	}
 }
 
-// A mark that cannot be written is emptied: an older one would make a whole log look damaged. Later commits are noted again.
-func TestMarkThatCannotBeWritten(t *testing.T) {
+// A mark that cannot be written is emptied, because an outdated one would make an intact log look damaged. Later
+// commits are recorded again.
+func TestUnwritableMarkIsEmptied(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
 	log := m.marker.log
-	m.marker.log = m.marker.file // it is too short
+	m.marker.log = m.marker.file // too short to read a salt from
 	require.NoError(t, m.marker.file.Truncate(logSalt))
 	require.Error(t, m.marker.Record(6))
 	flip(t, m.path+"-wal", logHeader+100)
@@ -173,8 +174,8 @@ func TestMarkThatCannotBeWritten(t *testing.T) {
 	requireDamage(t, m.path)
 }
 
-// As long as a mark can neither be emptied nor removed, it is not cleared.
-func TestMarkThatCannotBeCleared(t *testing.T) {
+// Clear fails while the mark can neither be emptied nor removed.
+func TestClearFailsWhileMarkRemains(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
@@ -187,8 +188,8 @@ func TestMarkThatCannotBeCleared(t *testing.T) {
 	require.NoError(t, m.marker.Clear())
 }
 
-// A mark that is not of the log is replaced at once: a kill may come before the first commit.
-func TestMarkOfAnotherLog(t *testing.T) {
+// A mark of another log is replaced at once, because a kill may come before the first commit.
+func TestMarkOfAnotherLogIsReplaced(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
@@ -203,7 +204,7 @@ func TestMarkOfAnotherLog(t *testing.T) {
 	requireDamage(t, m.path)
 	flip(t, m.path+"-wal", logHeader+100)
 
-	for range 2 { // of which nothing is noted
+	for range 2 { // these commits are not recorded
 		m.move()
 		require.NoError(t, m.conn.Exec("INSERT INTO t VALUES (2)"))
 	}
@@ -214,12 +215,12 @@ func TestMarkOfAnotherLog(t *testing.T) {
 	require.NoFileExists(t, m.path+markSuffix)
 }
 
-// If nothing can be removed, the mark is empty.
-func TestClearInAReadOnlyDirectory(t *testing.T) {
+// If the mark cannot be removed, Clear empties it.
+func TestClearEmptiesMarkItCannotRemove(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
-	require.NoError(t, os.Rename(m.path+markSuffix, m.path+".moved")) // as if it could not be removed
+	require.NoError(t, os.Rename(m.path+markSuffix, m.path+".moved")) // so that the marker cannot remove it
 	require.NoError(t, os.Mkdir(m.path+markSuffix, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(m.path+markSuffix, "file"), nil, 0o600))
 	require.NoError(t, m.marker.Clear())
@@ -228,8 +229,8 @@ func TestClearInAReadOnlyDirectory(t *testing.T) {
 	require.Empty(t, content)
 }
 
-// A connection that cannot be opened leaves the log as it is.
-func TestLogAfterAFailedOpen(t *testing.T) {
+// A connection that fails to open leaves the log unchanged.
+func TestFailedOpenKeepsLog(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
@@ -237,12 +238,12 @@ func TestLogAfterAFailedOpen(t *testing.T) {
 	later := logged
 	later.Version++
 	_, err := Open(t.Context(), path, later)
-	require.ErrorContains(t, err, "it has format 1")
+	require.ErrorContains(t, err, "the database has format 1")
 	require.NoError(t, CheckLog(path))
 }
 
-// Without its database, a log is of no use.
-func TestCheckLogWithoutADatabase(t *testing.T) {
+// A log without its database is useless.
+func TestCheckLogIgnoresLogWithoutDatabase(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
@@ -256,7 +257,7 @@ func TestCheckLogWithoutADatabase(t *testing.T) {
 }
 
 // A repair that fails leaves the damaged log and its mark.
-func TestLogAfterAFailedSalvage(t *testing.T) {
+func TestFailedSalvageKeepsLog(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
@@ -272,13 +273,13 @@ func TestLogAfterAFailedSalvage(t *testing.T) {
 	require.NoError(t, CheckLog(path))
 }
 
-// A repair that was killed at the end of its work, when the log or journal may have been moved away, is continued. Until then, the database
-// does not open.
-func TestInterruptedSalvage(t *testing.T) {
+// A repair that was killed at its end, when it may have moved some of the files, is continued by the next one. Until
+// then, the database does not open.
+func TestSalvageContinuesAfterKill(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
-	for _, moved := range []string{"", "-wal", markSuffix} { // so far
+	for _, moved := range []string{"", "-wal", markSuffix} { // the file that was moved before the kill
 		path := m.killed()
 		whole, err := Open(t.Context(), path+readySuffix, logged)
 		require.NoError(t, err)
@@ -308,8 +309,9 @@ func TestInterruptedSalvage(t *testing.T) {
 	}
 }
 
-// A FIFO would block its reader, a device never end, and a link have another log beside its target: only regular files are used.
-func TestIrregularFiles(t *testing.T) {
+// Only regular files are used: a FIFO would block its reader, a device would never end, and a symlink would have
+// another log beside its target.
+func TestCheckLogRefusesIrregularFiles(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
@@ -327,6 +329,6 @@ func TestIrregularFiles(t *testing.T) {
 		}
 	}
 	path := m.killed()
-	require.NoError(t, os.Truncate(path+markSuffix, 1<<40)) // a hole
+	require.NoError(t, os.Truncate(path+markSuffix, 1<<40)) // a sparse file
 	require.NoError(t, CheckLog(path))
 }

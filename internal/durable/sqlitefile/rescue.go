@@ -11,19 +11,20 @@ import (
 
 const rescueSuffix = ".rescue"
 
-// Offsets in the first page, see https://www.sqlite.org/fileformat2.html#the_database_header.
+// Offsets in the first page; see https://www.sqlite.org/fileformat2.html#the_database_header.
 const (
-	headerCounter  = 24 // of changes, 4 bytes; if headerValidFor has another number, SQLite takes the number of pages from the size of the file
+	headerCounter  = 24 // change counter, 4 bytes; if headerValidFor has another value, SQLite computes the number of pages from the file size
 	headerValidFor = 92
 	pageSum        = PageSize - 8
 )
 
-// rescue opens a copy of a database that does not open, for reading. The copy has the first page of another database with the same schema:
-// in both, the tables begin at the same pages. A last page that was cut short is filled up. So only rows on damaged pages cannot be read.
-func rescue(ctx context.Context, path, other string, schema Schema) (c *Conn, err error) {
-	made := path + rescueSuffix
+// openRescueCopy opens a copy of a database that does not open itself. The copy gets the first page of another database
+// with the same schema, because its tables begin at the same pages. A last page that was cut short is padded. So only
+// rows on damaged pages are lost. The copy is for reading only.
+func openRescueCopy(ctx context.Context, path, other string, schema Schema) (c *Conn, err error) {
+	copyPath := path + rescueSuffix
 	for _, suffix := range []string{"", "-wal", "-journal"} {
-		if err := copyFile(path+suffix, made+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := copyFile(path+suffix, copyPath+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
@@ -31,7 +32,7 @@ func rescue(ctx context.Context, path, other string, schema Schema) (c *Conn, er
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(made, os.O_RDWR, 0)
+	f, err := os.OpenFile(copyPath, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -45,10 +46,10 @@ func rescue(ctx context.Context, path, other string, schema Schema) (c *Conn, er
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
-	return Open(ctx, made, schema)
+	return Open(ctx, copyPath, schema)
 }
 
-// firstPage returns the first page of a database, for one with another number of pages.
+// firstPage returns the first page of a database, changed so that it fits a database with another number of pages.
 func firstPage(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {

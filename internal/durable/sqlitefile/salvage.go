@@ -14,27 +14,27 @@ import (
 	"github.com/coffer-storage/coffer/internal/durable"
 )
 
-// Found is what a check or a repair found in a database.
+// Report is the result of checking or repairing a database.
 type Report struct {
 	File    string   `json:"file"`
-	Damage  []string `json:"damage"`          // the first errors of damage; empty if the file is whole
-	Read    int      `json:"read"`            // rows that can be read
-	Lost    int      `json:"lost"`            // rows that cannot, as far as an undamaged index lists them
-	Names   []string `json:"names,omitempty"` // of the lost rows, if they have names for people
+	Damage  []string `json:"damage"`          // the first messages about damage; empty if the file is intact
+	Read    int      `json:"read"`            // number of readable rows
+	Lost    int      `json:"lost"`            // number of unreadable rows, as far as an intact index lists them
+	Names   []string `json:"names,omitempty"` // names of the unreadable rows, if they mean something to people
 	Damaged string   `json:"damagedFile,omitempty"`
 }
 
-// maxDamage is how many errors a Found has at most.
+// maxDamage is the largest number of messages in a Report.
 const maxDamage = 10
 
-// Add adds an error of damage.
+// AddDamage adds a message about damage. It drops messages beyond the tenth.
 func (f *Report) AddDamage(err error) {
 	if len(f.Damage) < maxDamage {
 		f.Damage = append(f.Damage, err.Error())
 	}
 }
 
-// Integrity adds what SQLite's own check of all pages and indexes finds.
+// CheckIntegrity runs SQLite's own check of all pages and indexes, and adds the damage that it finds.
 func (f *Report) CheckIntegrity(c *Conn) error {
 	for row, err := range c.Rows("PRAGMA integrity_check(10)") {
 		switch {
@@ -49,17 +49,21 @@ func (f *Report) CheckIntegrity(c *Conn) error {
 	return nil
 }
 
-// readySuffix is of a whole database that is to take the place of another one. Until it has, that one does not open: its log or journal may
-// have been moved away already.
+// readySuffix is the suffix of an intact database that is about to replace another one. While it exists, the other
+// database does not open, because some of its files may already have been moved away.
 const readySuffix = ".new"
 
-// Salvage puts a new database in the place of the damaged one in found.File, with the rows that copy copies from one to the other. source
-// opens the damaged one; if that fails, copy gets a copy of it that opens. The damaged file, and its log, stay beside the new one. Nothing
-// else may have the database open. After a kill, the next call continues.
+// Salvage replaces the damaged database in found.File with a new one. copy copies rows from the damaged database to the
+// new one. source opens the damaged database; if that fails because of damage, copy gets a rescue copy instead. The
+// damaged file and its log stay beside the new file. Nothing else may have the database open.
+//
+// The order of the steps makes Salvage safe against kills. It writes and syncs the new database under another name,
+// renames it to readySuffix when it is complete, and only then moves the damaged files away. If a kill interrupts that,
+// the next call continues at this point; a kill before it leaves the damaged database unchanged.
 func Salvage(ctx context.Context, found *Report, schema Schema, source func() (*Conn, error), copy func(from, to *Conn) error) (err error) {
 	path := found.File
 	if _, err := os.Stat(path + readySuffix); err == nil {
-		if _, err := exchange(path); err != nil {
+		if _, err := replaceDatabase(path); err != nil {
 			return err
 		}
 	}
@@ -76,17 +80,17 @@ func Salvage(ctx context.Context, found *Report, schema Schema, source func() (*
 	from, err := source()
 	if IsDamage(err) {
 		found.AddDamage(err)
-		from, err = rescue(ctx, path, made, schema)
+		from, err = openRescueCopy(ctx, path, made, schema)
 	}
 	switch {
 	case err == nil:
 		err = copy(from, to)
 	case IsDamage(err):
-		found.AddDamage(errors.New("everything is lost"))
+		found.AddDamage(errors.New("nothing can be recovered"))
 		err = nil
 	}
 	if err == nil {
-		err = to.Exec("PRAGMA wal_checkpoint(TRUNCATE)") // which does nothing without a log
+		err = to.Exec("PRAGMA wal_checkpoint(TRUNCATE)") // does nothing if there is no log
 	}
 	if err = errors.Join(err, from.Close(), to.Close()); err != nil {
 		return err
@@ -97,12 +101,14 @@ func Salvage(ctx context.Context, found *Report, schema Schema, source func() (*
 	if err := durable.Rename(made, path+readySuffix); err != nil {
 		return err
 	}
-	found.Damaged, err = exchange(path)
+	found.Damaged, err = replaceDatabase(path)
 	return err
 }
 
-// exchange moves a database away, with its log or journal, and the one that is ready into its place.
-func exchange(path string) (damaged string, err error) {
+// replaceDatabase moves a database, its log and its journal away, and moves the database that is ready into its place.
+// The last step is the rename, so that a kill before it leaves the database that is ready for the next call. The mark
+// is removed before the log is moved, because a mark without a log would look like damage.
+func replaceDatabase(path string) (damaged string, err error) {
 	damaged = fmt.Sprintf("%s.damaged-%d", path, time.Now().UnixNano())
 	if err := os.Link(path, damaged); err != nil {
 		return "", err
@@ -129,7 +135,7 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// removeAll removes a database with the files beside it.
+// removeAll removes a database and the files beside it.
 func removeAll(path string) (err error) {
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 		err = errors.Join(err, remove(path+suffix))

@@ -1,7 +1,7 @@
-// Package sqlitefile opens SQLite databases for the embedded stores.
+// Package sqlitefile opens the SQLite databases of the embedded stores, checks them and repairs them.
 //
-// Every page of a database has a checksum, which is verified when the page is read: see IsDamage. A database of another
-// format version does not open. A database is never mapped into memory.
+// Every page of a database has a checksum, which is verified whenever the page is read (see IsDamage). A database with
+// another format version does not open. No database file is mapped into memory.
 package sqlitefile
 
 import (
@@ -21,37 +21,37 @@ import (
 )
 
 const (
-	// PageSize is the size of a page in bytes.
+	// PageSize is the size of a database page in bytes.
 	PageSize = 4096
-	// busyTimeout is how long a statement waits for the locks of other connections.
+	// busyTimeout is how long a statement waits for locks of other connections.
 	busyTimeout = 10 * time.Second
 )
 
-// Schema is how a database of a package is made.
+// Schema describes the databases of a package.
 type Schema struct {
-	Version int    // its format
-	Layout  string // pragmas of a new database
-	Tables  string // statements that make its tables, in one transaction
-	Pragmas string // pragmas of each connection
+	Version int    // version of the format
+	Layout  string // pragmas for a new database
+	Tables  string // statements that create the tables, in one transaction
+	Pragmas string // pragmas for each connection
 }
 
 // Conn is a connection with its prepared statements. One goroutine uses it at a time.
 type Conn struct {
 	*sqlite3.Conn
-	Info       fs.FileInfo // of the file when it was opened
+	Info       fs.FileInfo // identity of the file when it was opened
 	statements map[string]*sqlite3.Stmt
 }
 
-// Open opens a connection. It makes a file that is missing, which only its owner can read, and the tables of an empty one.
-// ctx interrupts opening only.
+// Open opens a connection. It creates a missing file, readable by its owner only, and the tables of an empty one. ctx
+// only interrupts opening. The caller must call Close.
 func Open(ctx context.Context, path string, schema Schema) (*Conn, error) {
 	return open(ctx, path, "", schema)
 }
 
-// open opens a connection that has the index of its log in a file; empty means beside the database.
+// open opens a connection whose index is at a path. An empty index means beside the database.
 func open(ctx context.Context, path, index string, schema Schema) (_ *Conn, err error) {
 	if _, err := os.Stat(path + readySuffix); err == nil {
-		return nil, fmt.Errorf("its repair was interrupted: %w", sqlite3.CORRUPT)
+		return nil, fmt.Errorf("a repair was interrupted, run it again: %w", sqlite3.CORRUPT)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func open(ctx context.Context, path, index string, schema Schema) (_ *Conn, err 
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
-	query := url.Values{"modeof": {path}} // of the journal
+	query := url.Values{"modeof": {path}} // mode of the journal
 	if index != "" {
 		query.Set("vfs", vfsName)
 		query.Set(indexParameter, index)
@@ -78,18 +78,18 @@ func open(ctx context.Context, path, index string, schema Schema) (_ *Conn, err 
 			_ = c.Close()
 		}
 	}()
-	if _, err := c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true); err != nil { // the log stays as it is, whatever fails
+	if _, err := c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true); err != nil { // keep the log on close, so that no failure can lose it
 		return nil, err
 	}
 	c.SetInterrupt(ctx)
 	if err := c.BusyTimeout(busyTimeout); err != nil {
 		return nil, err
 	}
-	if _, err := c.FileControl("main", sqlite3.FCNTL_RESERVE_BYTES, 8); err != nil { // a new database has checksums
+	if _, err := c.FileControl("main", sqlite3.FCNTL_RESERVE_BYTES, 8); err != nil { // reserves space for the checksums in pages of a new database
 		return nil, err
 	}
 	version := int64(0)
-	err = c.Transact("BEGIN", func() (err error) { // no other process writes in the meantime
+	err = c.Transact("BEGIN", func() (err error) { // so that no other process writes between the two checks
 		if version, err = c.Int("PRAGMA user_version"); err == nil {
 			err = checkSize(path)
 		}
@@ -100,9 +100,9 @@ func open(ctx context.Context, path, index string, schema Schema) (_ *Conn, err 
 		err = c.Exec(fmt.Sprintf("%s; BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", schema.Layout, schema.Tables, version))
 	}
 	if err == nil && version != int64(schema.Version) {
-		err = fmt.Errorf("it has format %d and this program reads format %d", version, schema.Version)
+		err = fmt.Errorf("the database has format %d, this program reads format %d", version, schema.Version)
 	}
-	if err == nil { // after the first page is there: it decides whether pages have checksums, in a log as well
+	if err == nil { // only now, because the first page decides whether pages have checksums, those in the log included
 		err = c.Exec(schema.Pragmas)
 	}
 	if err != nil {
@@ -112,7 +112,7 @@ func open(ctx context.Context, path, index string, schema Schema) (_ *Conn, err 
 	return c, nil
 }
 
-// checkSize refuses a file that ends with a part of a page: its checksum would not be verified.
+// checkSize refuses a file whose last page is cut short, because SQLite would not verify the checksum of that page.
 func checkSize(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && info.Size()%PageSize != 0 {
@@ -121,7 +121,7 @@ func checkSize(path string) error {
 	return err
 }
 
-// Close closes the connection. A transaction ends without its changes. The log stays. c can be nil.
+// Close closes the connection. It rolls back an open transaction and keeps the log. A nil Conn does nothing.
 func (c *Conn) Close() error {
 	if c == nil {
 		return nil
@@ -132,8 +132,8 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
-// Rows executes a statement, which is prepared once, and returns its rows, which are valid until the next. An argument is
-// an int64, a string for TEXT, or a []byte, of which nil is empty as well.
+// Rows prepares a statement once, executes it, and yields its rows. A row is valid until the next one. An argument is
+// an int64, a string for TEXT, or a []byte, where nil means the empty blob.
 func (c *Conn) Rows(query string, args ...any) iter.Seq2[*sqlite3.Stmt, error] {
 	return func(yield func(*sqlite3.Stmt, error) bool) {
 		stmt, err := c.prepare(query)
@@ -188,7 +188,7 @@ func (c *Conn) Run(query string, args ...any) error {
 	return nil
 }
 
-// Int returns the number in the last row of a statement, 0 if it has no rows.
+// Int returns the first column of the last row of a statement, or 0 if it has no rows.
 func (c *Conn) Int(query string, args ...any) (n int64, err error) {
 	for row, err := range c.Rows(query, args...) {
 		if err != nil {
@@ -199,12 +199,13 @@ func (c *Conn) Int(query string, args ...any) (n int64, err error) {
 	return n, nil
 }
 
-// Transact calls do in a transaction that begins with a statement. An error of do ends it without its changes.
+// Transact runs do in a transaction that the statement begin starts. If do returns an error, it rolls the transaction
+// back.
 func (c *Conn) Transact(begin string, do func() error) (err error) {
 	if err := c.Run(begin); err != nil {
 		return err
 	}
-	if err = do(); err == nil && !c.GetAutocommit() { // an error of reading that do handled ends the transaction
+	if err = do(); err == nil && !c.GetAutocommit() { // SQLite ends the transaction on some read errors, even if do handled them
 		err = c.Run("COMMIT")
 	}
 	if err != nil && !c.GetAutocommit() {
@@ -214,12 +215,12 @@ func (c *Conn) Transact(begin string, do func() error) (err error) {
 	return err
 }
 
-// IsDamage reports whether an error says that the file is damaged.
+// IsDamage reports whether an error is caused by damage of the file.
 func IsDamage(err error) bool {
 	return errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.NOTADB) || errors.Is(err, sqlite3.IOERR_DATA)
 }
 
-// IsFull reports whether an error says that the disk of a database's directory is full.
+// IsFull reports whether an error is caused by a full disk. dir is the directory of the database.
 func IsFull(err error, dir string) bool {
 	return errors.Is(err, sqlite3.FULL) || errors.Is(err, sqlite3.IOERR) && durable.NearlyFull(dir)
 }

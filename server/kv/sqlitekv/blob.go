@@ -12,10 +12,13 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// A blob is what follows the first chunk of a large value. Its parts, of a chunk each, lie under blob << partBits | n, n from
-// 1. They are written before the transaction in which an entry gets the blob, and removed after the one in which it loses it,
-// a few at a time: other writers wait for a few parts, however large a value is. In the meantime the blob is among the
-// discarded ones, which the next start removes after a kill. No part ever changes.
+// A large value is stored as a first chunk in its row of entries and a blob with the rest. Part n of a blob, n from 1,
+// has the id blob << partBits | n in parts.
+//
+// The parts are written before the transaction that gives the blob to an entry, and removed after the transaction that
+// takes it away, a few parts per transaction. So other writers wait for a few parts at most, however large a value is.
+// While no entry has the blob, it is listed in discarded. Maintenance removes discarded blobs, and so does the next
+// start after a kill. A part never changes.
 const (
 	partBits = 11
 
@@ -24,7 +27,7 @@ CREATE TABLE parts (id INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE TABLE discarded (blob INTEGER PRIMARY KEY) STRICT;`
 )
 
-// maxBlob is the greatest number of a blob, so that the ids of its parts have 63 bits at most.
+// maxBlob is the largest number of a blob. It keeps the ids of parts within 63 bits.
 const maxBlob = 1<<(62-partBits) - 1
 
 var (
@@ -33,7 +36,7 @@ var (
 	errDiscarded = fmt.Errorf("%w: a part of a value is marked for removal", kv.ErrDamaged)
 )
 
-// putParts writes parts of a blob from the nth on.
+// putParts inserts parts of a blob, beginning with part n.
 func (c *conn) putParts(blob, n int64, value []byte) error {
 	for part := range slices.Chunk(value, chunkSize) {
 		if err := c.Run("INSERT INTO parts (id, value) VALUES (?, ?)", blob<<partBits|n, part); err != nil {
@@ -44,7 +47,7 @@ func (c *conn) putParts(blob, n int64, value []byte) error {
 	return nil
 }
 
-// discard makes a blob one of those that no entry has.
+// discard lists a blob as one that no entry has.
 func (c *conn) discard(blob int64) error {
 	err := c.Run("INSERT INTO discarded (blob) VALUES (?)", blob)
 	if errors.Is(err, sqlite3.CONSTRAINT) {
@@ -53,7 +56,7 @@ func (c *conn) discard(blob int64) error {
 	return err
 }
 
-// lastBlob returns the greatest number that a blob has. It ignores impossible ones, which a check finds.
+// lastBlob returns the largest number of a blob in use. It ignores impossible numbers, which Check reports.
 func (c *conn) lastBlob() (last int64, err error) {
 	for _, query := range []string{
 		"SELECT max(blob) FROM entries WHERE blob > 0 AND blob < ?",
@@ -69,7 +72,8 @@ func (c *conn) lastBlob() (last int64, err error) {
 	return max(last, part>>partBits), err
 }
 
-// checkBlobs returns kv.ErrDamaged if parts belong to no blob, or if a blob is discarded that an entry has or that cannot be.
+// checkBlobs returns kv.ErrDamaged if parts belong to no blob, or if a discarded blob has an impossible number or
+// belongs to an entry.
 func (c *conn) checkBlobs() error {
 	orphans, err := c.Int(`SELECT count(*) FROM parts WHERE id >> ?1 NOT IN (SELECT blob FROM entries WHERE blob > 0)
 AND id >> ?1 NOT IN (SELECT blob FROM discarded)`, int64(partBits))
@@ -89,17 +93,18 @@ OR blob IN (SELECT blob FROM entries WHERE blob > 0)`, int64(maxBlob))
 	return nil
 }
 
-// sweep removes a discarded blob. It does nothing if an entry has the blob.
-func (s *Store) sweep(ctx context.Context, blob int64) error {
-	_, err := s.sweepParts(ctx, blob, math.MaxInt64)
+// removeBlob removes a discarded blob. It does nothing if an entry has the blob.
+func (s *Store) removeBlob(ctx context.Context, blob int64) error {
+	_, err := s.removeBlobParts(ctx, blob, math.MaxInt64)
 	return err
 }
 
-// sweepParts is sweep, but stops after so many parts or a few more. It returns how many it removed, and forgets a blob without parts.
-func (s *Store) sweepParts(ctx context.Context, blob, most int64) (removed int64, err error) {
+// removeBlobParts removes about most parts of a discarded blob. It returns the number of removed parts. When no part is
+// left, it also forgets the blob.
+func (s *Store) removeBlobParts(ctx context.Context, blob, most int64) (removed int64, err error) {
 	for more := blob != 0; more && removed < most; {
 		n := int64(0)
-		err = s.transact(ctx, "sweep", 0, func(c *conn, _ fullFor) (err error) {
+		err = s.transact(ctx, "sweep", 0, func(c *conn, _ diskFullFor) (err error) {
 			n, more, err = c.removeParts(blob)
 			return err
 		})
@@ -107,13 +112,14 @@ func (s *Store) sweepParts(ctx context.Context, blob, most int64) (removed int64
 			return removed, err
 		}
 		if removed += n; !more {
-			s.left.forget(blob)
+			s.abandoned.forget(blob)
 		}
 	}
 	return removed, nil
 }
 
-// removeParts removes some parts of a discarded blob. It returns how many, and whether there may be more.
+// removeParts removes some parts of a discarded blob in one transaction. It returns their number and whether there may
+// be more.
 func (c *conn) removeParts(blob int64) (removed int64, more bool, err error) {
 	n, err := c.Int(`SELECT count(*) FROM discarded WHERE blob = ?1
 AND NOT EXISTS (SELECT 1 FROM entries WHERE blob > 0 AND blob = ?1)`, blob)
@@ -121,7 +127,7 @@ AND NOT EXISTS (SELECT 1 FROM entries WHERE blob > 0 AND blob = ?1)`, blob)
 		return 0, false, err
 	}
 	from, to := partsOf(blob)
-	parts := int64(c.fairParts())
+	parts := int64(c.partsThisTurn())
 	err = c.Run("DELETE FROM parts WHERE id IN (SELECT id FROM parts WHERE id BETWEEN ? AND ? LIMIT ?)", from, to, parts)
 	if err != nil {
 		return 0, false, err
@@ -132,22 +138,23 @@ AND NOT EXISTS (SELECT 1 FROM entries WHERE blob > 0 AND blob = ?1)`, blob)
 	return removed, false, c.Run("DELETE FROM discarded WHERE blob = ?", blob)
 }
 
-// sweepAll removes the discarded blobs, except for those that running calls write.
-func (s *Store) sweepAll(ctx context.Context) error {
+// removeDiscarded removes all discarded blobs except those that running calls are writing.
+func (s *Store) removeDiscarded(ctx context.Context) error {
 	var blobs []int64
-	err := s.read(ctx, "sweep", func(c *conn) error {
-		return c.each("SELECT blob FROM discarded", func(row *sqlite3.Stmt) { blobs = append(blobs, row.ColumnInt64(0)) })
+	err := s.withReader(ctx, "sweep", func(c *conn) error {
+		return c.forEach("SELECT blob FROM discarded", func(row *sqlite3.Stmt) { blobs = append(blobs, row.ColumnInt64(0)) })
 	})
 	errs := []error{err}
 	for _, blob := range blobs {
-		if _, written := s.staged.Load(blob); !written {
-			errs = append(errs, s.sweep(ctx, blob)) // a damaged one does not keep the others
+		if _, written := s.stagedBlobs.Load(blob); !written {
+			errs = append(errs, s.removeBlob(ctx, blob)) // a damaged blob must not prevent the removal of others
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// checkParts returns kv.ErrDamaged if the parts of an entry are not as long as its size says. It does not read them.
+// checkParts returns kv.ErrDamaged if the parts of an entry are not as long as its size requires. It does not read the
+// parts.
 func (c *conn) checkParts(r *row) error {
 	if r.blob == 0 {
 		return nil
@@ -160,12 +167,12 @@ func (c *conn) checkParts(r *row) error {
 	return err
 }
 
-// partsOf returns the least and the greatest id of a blob's parts.
+// partsOf returns the smallest and the largest id of a blob's parts.
 func partsOf(blob int64) (from, to int64) {
 	return blob << partBits, blob<<partBits | (1<<partBits - 1)
 }
 
-// readParts appends the next parts of a value, up to the limit and no more than most.
+// readParts appends up to most parts of a value, and no more than limit bytes in total.
 func (c *conn) readParts(begin []byte, r *row, limit, most int64) (_ []byte, err error) {
 	for ; most > 0 && int64(len(begin)) < min(limit, r.size); most-- {
 		n := int64(len(begin) / chunkSize)
@@ -176,7 +183,7 @@ func (c *conn) readParts(begin []byte, r *row, limit, most int64) (_ []byte, err
 	return begin, nil
 }
 
-// readPart appends the nth part of a value, up to the limit.
+// readPart appends part n of a value, and no more than limit bytes in total.
 func (c *conn) readPart(begin []byte, r *row, n, limit int64) ([]byte, error) {
 	for found, err := range c.Rows("SELECT value FROM parts WHERE id = ?", r.blob<<partBits|n) {
 		if err != nil {

@@ -17,9 +17,9 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// Somebody with an editor of databases changes parts, or what is discarded. A check finds that, other values are written and read, and no
-// acknowledged one is lost.
-func TestEditedBlobs(t *testing.T) {
+// If someone edits parts or discarded blobs in the database, Check reports it, other values can be written and read,
+// and no acknowledged value is lost.
+func TestEditedBlobsAreReported(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]string{
 		"a blob beyond all":      "INSERT INTO discarded VALUES (9223372036854775807)",
@@ -39,16 +39,16 @@ func TestEditedBlobs(t *testing.T) {
 			c := <-s.writer
 			require.NoError(t, c.Run(change))
 			checked := c.checkBlobs()
-			require.NoError(t, s.begin(c)) // as at a start
+			require.NoError(t, s.loadState(c)) // as at a start
 			s.writer <- c
-			if name != "no parts" { // which is found with the entry
+			if name != "no parts" { // a missing part is reported for its entry
 				require.ErrorIs(t, checked, kv.ErrDamaged)
 			}
-			require.NoError(t, s.sweepAll(ctx))
+			require.NoError(t, s.removeDiscarded(ctx))
 			require.NoError(t, kv.Set(ctx, s, "b", b, 0))
 			got, _, err := kv.Get(ctx, s, "a")
 			if name == "an entry's blob" {
-				require.NoError(t, err, "the entry keeps it")
+				require.NoError(t, err, "the entry must keep its blob")
 			}
 			require.True(t, errors.Is(err, kv.ErrDamaged) || bytes.Equal(a, got), "bytes of another value")
 			_, err = kv.Delete(ctx, s, "a")
@@ -60,8 +60,9 @@ func TestEditedBlobs(t *testing.T) {
 	}
 }
 
-// A call ends with its context while others write, before it wrote anything and while it removes what is left of a value.
-func TestContextOfLargeWrite(t *testing.T) {
+// A call ends with its context while other calls write: before it has written anything, and while it removes the parts
+// of a value.
+func TestLargeWriteEndsWithContext(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	c := <-s.writer
@@ -75,19 +76,19 @@ func TestContextOfLargeWrite(t *testing.T) {
 	blob := s.lastBlob.Load()
 	ctx, cancel = context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, s.sweep(ctx, blob), context.Canceled)
+	require.ErrorIs(t, s.removeBlob(ctx, blob), context.Canceled)
 }
 
-// A turn after a long wait has more parts, within bounds.
-func TestFairParts(t *testing.T) {
+// A turn after a long wait has more parts, within limits.
+func TestPartsThisTurnGrowWithWait(t *testing.T) {
 	t.Parallel()
-	for waited, want := range map[time.Duration]int{0: stepParts, 10 * waitForPart: 10, time.Hour: maxParts} {
-		require.Equal(t, want, (&conn{waited: waited}).fairParts())
+	for waited, want := range map[time.Duration]int{0: minTurnParts, 10 * waitForPart: 10, time.Hour: maxTurnParts} {
+		require.Equal(t, want, (&conn{waited: waited}).partsThisTurn())
 	}
 }
 
-// Writes of large values at the same time do not go far beyond a quota together.
-func TestQuotaOfLargeWrites(t *testing.T) {
+// Concurrent writes of large values do not exceed a quota together.
+func TestConcurrentLargeWritesKeepQuota(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	s, err := Open(t.TempDir(), nil, WithQuota(30*chunkSize))
@@ -109,14 +110,14 @@ func TestQuotaOfLargeWrites(t *testing.T) {
 		most = max(most, n)
 	})
 	require.LessOrEqual(t, most, int64(30))
-	require.Zero(t, s.promised.bytes())
-	require.Empty(t, s.promised.owners)
+	require.Zero(t, s.reservations.bytes())
+	require.Empty(t, s.reservations.owners)
 	require.NoError(t, kv.Set(ctx, s, kv.Prefix("b", "cache"), make([]byte, 20*chunkSize), 0))
 	requireCounted(t, s)
 }
 
-// Readers of a large value, of which one always reads, do not keep the log from beginning again.
-func TestLogBesideReaders(t *testing.T) {
+// The log restarts although some reader always reads a large value.
+func TestLogRestartsBesideReaders(t *testing.T) {
 	t.Parallel()
 	ctx, dir := t.Context(), t.TempDir()
 	s := open(t, dir)
@@ -144,8 +145,8 @@ func TestLogBesideReaders(t *testing.T) {
 	require.Less(t, info.Size(), int64(2*maxLogPages*pageSize))
 }
 
-// Expired entries behind damaged ones are removed, however many of those there are.
-func TestExpiryBesideMuchDamage(t *testing.T) {
+// Expired entries are removed even if many damaged ones come before them.
+func TestExpiryContinuesBehindMuchDamage(t *testing.T) {
 	t.Parallel()
 	ctx, s := t.Context(), open(t, t.TempDir())
 	for i := range expiredBatch + 1 {
@@ -161,8 +162,9 @@ func TestExpiryBesideMuchDamage(t *testing.T) {
 	}, time.Minute, time.Millisecond)
 }
 
-// After any writes, batches and conditions, calls that ended early and expiry, each value is whole, counts are exact and no part is left.
-func TestRandomHistory(t *testing.T) {
+// After random writes, batches, conditions, canceled calls and expiry, each value is intact, counts are exact and no
+// part is left.
+func TestRandomHistoryKeepsInvariants(t *testing.T) {
 	t.Parallel()
 	s, err := Open(t.TempDir(), nil, WithQuota(60*chunkSize))
 	require.NoError(t, err)
@@ -177,14 +179,14 @@ func TestRandomHistory(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	require.Eventually(t, func() bool { // the last value may end in a millisecond
+	require.Eventually(t, func() bool { // the last value may expire within a millisecond
 		require.NoError(t, s.removeExpired(t.Context()))
 		c := <-s.writer
 		defer func() { s.writer <- c }()
-		soon, err := c.Int("SELECT count(*) FROM entries WHERE expires > 0 AND expires < ?", c.clock.after(time.Minute))
+		soon, err := c.Int("SELECT count(*) FROM entries WHERE expires > 0 AND expires < ?", c.clock.expiry(time.Minute))
 		return err == nil && soon == 0
 	}, time.Minute, time.Millisecond)
-	require.NoError(t, s.sweepAll(t.Context()))
+	require.NoError(t, s.removeDiscarded(t.Context()))
 	keys, _, err := s.Scan(t.Context(), "", "", 0)
 	require.NoError(t, err)
 	var large []string
@@ -199,8 +201,8 @@ func TestRandomHistory(t *testing.T) {
 	c := <-s.writer
 	require.NoError(t, c.checkBlobs())
 	s.writer <- c
-	require.Zero(t, s.promised.bytes())
-	require.Empty(t, s.promised.owners)
+	require.Zero(t, s.reservations.bytes())
+	require.Empty(t, s.reservations.owners)
 }
 
 // history makes random calls.
@@ -228,7 +230,7 @@ func (h history) step(ctx context.Context) error {
 	default:
 		k, value := key(), []byte(nil)
 		if value, _, err = kv.Get(ctx, h, k); err == nil && !isWhole(value) {
-			return fmt.Errorf("a value of %d bytes is mixed", len(value))
+			return fmt.Errorf("a value of %d bytes consists of two values", len(value))
 		}
 		if err == nil {
 			_, err = kv.SetIf(ctx, h, k, value, h.value(), ttl)
@@ -242,7 +244,7 @@ func (h history) step(ctx context.Context) error {
 	return nil
 }
 
-// value returns bytes that name their number, and repeat.
+// value returns bytes that depend on a number and repeat.
 func (h history) value() []byte {
 	n := []int{10, chunkSize, chunkSize + 1, 2 * chunkSize, 3*chunkSize + 7, 9 * chunkSize}[h.IntN(6)]
 	return bytes.Repeat([]byte{byte(n % 251), byte(h.IntN(256))}, n/2+1)[:n]

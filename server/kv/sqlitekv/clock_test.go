@@ -14,7 +14,7 @@ import (
 
 const decade = 10 * 365 * 24 * time.Hour
 
-// wall opens a store at a time of the system's clock. The test moves the monotonic clock.
+// wall opens a store at a given time of the system's clock. The test moves the monotonic clock.
 func wall(t *testing.T, dir string, at time.Time) (*Store, *atomic.Int64) {
 	t.Helper()
 	moved := &atomic.Int64{}
@@ -24,9 +24,9 @@ func wall(t *testing.T, dir string, at time.Time) (*Store, *atomic.Int64) {
 	return s, moved
 }
 
-// A clock that is set back, and later forward again, ends no entry early: neither one that was there, nor one that got its
-// time to live while the clock was behind.
-func TestClockSetBack(t *testing.T) {
+// If the system's clock is set back, and later forward again, no entry expires early: neither an existing one, nor one
+// whose TTL began while the clock was behind.
+func TestClockSetBackExpiresNothing(t *testing.T) {
 	t.Parallel()
 	dir, at, value := t.TempDir(), time.Now(), []byte("v")
 	s, moved := wall(t, dir, at)
@@ -55,8 +55,9 @@ func TestClockSetBack(t *testing.T) {
 	require.Eventually(t, func() bool { n, err := s.Bytes(t.Context()); return err == nil && n == 0 }, time.Minute, time.Millisecond)
 }
 
-// A start with a clock that is ten years ahead ends entries with a limit, as time does. Entries that are written then outlive the correction.
-func TestClockSetForward(t *testing.T) {
+// A start with a clock that is ten years ahead expires entries, as ten years would. Entries that are written then stay
+// when the clock is corrected.
+func TestClockSetForwardExpiresEntries(t *testing.T) {
 	t.Parallel()
 	dir, at, value := t.TempDir(), time.Now(), []byte("v")
 	s, _ := wall(t, dir, at)
@@ -83,12 +84,12 @@ func TestClockSetForward(t *testing.T) {
 	require.True(t, ok)
 }
 
-// A time to live is told without the part of a millisecond that it is rounded up by.
-func TestClockRounds(t *testing.T) {
+// TTL does not return the fraction of a millisecond by which the expiry was rounded up.
+func TestTTLHidesRounding(t *testing.T) {
 	for _, elapsed := range []time.Duration{0, 1, 500 * time.Microsecond, time.Millisecond - 1, time.Hour + 1} {
 		c := clock{1_700_000_000_000, func() time.Duration { return elapsed }}
 		for _, ttl := range []time.Duration{time.Nanosecond, time.Millisecond, 20 * time.Minute, math.MaxInt64} {
-			left := c.until(c.after(ttl))
+			left := c.timeLeft(c.expiry(ttl))
 			require.GreaterOrEqual(t, left, min(ttl, math.MaxInt64-2*time.Hour), "%s after %s", ttl, elapsed)
 			require.Less(t, left-ttl, time.Millisecond, "%s after %s", ttl, elapsed)
 		}

@@ -8,48 +8,48 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// comparison is whether an entry that has this blob equals the old value of a write. No part of a blob ever changes, and no other value
-// gets its number, so that the transaction does not read the parts again while others wait for their turn to write. The zero
-// comparison knows nothing.
+// comparison records whether the value with a given blob equals the old value of a write. It is made before the
+// transaction, so that other writers do not wait while all parts are read. It stays valid, because a part never changes
+// and no other value gets the same blob number. The zero comparison has no result.
 type comparison struct {
 	blob  int64
 	equal bool
 }
 
-// compareAll compares the old values of writes that are large with their entries.
-func (s *Store) compareAll(ctx context.Context, writes []kv.Write) ([]comparison, error) {
+// compareLargeValues compares the large old values of writes with the entries.
+func (s *Store) compareLargeValues(ctx context.Context, writes []kv.Write) ([]comparison, error) {
 	all := make([]comparison, len(writes))
 	for i := range writes {
 		if w := &writes[i]; w.If == kv.Equals && len(w.Old) > chunkSize {
-			err := s.compare(ctx, w.Key, w.Old, &all[i])
-			if isDamage(err) { // or replaced in the meantime: the transaction decides
+			err := s.compareLarge(ctx, w.Key, w.Old, &all[i])
+			if isDamage(err) { // or the value was replaced concurrently: the transaction compares again
 				all[i] = comparison{}
 			} else if err != nil {
-				return nil, s.failure("write", err)
+				return nil, s.mapError("write", err)
 			}
 		}
 	}
 	return all, nil
 }
 
-// compare compares a value with an entry in turns, by connections that read.
-func (s *Store) compare(ctx context.Context, key string, old []byte, known *comparison) error {
+// compareLarge compares a value with an entry, a few parts at a time, so that other readers get their turn.
+func (s *Store) compareLarge(ctx context.Context, key string, old []byte, known *comparison) error {
 	var r row
 	var failed error
 	turn := func(do func(c *conn) error) error {
-		err := s.readTurn(ctx, "compare", func(c *conn) error { failed = do(c); return ctx.Err() })
+		err := s.withReaderInCall(ctx, "compare", func(c *conn) error { failed = do(c); return ctx.Err() })
 		return errors.Join(err, failed)
 	}
 	err := turn(func(c *conn) (err error) {
 		var first []byte
-		first, r, err = c.first(key, chunkSize)
+		first, r, err = c.readFirstChunk(key, chunkSize)
 		*known = comparison{r.blob, r.size == int64(len(old)) && bytes.Equal(first, old[:chunkSize])}
 		return err
 	})
 	var part []byte
 	for n := 1; err == nil && known.equal && n*chunkSize < len(old); {
 		err = turn(func(c *conn) (err error) {
-			for range turnParts {
+			for range partsPerTurn {
 				if !known.equal || n*chunkSize >= len(old) {
 					break
 				}

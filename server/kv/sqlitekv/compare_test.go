@@ -12,10 +12,10 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// A comparison that meets damage reports it.
-func TestComparisonMeetsDamage(t *testing.T) {
+// A comparison that finds damage reports it.
+func TestComparisonReportsDamage(t *testing.T) {
 	t.Parallel()
-	for _, at := range []int{chunkSize / 2, 5 * chunkSize / 2} { // in the first chunk, and in a part
+	for _, at := range []int{chunkSize / 2, 5 * chunkSize / 2} { // in the first chunk and in a part
 		dir := t.TempDir()
 		s, err := Open(dir, nil)
 		require.NoError(t, err)
@@ -43,10 +43,10 @@ func TestComparisonMeetsDamage(t *testing.T) {
 	}
 }
 
-// Close waits for calls that take several turns, and those end.
-func TestCloseDuringTurns(t *testing.T) {
+// Close waits for calls that take several turns, and these calls end.
+func TestCloseWaitsForTurns(t *testing.T) {
 	t.Parallel()
-	value := make([]byte, (2+2*turnParts)*chunkSize)
+	value := make([]byte, (2+2*partsPerTurn)*chunkSize)
 	for name, call := range map[string]func(s *Store) error{
 		"read": func(s *Store) error {
 			_, err := s.Read(t.Context(), []string{"k"}, len(value))
@@ -60,8 +60,8 @@ func TestCloseDuringTurns(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := open(t, t.TempDir())
-			s.stop() // no maintenance, which would read
-			<-s.done
+			s.stopMaintenance() // no maintenance, which would use a connection
+			<-s.maintenanceDone
 			require.NoError(t, kv.Set(t.Context(), s, "k", value, 0))
 			var readers []*conn
 			for range cap(s.readers) {
@@ -75,7 +75,7 @@ func TestCloseDuringTurns(t *testing.T) {
 			}
 			closed := make(chan error, 1)
 			go func() { closed <- s.Close() }()
-			for s.mu.TryRLock() { // until Close waits for it
+			for s.mu.TryRLock() { // until Close waits for the call
 				s.mu.RUnlock()
 				runtime.Gosched()
 			}

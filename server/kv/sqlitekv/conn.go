@@ -9,7 +9,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/durable/sqlitefile"
 )
 
-// chunkSize is how many bytes of a value lie with its entry. The rest is a blob.
+// chunkSize is how many bytes of a value are stored in its row of entries. A blob has the rest.
 const chunkSize = 64 << 10
 
 var schema = sqlitefile.Schema{
@@ -44,11 +44,11 @@ INSERT INTO store VALUES (lower(hex(randomblob(16))), 0);` + usageTable + blobTa
 type conn struct {
 	*sqlitefile.Conn
 	clock  *clock
-	waited time.Duration // for this turn to write
+	waited time.Duration // how long the caller waited for the connection that writes
 }
 
-// each calls do for each row of a statement.
-func (c *conn) each(query string, do func(row *sqlite3.Stmt), args ...any) error {
+// forEach calls do for each row of a query.
+func (c *conn) forEach(query string, do func(row *sqlite3.Stmt), args ...any) error {
 	for row, err := range c.Rows(query, args...) {
 		if err != nil {
 			return err
@@ -62,7 +62,7 @@ func (c *conn) each(query string, do func(row *sqlite3.Stmt), args ...any) error
 func (s *Store) connect() (*conn, error) {
 	opened, err := s.index.Open(context.Background(), schema)
 	if err != nil {
-		return nil, s.failure("open", err)
+		return nil, s.mapError("open", err)
 	}
 	c := &conn{Conn: opened, clock: &s.clock}
 	s.all = append(s.all, c)

@@ -17,16 +17,16 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-func TestFullDisk(t *testing.T) {
+func TestFullDiskRefusesWrites(t *testing.T) {
 	t.Parallel()
 	proctest.RunMounting(t, "fillsDisk", t.TempDir())
 }
 
-// init makes the role known where file systems can be mounted.
+// init registers the test's process, which runs where file systems can be mounted.
 func init() { roles["fillsDisk"] = fillDisk }
 
-// On a full disk, writes fail with kv.ErrFull, reads and deletions go on, and a start works. No write that was
-// acknowledged is lost.
+// On a full disk, writes fail with kv.ErrFull, reads and deletions still work, and the store can be opened. No
+// acknowledged write is lost.
 func fillDisk(t testing.TB) {
 	root := os.Args[1]
 	proctest.MountSmall(t, root, "120m")
@@ -36,7 +36,7 @@ func fillDisk(t testing.TB) {
 	value := func(i int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8), 7}, 20_000) }
 	written := 0
 	for ; err == nil; written++ {
-		require.Less(t, written, 10_000, "the disk does not fill")
+		require.Less(t, written, 10_000, "the disk did not become full")
 		err = kv.Set(ctx, s, fmt.Sprint(written), value(written), time.Hour)
 	}
 	written--
@@ -52,7 +52,7 @@ func fillDisk(t testing.TB) {
 	}
 	intact(0)
 
-	// Space that a deletion frees within the database can be used again.
+	// Space that a deletion frees within the database can be reused.
 	for i := range 10 {
 		existed, err := kv.Delete(ctx, s, fmt.Sprint(i))
 		require.NoError(t, err)
@@ -60,7 +60,7 @@ func fillDisk(t testing.TB) {
 	}
 	require.NoError(t, kv.Set(ctx, s, "again", value(0), 0))
 
-	// Others take the rest of the disk.
+	// Other programs take the rest of the disk.
 	filler, err := os.Create(filepath.Join(root, "filler"))
 	require.NoError(t, err)
 	proctest.TakeSpace(t, filler)
@@ -70,7 +70,7 @@ func fillDisk(t testing.TB) {
 	_, err = kv.SetIf(ctx, s, "20", value(20), value(21), 0)
 	require.ErrorIs(t, err, kv.ErrFull)
 	done, err := s.Write(ctx, []kv.Write{{Key: "small"}, {Key: "10", Op: kv.Remove}, {Key: "11", Op: kv.Remove}})
-	require.Equal(t, []bool{false, true, true}, done, "the deletions of a batch go on")
+	require.Equal(t, []bool{false, true, true}, done, "deletions of the batch must succeed")
 	require.Equal(t, []bool{true, false, false}, failed(kv.ErrorsOf(err, 3)))
 	for i := 12; i < 200; i++ {
 		existed, err := kv.Delete(ctx, s, fmt.Sprint(i))
@@ -83,16 +83,16 @@ func fillDisk(t testing.TB) {
 	intact(200)
 	require.NoError(t, s.Ping(ctx))
 
-	for from := 200; from < 300; from += 20 { // others take what the reserve releases each time
+	for from := 200; from < 300; from += 20 { // other programs take the space that the reserve releases each time
 		require.NoError(t, s.Close())
-		proctest.TakeSpace(t, filler) // with the space that the log released
+		proctest.TakeSpace(t, filler) // including the space that the log released
 		s, err = Open(dir, nil)
-		require.NoError(t, err, "a start on the full disk")
+		require.NoError(t, err, "the store opens on the full disk")
 		intact(from)
 		_, ok, err := kv.Get(ctx, s, "10")
 		require.NoError(t, err)
 		require.False(t, ok)
-		for i := from; i < from+20; i++ { // the log is new, and needs the reserve
+		for i := from; i < from+20; i++ { // the log restarts and needs the reserve
 			existed, err := kv.Delete(ctx, s, fmt.Sprint(i))
 			require.NoError(t, err)
 			require.True(t, existed)
@@ -105,8 +105,8 @@ func fillDisk(t testing.TB) {
 	require.NoError(t, filler.Truncate(0))
 	s, err = Open(dir, nil, WithMinFreeSpace(free+100<<20))
 	require.NoError(t, err)
-	require.ErrorIs(t, kv.Set(ctx, s, kv.Prefix("a", "cache")+"more", make([]byte, 30<<20), 0), kv.ErrFull, "there is space, but it is for others")
-	require.NoError(t, kv.Set(ctx, s, "of nobody", make([]byte, 1<<10), 0), "the server itself is one of them")
+	require.ErrorIs(t, kv.Set(ctx, s, kv.Prefix("a", "cache")+"more", make([]byte, 30<<20), 0), kv.ErrFull, "the free space is left to other programs")
+	require.NoError(t, kv.Set(ctx, s, "without owner", make([]byte, 1<<10), 0), "keys of the server itself may use this space")
 	require.NoError(t, s.Close())
 	s, err = Open(dir, nil)
 	require.NoError(t, err)
@@ -125,14 +125,14 @@ func failed(errs []error) (all []bool) {
 	return all
 }
 
-func TestLargeWritesOnAFullDisk(t *testing.T) {
+func TestConcurrentLargeWritesOnFullDisk(t *testing.T) {
 	t.Parallel()
 	proctest.RunMounting(t, "fillsDiskAtOnce", t.TempDir())
 }
 
 func init() { roles["fillsDiskAtOnce"] = fillAtOnce }
 
-// Of large values that are written at the same time, those for which there is room are written. The others leave no parts.
+// Of large values that are written concurrently, those that fit are written. The others leave no parts.
 func fillAtOnce(t testing.TB) {
 	root := os.Args[1]
 	proctest.MountSmall(t, root, "120m")
@@ -156,7 +156,7 @@ func fillAtOnce(t testing.TB) {
 			require.False(t, ok)
 		}
 	}
-	require.NoError(t, s.sweepAll(ctx))
+	require.NoError(t, s.removeDiscarded(ctx))
 	c := <-s.writer
 	require.NoError(t, c.checkBlobs())
 	s.writer <- c

@@ -30,7 +30,7 @@ func mapped(t testing.TB, dir string) (lines []string) {
 	return lines
 }
 
-// A write to a mapped file of a disk that does not answer stops the process.
+// A write to a mapped file on a disk that does not respond would block the whole process.
 func TestNoFileOfTheDiskIsMapped(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -39,20 +39,20 @@ func TestNoFileOfTheDiskIsMapped(t *testing.T) {
 		require.NoError(t, kv.Set(t.Context(), s, "k", make([]byte, 1<<20), 0))
 	}
 	require.Empty(t, mapped(t, dir))
-	require.NoDirExists(t, s.index.Dir(), "a kill leaves nothing in memory")
-	require.NotEmpty(t, mapped(t, s.index.Dir()), "the index has no name")
+	require.NoDirExists(t, s.index.Dir(), "a kill must leave nothing in memory")
+	require.NotEmpty(t, mapped(t, s.index.Dir()), "the index must be unlinked")
 }
 
-// Other programs cannot use the database while a store does, because they would have another index, and not after a kill, because they
-// would move the log into the database in pages without checksums.
-func TestOtherPrograms(t *testing.T) {
+// Other programs cannot open the database while a store uses it, because they would use another index. They cannot open
+// it after a kill either, because they would move the log into the database without checksums.
+func TestOtherProgramsCannotOpenDatabase(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	other := func() error {
 		c, err := sqlite3.Open(filepath.Join(dir, fileName))
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = c.Close() })
-		_, err = c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true) // a checkpoint would panic, see Store.open
+		_, err = c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true) // a checkpoint would panic; see Store.open
 		require.NoError(t, err)
 		return c.Exec("SELECT id FROM store")
 	}
@@ -69,40 +69,40 @@ func TestOtherPrograms(t *testing.T) {
 	require.ErrorIs(t, err, ErrInUse)
 
 	dir = killed
-	require.NoError(t, os.Mkdir(filepath.Join(dir, fileName+"-shm"), 0o700)) // as the kill leaves it
+	require.NoError(t, os.Mkdir(filepath.Join(dir, fileName+"-shm"), 0o700)) // as a kill leaves it
 	require.ErrorIs(t, other(), sqlite3.CANTOPEN)
 	found, err := Check(t.Context(), dir, nil)
 	require.NoError(t, err)
 	require.Empty(t, found.Damage)
 	require.Equal(t, 1, found.Read)
-	require.ErrorIs(t, other(), sqlite3.CANTOPEN, "the log is still there")
+	require.ErrorIs(t, other(), sqlite3.CANTOPEN, "the log must not be removed")
 	value, _, err := kv.Get(t.Context(), open(t, dir), "k")
 	require.NoError(t, err)
 	require.Equal(t, "v", string(value))
 }
 
-// The next start removes an index that a process left in memory because it was killed during its start.
-func TestLeftIndex(t *testing.T) {
+// The next start removes an index in memory that a process left because it was killed during its start.
+func TestLeftoverIndexIsRemoved(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
 	left := s.index.Dir()
 	require.NoError(t, s.Close())
 	require.NoError(t, os.MkdirAll(filepath.Join(left, "index"), 0o700))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, fileName+"-shm"), make([]byte, 32<<10), 0o600)) // of another program
+	require.NoError(t, os.WriteFile(filepath.Join(dir, fileName+"-shm"), make([]byte, 32<<10), 0o600)) // created by another program
 	s = open(t, dir)
 	require.Equal(t, left, s.index.Dir())
 	require.NoDirExists(t, left)
 }
 
-func TestWithoutSharedMemory(t *testing.T) {
+func TestIndexIsBesideDatabaseWithoutSharedMemory(t *testing.T) {
 	t.Parallel()
 	proctest.RunMounting(t, "hasNoSharedMemory", t.TempDir())
 }
 
 func init() { roles["hasNoSharedMemory"] = withoutSharedMemory }
 
-// If no memory can be used, the index lies beside the database, and the log says so.
+// If no memory can be used, the index is beside the database, and the store logs that.
 func withoutSharedMemory(t testing.TB) {
 	dir := os.Args[1]
 	for _, mount := range []struct{ reason, options string }{{"read-only", ""}, {"is full", "size=1m"}, {"no space", "nr_inodes=2"}} {
@@ -116,7 +116,7 @@ func withoutSharedMemory(t testing.TB) {
 		var log bytes.Buffer
 		s, err := Open(dir, slog.New(slog.NewTextHandler(&log, nil)))
 		require.NoError(t, err)
-		require.Contains(t, log.String(), "lies on a disk")
+		require.Contains(t, log.String(), "is on a disk")
 		require.Contains(t, log.String(), mount.reason)
 		require.NoError(t, kv.Set(t.Context(), s, "k", nil, 0))
 		require.NotEmpty(t, mapped(t, dir))
@@ -124,8 +124,9 @@ func withoutSharedMemory(t testing.TB) {
 	}
 }
 
-// If commits cannot be noted, writes go on. There is one warning, and another one only if it happens again after a commit that was noted.
-func TestUnnotedCommits(t *testing.T) {
+// If commits cannot be recorded, writes continue. The store logs one warning, and another one only if recording fails
+// again after it worked.
+func TestUnrecordedCommitsAreReported(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var log bytes.Buffer
@@ -140,7 +141,7 @@ func TestUnnotedCommits(t *testing.T) {
 	require.NoError(t, err)
 	defer full.Close()
 	n := 0
-	write := func() { // what changes nothing is no commit
+	write := func() { // a value that differs each time, because a write without a change is not a commit
 		n++
 		require.NoError(t, kv.Set(t.Context(), s, "k", []byte{byte(n)}, 0))
 	}
@@ -149,13 +150,13 @@ func TestUnnotedCommits(t *testing.T) {
 		for range 3 {
 			write()
 		}
-		require.Equal(t, times, strings.Count(log.String(), "cannot be noted"), log.String())
+		require.Equal(t, times, strings.Count(log.String(), "cannot be recorded"), log.String())
 		require.NoError(t, syscall.Dup3(whole, mark, syscall.O_CLOEXEC))
 		write()
 	}
 }
 
-// descriptor returns the number by which this process has a file open.
+// descriptor returns the file descriptor by which this process has a file open.
 func descriptor(t testing.TB, path string) int {
 	t.Helper()
 	all, err := os.ReadDir("/proc/self/fd")

@@ -16,7 +16,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// during calls do again and again while call runs, once at least.
+// during calls do repeatedly while call runs, at least once.
 func during(t *testing.T, call func() error, do func()) {
 	t.Helper()
 	done := make(chan error, 1)
@@ -32,9 +32,9 @@ func during(t *testing.T, call func() error, do func()) {
 	}
 }
 
-// A read gives one of the values that were written, whole, while a large value is written again and again with other bytes and
+// A read returns one of the written values intact, while a large value is overwritten repeatedly with other bytes and
 // sizes.
-func TestReadDuringOverwrite(t *testing.T) {
+func TestReadDuringOverwriteReturnsWholeValue(t *testing.T) {
 	t.Parallel()
 	ctx, s := t.Context(), open(t, t.TempDir())
 	size := func(n byte) int { return 3*chunkSize + int(n)*chunkSize/8 }
@@ -58,8 +58,8 @@ func TestReadDuringOverwrite(t *testing.T) {
 // A pool without a buffer makes the calls alternate, however the system schedules them: call cannot have two turns in a row.
 func between(t *testing.T, s *Store, pool *chan *conn, call func() error, do func(c *conn)) {
 	t.Helper()
-	s.stop() // no maintenance, which would use the pool
-	<-s.done
+	s.stopMaintenance() // no maintenance, which would use the pool
+	<-s.maintenanceDone
 	c, buffered := <-*pool, *pool
 	*pool = make(chan *conn)
 	done := make(chan error, 1)
@@ -74,7 +74,7 @@ func between(t *testing.T, s *Store, pool *chan *conn, call func() error, do fun
 		}
 		return running
 	}
-	defer func() { // after a failed requirement too, so that the store can be closed
+	defer func() { // also after a failed requirement, so that the store can be closed
 		for running && turn() {
 		}
 		buffered <- c
@@ -86,8 +86,8 @@ func between(t *testing.T, s *Store, pool *chan *conn, call func() error, do fun
 	require.NoError(t, failed)
 }
 
-// Other readers get a connection while all of them read large values, instead of waiting until one is whole.
-func TestTurnsDuringLargeReads(t *testing.T) {
+// Other readers get a connection while all connections are used to read large values.
+func TestReadersShareConnections(t *testing.T) {
 	t.Parallel()
 	const parts = 400
 	ctx, s := t.Context(), open(t, t.TempDir())
@@ -104,20 +104,20 @@ func TestTurnsDuringLargeReads(t *testing.T) {
 		return err
 	}, func(c *conn) {
 		turns++
-		small, _, err := c.read("small", 1)
+		small, _, err := c.readValue("small", 1)
 		require.NoError(t, err)
 		require.Equal(t, "v", string(small))
 	})
 	require.True(t, bytes.Equal(value, got))
-	require.Equal(t, 1+parts/turnParts, turns)
+	require.Equal(t, 1+parts/partsPerTurn, turns)
 }
 
-// A write under the condition that a large value is still there does not read the value in its turn to write.
-func TestComparisonOutsideOfTurns(t *testing.T) {
+// A conditional write compares a large value before its turn to write, not within it.
+func TestComparisonIsMadeBeforeTurn(t *testing.T) {
 	t.Parallel()
 	ctx, s := t.Context(), open(t, t.TempDir())
-	s.stop() // no maintenance, which would read pages by the same connection
-	<-s.done
+	s.stopMaintenance() // no maintenance, which would read pages with the same connection
+	<-s.maintenanceDone
 	value := make([]byte, 400*chunkSize)
 	other := append(bytes.Clone(value[1:]), 1)
 	require.NoError(t, kv.Set(ctx, s, "k", value, 0))
@@ -154,9 +154,9 @@ func TestComparisonOutsideOfTurns(t *testing.T) {
 	}
 }
 
-// Other writers get their turn while a large value is written, replaced or removed: each turn of that call changes no more parts than is
-// fair after its wait.
-func TestTurnsDuringLargeWrite(t *testing.T) {
+// Other writers get their turn while a large value is written, replaced or removed. Each turn changes no more parts
+// than its wait allows.
+func TestWritersTakeTurnsDuringLargeWrite(t *testing.T) {
 	t.Parallel()
 	const parts = 400
 	value := make([]byte, (parts+1)*chunkSize)
@@ -171,16 +171,16 @@ func TestTurnsDuringLargeWrite(t *testing.T) {
 		between(t, s, &s.writer, func() error { return call(ctx, s) }, func(c *conn) {
 			n, err := c.Int("SELECT count(*) FROM parts")
 			require.NoError(t, err)
-			require.LessOrEqual(t, max(n-before, before-n), int64(c.fairParts()), name)
+			require.LessOrEqual(t, max(n-before, before-n), int64(c.partsThisTurn()), name)
 			changed += max(n-before, before-n)
 			before = n
-			require.NoError(t, c.Run("UPDATE store SET clock = 0")) // another's write
+			require.NoError(t, c.Run("UPDATE store SET clock = 0")) // a write of another caller
 		})
 		require.EqualValues(t, parts, changed, name)
 	}
 }
 
-// requireParts requires the parts of these entries, and not one more.
+// requireParts checks that the store has the parts of the given entries and no others.
 func requireParts(t *testing.T, s *Store, keys ...string) {
 	t.Helper()
 	var want, parts, discarded int64
@@ -198,8 +198,8 @@ func requireParts(t *testing.T, s *Store, keys ...string) {
 	require.Equal(t, []int64{want, 0}, []int64{parts, discarded})
 }
 
-// Whatever becomes of a large value, the store has no parts that no entry needs.
-func TestNoPartIsLeft(t *testing.T) {
+// After any outcome of a large write, the store has no parts that belong to no entry.
+func TestLargeWritesLeaveNoParts(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	s, err := Open(t.TempDir(), nil, WithQuota(20*chunkSize))
@@ -234,8 +234,8 @@ func TestNoPartIsLeft(t *testing.T) {
 	requireCounted(t, s)
 }
 
-// A large value that a kill interrupted leaves nothing behind, and the values that were there are whole.
-func TestKilledDuringLargeWrite(t *testing.T) {
+// A large write that a kill interrupts leaves no parts, and the existing values are intact.
+func TestKillDuringLargeWriteLeavesNoParts(t *testing.T) {
 	t.Parallel()
 	ctx, dir := t.Context(), t.TempDir()
 	large := bytes.Repeat([]byte("v"), 10*chunkSize)
@@ -263,10 +263,10 @@ func TestKilledDuringLargeWrite(t *testing.T) {
 	require.Empty(t, found.Damage)
 }
 
-// init makes the role known.
+// init registers the process that the test kills.
 func init() { roles["overwrites"] = overwrite }
 
-// overwrite is a process that writes the same key until it is killed.
+// overwrite is the process that overwrites one key until it is killed.
 func overwrite(t testing.TB) {
 	s, err := Open(os.Args[1], nil)
 	require.NoError(t, err)
@@ -276,12 +276,12 @@ func overwrite(t testing.TB) {
 	}
 }
 
-// The sweep of each tick leaves the parts of values that are being written.
-func TestSweepDuringLargeWrite(t *testing.T) {
+// Maintenance does not remove the parts of values that are being written.
+func TestMaintenanceKeepsPartsOfRunningWrites(t *testing.T) {
 	t.Parallel()
 	const size = 300 * chunkSize
 	ctx, s := t.Context(), open(t, t.TempDir())
-	during(t, func() error { return kv.Set(ctx, s, "k", make([]byte, size), 0) }, func() { require.NoError(t, s.sweepAll(ctx)) })
+	during(t, func() error { return kv.Set(ctx, s, "k", make([]byte, size), 0) }, func() { require.NoError(t, s.removeDiscarded(ctx)) })
 	value, ok, err := kv.Get(ctx, s, "k")
 	require.NoError(t, err)
 	require.True(t, ok)

@@ -10,8 +10,9 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// A log that a reader needs is not all moved. Once none does, the next write begins it again.
-func TestLogIsMovedBesideReaders(t *testing.T) {
+// A checkpoint does not move the pages of a log that a reader needs. When the reader is done, the next write restarts
+// the log.
+func TestCheckpointKeepsPagesOfReaders(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	put := func(n int) {
@@ -23,14 +24,14 @@ func TestLogIsMovedBesideReaders(t *testing.T) {
 	r := <-s.readers
 	require.NoError(t, r.Exec("BEGIN; SELECT id FROM store"))
 	put(20)
-	before := s.pages.Load()
-	require.True(t, s.checkpoint(s.mover, beside))
-	s.moveLog(t.Context()) // ends all the same
-	require.Equal(t, before, s.pages.Load())
+	before := s.logPages.Load()
+	require.True(t, s.checkpoint(s.checkpointer, passive))
+	s.checkpointLog(t.Context()) // ends although a reader needs the log
+	require.Equal(t, before, s.logPages.Load())
 
 	require.NoError(t, r.Exec("COMMIT"))
 	s.readers <- r
-	require.False(t, s.checkpoint(s.mover, beside))
+	require.False(t, s.checkpoint(s.checkpointer, passive))
 	put(1)
-	require.Less(t, s.pages.Load(), before)
+	require.Less(t, s.logPages.Load(), before)
 }

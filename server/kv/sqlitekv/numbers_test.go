@@ -13,7 +13,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// edit executes a statement on the database as somebody with an editor of databases would.
+// edit executes a statement on the database, as a person with a database editor could.
 func edit(t *testing.T, s *Store, query string, args ...any) {
 	t.Helper()
 	c := <-s.writer
@@ -21,7 +21,8 @@ func edit(t *testing.T, s *Store, query string, args ...any) {
 	require.NoError(t, c.Run(query, args...))
 }
 
-// An entry whose numbers no write leaves there is damage to every call that uses them, and to a check. A repair keeps the others.
+// An entry with numbers that no write stores is damaged for every call that uses them, and for Check. Repair keeps the
+// other entries.
 func TestImpossibleNumbersAreDamage(t *testing.T) {
 	t.Parallel()
 	const size = 3*chunkSize + 10
@@ -88,9 +89,9 @@ func TestImpossibleNumbersAreDamage(t *testing.T) {
 
 func replaceKey(change string) string { return strings.ReplaceAll(change, "'x'", "x'78'") }
 
-// Somebody with an editor of databases changes the numbers from which the store makes others. No write is acknowledged that cannot be
+// If someone edits the numbers from which the store derives new ones, the store acknowledges no write that cannot be
 // read afterwards.
-func TestWritesAfterEditedNumbers(t *testing.T) {
+func TestEditedNumbersLoseNoWrite(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]string{
 		"last blob":           "UPDATE entries SET blob = (1 << 51) - 2",
@@ -108,7 +109,7 @@ func TestWritesAfterEditedNumbers(t *testing.T) {
 			require.NoError(t, kv.Set(t.Context(), s, "x", make([]byte, 3*chunkSize), 0))
 			edit(t, s, change)
 			c := <-s.writer
-			require.NoError(t, s.begin(c)) // as at a start
+			require.NoError(t, s.loadState(c)) // as at a start
 			s.writer <- c
 			for i := range 8 {
 				key, value := fmt.Sprint(i), bytes.Repeat([]byte{byte(i)}, 1+i%2*3*chunkSize)
@@ -131,8 +132,8 @@ func TestWritesAfterEditedNumbers(t *testing.T) {
 	}
 }
 
-// A damaged entry that expired does not keep others from being removed. A list is not shorter because of a negative time.
-func TestExpiryBesideDamage(t *testing.T) {
+// A damaged expired entry does not prevent the removal of others. A negative time does not shorten a list.
+func TestExpiryContinuesBehindDamage(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	keys := []string{kv.Prefix("a", "cache") + "bad", kv.Prefix("a", "cache") + "parts", kv.Prefix("a", "cache") + "good"}
@@ -154,15 +155,15 @@ func TestExpiryBesideDamage(t *testing.T) {
 	require.ErrorIs(t, err, kv.ErrDamaged)
 }
 
-// The next write computes a count again that cannot be right, and is neither refused nor accepted because of it.
-// A check finds every wrong count, and a repair computes all of them.
-func TestEditedUsage(t *testing.T) {
+// The next write recomputes an impossible count, and is neither refused nor accepted because of it. Check reports every
+// wrong count, and Repair corrects them.
+func TestEditedUsageIsCorrected(t *testing.T) {
 	t.Parallel()
 	const quota = 1 << 20
 	mine, theirs := kv.Prefix("a", "cache"), kv.Prefix("b", "cache")
 	for name, c := range map[string]struct {
 		change   string
-		possible bool // only a check finds it
+		possible bool // only Check can find it
 	}{
 		"negative":       {change: "UPDATE usage SET bytes = -1"},
 		"least":          {change: "UPDATE usage SET bytes = -9223372036854775808"},

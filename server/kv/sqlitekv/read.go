@@ -13,31 +13,32 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// row is an entry without its value. The zero row stands for a missing entry.
+// row is an entry without its value. The zero row means that there is no entry.
 type row struct {
 	id, expires, size, blob int64
 }
 
-// live reports whether the entry exists for callers: an expired one does not, but its row may still be there.
-func (c *conn) live(r *row) bool { return r.id != 0 && (r.expires == 0 || c.clock.now() < r.expires) }
+// isLive reports whether an entry exists and has not expired. The row of an expired entry stays until maintenance
+// removes it.
+func (c *conn) isLive(r *row) bool { return r.id != 0 && (r.expires == 0 || c.clock.now() < r.expires) }
 
-// rowColumns are the columns that rowOf reads. SQLite knows the length of a value without reading it.
+// rowColumns are the columns that readRow reads. SQLite computes the length of a value without reading it.
 const rowColumns = "id, expires, size, blob, length(value)"
 
-// maxID is greater than the id of any entry that a store made.
+// maxID is larger than the id of any entry that a store creates.
 const maxID = math.MaxInt64 >> partBits
 
-// maxReads is how often a value is read that is replaced each time.
+// maxReads is how often Read retries if a value is replaced during each attempt.
 const maxReads = 100
 
 var (
 	errRow      = fmt.Errorf("%w: an entry has impossible numbers", kv.ErrDamaged)
-	errReplaced = fmt.Errorf("%w: the value was replaced again and again while it was read", kv.ErrUnavailable)
+	errReplaced = fmt.Errorf("%w: the value was replaced during every attempt to read it", kv.ErrUnavailable)
 )
 
-// rowOf returns the row of a statement that begins with rowColumns. It returns kv.ErrDamaged if the row has numbers that no
-// write leaves there.
-func rowOf(stmt *sqlite3.Stmt) (row, error) {
+// readRow reads a row from a query whose first columns are rowColumns. It returns kv.ErrDamaged for numbers that no
+// write stores.
+func readRow(stmt *sqlite3.Stmt) (row, error) {
 	r := row{stmt.ColumnInt64(0), stmt.ColumnInt64(1), stmt.ColumnInt64(2), stmt.ColumnInt64(3)}
 	if r.id <= 0 || r.id > maxID || r.expires < 0 || r.size < 0 || r.size > kv.MaxValueSize || stmt.ColumnInt64(4) != min(r.size, chunkSize) {
 		return row{}, errRow
@@ -48,26 +49,26 @@ func rowOf(stmt *sqlite3.Stmt) (row, error) {
 	return r, nil
 }
 
-// lookup finds the row of a key, expired or not.
+// lookup returns the row of a key, whether or not it has expired.
 func (c *conn) lookup(key string) (r row, err error) {
 	for found, err := range c.Rows("SELECT "+rowColumns+" FROM entries WHERE key = ?", []byte(key)) {
 		if err != nil {
 			return r, err
 		}
-		if r, err = rowOf(found); err != nil {
+		if r, err = readRow(found); err != nil {
 			return r, err
 		}
 	}
 	return r, nil
 }
 
-// read returns the first limit bytes of the value of a key, and its row. SQLite keeps what a row that is being read stands for, and
-// the log with it, so the parts of a large value are read after it: they never change, and are missing if the value was replaced in the
-// meantime.
-func (c *conn) read(key string, limit int64) (begin []byte, r row, err error) {
+// readValue returns the first limit bytes of a value, and its row. It closes the query for the row before it reads the
+// parts, because an open query keeps SQLite from moving the log. The parts never change, and are missing if the value
+// was replaced in the meantime; then it starts again.
+func (c *conn) readValue(key string, limit int64) (begin []byte, r row, err error) {
 	for range maxReads {
 		former := r.blob
-		if begin, r, err = c.first(key, limit); begin == nil || err != nil {
+		if begin, r, err = c.readFirstChunk(key, limit); begin == nil || err != nil {
 			return nil, r, err
 		}
 		if r.blob != 0 && r.blob == former {
@@ -80,16 +81,17 @@ func (c *conn) read(key string, limit int64) (begin []byte, r row, err error) {
 	return nil, r, errReplaced
 }
 
-// first returns what the first chunk of a value has of its first limit bytes.
-func (c *conn) first(key string, limit int64) (begin []byte, r row, err error) {
+// readFirstChunk returns the bytes of a value's first chunk that are within limit. They are nil if the entry does not
+// exist.
+func (c *conn) readFirstChunk(key string, limit int64) (begin []byte, r row, err error) {
 	for found, err := range c.Rows("SELECT "+rowColumns+", value FROM entries WHERE key = ?", []byte(key)) {
 		if err != nil {
 			return nil, r, err
 		}
-		if r, err = rowOf(found); err != nil {
+		if r, err = readRow(found); err != nil {
 			return nil, r, err
 		}
-		if c.live(&r) {
+		if c.isLive(&r) {
 			first := found.ColumnRawBlob(5)
 			begin = append(make([]byte, 0, min(limit, r.size)), first[:min(limit, int64(len(first)))]...)
 		}
@@ -97,13 +99,14 @@ func (c *conn) first(key string, limit int64) (begin []byte, r row, err error) {
 	return begin, r, nil
 }
 
-// entry returns an entry by its id, expired or not. All its numbers fit its parts.
-func (c *conn) entry(id int64) (key string, r row, value []byte, err error) {
+// readEntry returns an entry by its id, whether or not it has expired. It returns kv.ErrDamaged if the numbers of the
+// entry do not match its parts.
+func (c *conn) readEntry(id int64) (key string, r row, value []byte, err error) {
 	for found, err := range c.Rows("SELECT "+rowColumns+", value, key FROM entries WHERE id = ?", id) {
 		if err != nil {
 			return "", r, nil, err
 		}
-		if r, err = rowOf(found); err != nil {
+		if r, err = readRow(found); err != nil {
 			return "", r, nil, err
 		}
 		value, key = found.ColumnBlob(5, []byte{}), string(found.ColumnRawBlob(6))
@@ -114,61 +117,64 @@ func (c *conn) entry(id int64) (key string, r row, value []byte, err error) {
 	return key, r, value, err
 }
 
-// equals reports whether the entry's value is old, by an earlier comparison if it was with the same blob.
+// equals reports whether the value of an entry equals old. It uses the earlier comparison if that was with the same
+// blob.
 func (c *conn) equals(key string, r *row, old []byte, known comparison) (bool, error) {
-	if !c.live(r) || r.size != int64(len(old)) {
+	if !c.isLive(r) || r.size != int64(len(old)) {
 		return false, nil
 	}
 	if r.blob != 0 && r.blob == known.blob {
 		return known.equal, nil
 	}
-	value, _, err := c.read(key, r.size)
+	value, _, err := c.readValue(key, r.size)
 	return err == nil && bytes.Equal(value, old), err
 }
 
-// read calls do with a connection that reads.
-func (s *Store) read(ctx context.Context, op string, do func(c *conn) error) error {
-	if err := s.enter(); err != nil {
+// withReader calls do with a connection for reading.
+func (s *Store) withReader(ctx context.Context, op string, do func(c *conn) error) error {
+	if err := s.beginCall(); err != nil {
 		return err
 	}
-	defer s.leave()
-	return s.readTurn(ctx, op, do)
+	defer s.endCall()
+	return s.withReaderInCall(ctx, op, do)
 }
 
-// readTurn is read for a call that entered: to enter again would block forever if Close waits for the call.
-func (s *Store) readTurn(ctx context.Context, op string, do func(c *conn) error) error {
-	c, err := take(ctx, s.readers)
+// withReaderInCall is withReader within beginCall and endCall. A nested beginCall would block forever if Close is
+// waiting.
+func (s *Store) withReaderInCall(ctx context.Context, op string, do func(c *conn) error) error {
+	c, err := takeConn(ctx, s.readers)
 	if err != nil {
 		return err
 	}
 	defer func() { s.readers <- c }()
 	if err := do(c); err != nil {
-		return s.failure(op, err)
+		return s.mapError(op, err)
 	}
 	return nil
 }
 
-// turnParts is how many parts of a value a connection reads before others get it.
-const turnParts = 4
+// partsPerTurn is how many parts a caller reads before it returns the connection to the pool.
+const partsPerTurn = 4
 
-// Read implements kv.Store. It reads a large value in turns, so that reads of small ones do not wait for it.
+// Read implements kv.Store. It reads a large value a few parts at a time, so that reads of small values do not wait for
+// it.
 func (s *Store) Read(ctx context.Context, keys []string, limit int) (found []kv.ReadResult, err error) {
 	all := make([]kv.ReadResult, len(keys))
-	large := map[int]*row(nil) // of which parts are still to be read
-	if err := s.enter(); err != nil {
+	large := map[int]*row(nil) // rows of the values that have unread parts
+	if err := s.beginCall(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
-	err = s.readTurn(ctx, "read", func(c *conn) error {
+	defer s.endCall()
+	err = s.withReaderInCall(ctx, "read", func(c *conn) error {
 		for i, key := range keys {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			begin, r, err := c.first(key, int64(limit))
+			begin, r, err := c.readFirstChunk(key, int64(limit))
 			if err != nil {
 				return err
 			}
-			if all[i] = sized(begin, &r, int64(limit)); int64(len(begin)) < min(int64(limit), r.size) && begin != nil {
+			if all[i] = resultOf(begin, &r, int64(limit)); int64(len(begin)) < min(int64(limit), r.size) && begin != nil {
 				if large == nil {
 					large = map[int]*row{}
 				}
@@ -179,7 +185,7 @@ func (s *Store) Read(ctx context.Context, keys []string, limit int) (found []kv.
 	})
 	for i, r := range large {
 		if err == nil {
-			all[i], err = s.readRest(ctx, keys[i], all[i].Prefix, *r, int64(limit))
+			all[i], err = s.readRemainder(ctx, keys[i], all[i].Prefix, *r, int64(limit))
 		}
 	}
 	if err != nil {
@@ -188,8 +194,8 @@ func (s *Store) Read(ctx context.Context, keys []string, limit int) (found []kv.
 	return all, nil
 }
 
-// sized returns the answer for the first bytes of a value, up to the limit. They are nil if the key is missing.
-func sized(begin []byte, r *row, limit int64) kv.ReadResult {
+// resultOf returns the result for a value, given its first limit bytes, which are nil if the key is missing.
+func resultOf(begin []byte, r *row, limit int64) kv.ReadResult {
 	switch {
 	case begin == nil:
 		return kv.ReadResult{}
@@ -199,43 +205,44 @@ func sized(begin []byte, r *row, limit int64) kv.ReadResult {
 	return kv.ReadResult{Prefix: begin, Size: int(r.size)}
 }
 
-// readRest reads the parts of a value of which the first chunk was read. It is conn.read in turns.
-func (s *Store) readRest(ctx context.Context, key string, begin []byte, r row, limit int64) (found kv.ReadResult, err error) {
+// readRemainder reads the parts of a value whose first chunk was read. Like conn.readValue it starts again if the value
+// is replaced, but it returns the connection after every few parts.
+func (s *Store) readRemainder(ctx context.Context, key string, begin []byte, r row, limit int64) (found kv.ReadResult, err error) {
 	turn := func(do func(c *conn)) error {
-		return s.readTurn(ctx, "read", func(c *conn) error { do(c); return ctx.Err() })
+		return s.withReaderInCall(ctx, "read", func(c *conn) error { do(c); return ctx.Err() })
 	}
 	for range maxReads {
 		for err == nil && int64(len(begin)) < min(limit, r.size) {
-			if failed := turn(func(c *conn) { begin, err = c.readParts(begin, &r, limit, turnParts) }); failed != nil {
+			if failed := turn(func(c *conn) { begin, err = c.readParts(begin, &r, limit, partsPerTurn) }); failed != nil {
 				return found, failed
 			}
 		}
 		if err == nil {
-			return sized(begin, &r, limit), nil
+			return resultOf(begin, &r, limit), nil
 		}
 		former := r.blob
 		if !errors.Is(err, errPart) {
-			return found, s.failure("read", err)
+			return found, s.mapError("read", err)
 		}
-		if failed := turn(func(c *conn) { begin, r, err = c.first(key, limit) }); failed != nil {
+		if failed := turn(func(c *conn) { begin, r, err = c.readFirstChunk(key, limit) }); failed != nil {
 			return found, failed
 		}
 		if begin == nil && err == nil {
 			return found, nil
 		}
 		if err == nil && r.blob != 0 && r.blob == former {
-			return found, s.failure("read", errPart)
+			return found, s.mapError("read", errPart)
 		}
 	}
-	return found, s.failure("read", errReplaced)
+	return found, s.mapError("read", errReplaced)
 }
 
 // TTL implements kv.Store.
 func (s *Store) TTL(ctx context.Context, key string) (left time.Duration, ok bool, err error) {
-	err = s.read(ctx, "ttl", func(c *conn) error {
+	err = s.withReader(ctx, "ttl", func(c *conn) error {
 		r, err := c.lookup(key)
-		if ok = err == nil && c.live(&r); ok && r.expires != 0 {
-			left = c.clock.until(r.expires)
+		if ok = err == nil && c.isLive(&r); ok && r.expires != 0 {
+			left = c.clock.timeLeft(r.expires)
 		}
 		return err
 	})

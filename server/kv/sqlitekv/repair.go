@@ -15,25 +15,26 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// Progress is called after some entries with how many were visited, and how many there are: 0 if that is not known. It can be nil.
+// Progress is called from time to time with the number of visited entries and the total number, which is 0 if it is
+// unknown. A nil Progress is not called.
 type Progress func(done, total int)
 
 const (
-	copyBatch = 500
-	newKeys   = "SELECT key, id FROM entries INDEXED BY sqlite_autoindex_entries_1"
+	copyBatch     = 500
+	keyIndexQuery = "SELECT key, id FROM entries INDEXED BY sqlite_autoindex_entries_1"
 )
 
-// Check reads all of the store in dir, and changes no entry. If the log is damaged, it reads no entry either: opening the
-// database would drop what is behind the damage, and nothing would show it afterwards. It returns ErrInUse while a process has the
-// store open.
+// Check reads the whole store in dir and reports damage. It changes no entry. If the write-ahead log is damaged, it
+// does not open the database, because SQLite would then drop the log behind the damage and leave no trace of it. It
+// returns ErrInUse while a process has the store open.
 func Check(ctx context.Context, dir string, progress Progress) (found sqlitefile.Report, err error) {
-	err = alone(dir, &found, func(index *sqlitefile.Index) error {
+	err = withExclusiveAccess(dir, &found, func(index *sqlitefile.Index) error {
 		if len(found.Damage) > 0 {
 			return nil
 		}
 		c, err := index.Open(ctx, schema)
 		if err == nil {
-			err = (&copier{found: &found, source: &conn{Conn: c}, progress: progress}).run(ctx)
+			err = (&copier{report: &found, source: &conn{Conn: c}, progress: progress}).run(ctx)
 		}
 		if sqlitefile.IsDamage(err) {
 			found.AddDamage(err)
@@ -44,20 +45,20 @@ func Check(ctx context.Context, dir string, progress Progress) (found sqlitefile
 	return found, err
 }
 
-// Repair replaces the database in dir by a new one with all readable entries. The damaged one stays beside it. It
-// returns ErrInUse while a process has the store open.
+// Repair replaces the database in dir with a new one that has all readable entries. The damaged file stays beside it.
+// Repair returns ErrInUse while a process has the store open. After a kill, the next call continues.
 func Repair(ctx context.Context, dir string, progress Progress) (found sqlitefile.Report, err error) {
-	err = alone(dir, &found, func(index *sqlitefile.Index) error {
+	err = withExclusiveAccess(dir, &found, func(index *sqlitefile.Index) error {
 		open := func() (*sqlitefile.Conn, error) { return index.Open(ctx, schema) }
 		return sqlitefile.Salvage(ctx, &found, schema, open, func(source, target *sqlitefile.Conn) error {
-			return (&copier{found: &found, source: &conn{Conn: source}, target: &conn{Conn: target}, progress: progress}).run(ctx)
+			return (&copier{report: &found, source: &conn{Conn: source}, target: &conn{Conn: target}, progress: progress}).run(ctx)
 		})
 	})
 	return found, err
 }
 
-// alone calls do with the index of the database while no other process has the directory.
-func alone(dir string, found *sqlitefile.Report, do func(index *sqlitefile.Index) error) error {
+// withExclusiveAccess calls do with the index of the database, while no other process can open the directory.
+func withExclusiveAccess(dir string, found *sqlitefile.Report, do func(index *sqlitefile.Index) error) error {
 	found.File, found.Damage = filepath.Join(dir, fileName), []string{}
 	if _, err := os.Stat(found.File); err != nil {
 		return err
@@ -72,7 +73,7 @@ func alone(dir string, found *sqlitefile.Report, do func(index *sqlitefile.Index
 	defer unlock()
 	err = sqlitefile.CheckLog(found.File)
 	if sqlitefile.IsDamage(err) {
-		found.AddDamage(fmt.Errorf("the last changes, deletions among them, are lost: %w", err))
+		found.AddDamage(fmt.Errorf("the last changes, including deletions, are lost: %w", err))
 		err = nil
 	}
 	if err == nil {
@@ -90,28 +91,28 @@ func alone(dir string, found *sqlitefile.Report, do func(index *sqlitefile.Index
 	return nil
 }
 
-// copier visits all entries, and copies them if there is a target.
+// copier visits all entries of a database, and copies them if it has a target.
 type copier struct {
-	found          *sqlitefile.Report
+	report         *sqlitefile.Report
 	source, target *conn
 	progress       Progress
 	total          int
-	sums           map[string]int64 // bytes of the entries of each owner
-	pending        int              // copied entries that are not committed yet
-	blobs          int64            // in the target
+	bytesByOwner   map[string]int64 // size of the entries of each owner in bytes
+	pending        int              // number of copied entries that are not committed yet
+	blobs          int64            // number of blobs in the target
 }
 
 func (c *copier) run(ctx context.Context) error {
-	c.sums = map[string]int64{}
+	c.bytesByOwner = map[string]int64{}
 	if n, err := c.source.Int("SELECT count(*) FROM entries"); err == nil {
 		c.total = int(n)
 	}
 	if c.target != nil {
-		if err := c.target.Run(begin); err != nil {
+		if err := c.target.Run(beginImmediate); err != nil {
 			return err
 		}
 	}
-	for id, err := range c.source.IDs(ctx, "entries", c.found.AddDamage) {
+	for id, err := range c.source.IDs(ctx, "entries", c.report.AddDamage) {
 		if err == nil {
 			err = c.visit(id)
 		}
@@ -119,26 +120,26 @@ func (c *copier) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.listed(); err != nil {
+	if err := c.visitMissed(); err != nil {
 		return err
 	}
 	if err := c.compareUsage(); err != nil {
 		return err
 	}
 	if err := c.source.checkBlobs(); err != nil {
-		if err := c.damage(err); err != nil {
+		if err := c.recordDamage(err); err != nil {
 			return err
 		}
 	}
-	if err := c.found.CheckIntegrity(c.source.Conn); err != nil {
+	if err := c.report.CheckIntegrity(c.source.Conn); err != nil {
 		return err
 	}
 	kept, err := c.source.Int("SELECT clock FROM store")
 	if err == nil {
 		err = checkTime(kept)
 	}
-	if err != nil { // the new database begins with the system's time
-		return errors.Join(c.damage(err), c.end())
+	if err != nil { // the new database then starts with the system's time
+		return errors.Join(c.recordDamage(err), c.commit())
 	}
 	if c.target == nil {
 		return nil
@@ -146,62 +147,63 @@ func (c *copier) run(ctx context.Context) error {
 	if err := c.target.Run("UPDATE store SET clock = ?", kept); err != nil {
 		return err
 	}
-	return c.end()
+	return c.commit()
 }
 
-// end commits what was copied, if there is a target.
-func (c *copier) end() error {
+// commit commits the copied entries, if there is a target.
+func (c *copier) commit() error {
 	if c.target == nil {
 		return nil
 	}
 	return c.target.Run("COMMIT")
 }
 
-// visit reads an entry, and copies it. Damage is found, and no error.
+// visit reads an entry and copies it. It reports damage, and returns only other errors.
 func (c *copier) visit(id int64) error {
-	key, r, value, err := c.source.entry(id)
+	key, r, value, err := c.source.readEntry(id)
 	if err != nil {
-		return c.damage(err)
+		return c.recordDamage(err)
 	}
 	if c.target != nil {
-		if err := c.copy(key, r.expires, value); err != nil {
+		if err := c.copyEntry(key, r.expires, value); err != nil {
 			return err
 		}
 	}
 	if owner := kv.OwnerPrefixOf(key); owner != "" {
-		c.sums[owner] += int64(len(key) + len(value))
+		c.bytesByOwner[owner] += int64(len(key) + len(value))
 	}
-	if c.found.Read++; c.progress != nil && (c.found.Read%copyBatch == 0 || c.found.Read == c.total) {
-		c.progress(c.found.Read, c.total)
+	if c.report.Read++; c.progress != nil && (c.report.Read%copyBatch == 0 || c.report.Read == c.total) {
+		c.progress(c.report.Read, c.total)
 	}
 	return nil
 }
 
-// damage adds damage, and returns every other error.
-func (c *copier) damage(err error) error {
+// recordDamage adds damage to the report, and returns any other error.
+func (c *copier) recordDamage(err error) error {
 	if !isDamage(err) {
 		return err
 	}
-	c.found.AddDamage(err)
+	c.report.AddDamage(err)
 	return nil
 }
 
-// listed counts the entries that only the index of keys still has. It visits those again that a walk behind damage missed.
-func (c *copier) listed() error {
+// visitMissed counts the entries that only the index of keys lists. If there is a target, it visits those that the walk
+// by id missed behind damage.
+func (c *copier) visitMissed() error {
 	listed := 0
-	err := c.source.each(newKeys, func(*sqlite3.Stmt) { listed++ })
+	err := c.source.forEach(keyIndexQuery, func(*sqlite3.Stmt) { listed++ })
 	if err != nil {
-		return c.damage(err)
+		return c.recordDamage(err)
 	}
-	c.found.Lost = max(0, listed-c.found.Read)
-	if c.found.Lost > 0 && len(c.found.Damage) == 0 { // the walk begins with id 0
-		c.found.AddDamage(errRow)
+	c.report.Lost = max(0, listed-c.report.Read)
+	if c.report.Lost > 0 && len(c.report.Damage) == 0 { // the walk by id does not find impossible ids
+		c.report.AddDamage(errRow)
 	}
-	if c.found.Lost == 0 || c.target == nil {
+	if c.report.Lost == 0 || c.target == nil {
 		return nil
 	}
 	var ids []int64
-	err = c.source.each(newKeys, func(row *sqlite3.Stmt) {
+	err = c.source.forEach(keyIndexQuery, func(row *sqlite3.Stmt) {
 		if r, err := c.target.lookup(string(row.ColumnRawBlob(0))); err == nil && r.id == 0 {
 			ids = append(ids, row.ColumnInt64(1))
 		}
@@ -209,58 +211,59 @@ func (c *copier) listed() error {
 	if err != nil {
 		return err
 	}
-	before := c.found.Read
+	before := c.report.Read
 	for _, id := range ids {
 		if err := c.visit(id); err != nil {
 			return err
 		}
 	}
-	c.found.Lost -= c.found.Read - before
+	c.report.Lost -= c.report.Read - before
 	return nil
 }
 
-// compareUsage compares the counted bytes of all owners with their entries. If there is other damage, entries may be missing from the sums.
+// compareUsage compares the stored usage of all owners with the sizes of their entries. It does nothing if there is
+// other damage, because entries may then be missing from the sizes.
 func (c *copier) compareUsage() error {
-	if len(c.found.Damage) > 0 {
+	if len(c.report.Damage) > 0 {
 		return nil
 	}
 	wrong := 0
-	err := c.source.each("SELECT owner, bytes FROM usage", func(row *sqlite3.Stmt) {
+	err := c.source.forEach("SELECT owner, bytes FROM usage", func(row *sqlite3.Stmt) {
 		owner := string(row.ColumnRawBlob(0))
-		if c.sums[owner] != row.ColumnInt64(1) {
+		if c.bytesByOwner[owner] != row.ColumnInt64(1) {
 			wrong++
 		}
-		delete(c.sums, owner)
+		delete(c.bytesByOwner, owner)
 	})
 	if err != nil {
-		return c.damage(err)
+		return c.recordDamage(err)
 	}
-	if wrong += len(c.sums); wrong > 0 {
-		c.found.AddDamage(fmt.Errorf("%w: the counted bytes of %d owners are not those of their entries", kv.ErrDamaged, wrong))
+	if wrong += len(c.bytesByOwner); wrong > 0 {
+		c.report.AddDamage(fmt.Errorf("%w: the counted bytes of %d owners do not match their entries", kv.ErrDamaged, wrong))
 	}
 	return nil
 }
 
-// copy writes an entry into the target.
-func (c *copier) copy(key string, expires int64, value []byte) error {
+// copyEntry copies an entry to the target, unless it is already there.
+func (c *copier) copyEntry(key string, expires int64, value []byte) error {
 	r, err := c.target.lookup(key)
 	if err == nil && r.id == 0 {
-		err = c.target.account(key, int64(len(key)+len(value)), 0)
+		err = c.target.addUsage(key, int64(len(key)+len(value)), 0)
 	}
 	if err == nil && r.id == 0 {
-		err = c.put(key, expires, value)
+		err = c.putEntry(key, expires, value)
 	}
 	if c.pending++; err == nil && c.pending >= copyBatch {
 		c.pending = 0
 		if err = c.target.Run("COMMIT"); err == nil {
-			err = c.target.Run(begin)
+			err = c.target.Run(beginImmediate)
 		}
 	}
 	return err
 }
 
-// put writes an entry, which the target does not have.
-func (c *copier) put(key string, expires int64, value []byte) error {
+// putEntry inserts an entry that is not in the target.
+func (c *copier) putEntry(key string, expires int64, value []byte) error {
 	blob := int64(0)
 	if len(value) > chunkSize {
 		c.blobs++

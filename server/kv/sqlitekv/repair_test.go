@@ -26,25 +26,25 @@ func repairValue(i int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8
 
 func init() { roles["waitsWithALog"] = waitWithALog }
 
-// waitWithALog writes entries, of which the log has some, and waits for its end.
+// waitWithALog writes entries, some of which stay in the log, and waits to be killed.
 func waitWithALog(t testing.TB) {
 	s, err := Open(os.Args[1], nil)
 	require.NoError(t, err)
 	for i := range repaired {
 		if i == repaired/2 {
 			c := <-s.writer
-			s.checkpoint(c, beside)
+			s.checkpoint(c, passive)
 			s.writer <- c
 		}
 		require.NoError(t, kv.Set(t.Context(), s, kv.Prefix("a", "cache")+fmt.Sprint(i), repairValue(i), time.Hour))
 	}
-	<-s.writer // no more checkpoints
+	<-s.writer // prevents further checkpoints
 	fmt.Println(0)
 	select {}
 }
 
-// intact reads all entries of a store. Each that it finds must be right. It returns how many keys are listed, if the list has no
-// error, and how many entries were read.
+// intact reads all entries of a store. Each entry that it finds must be right. It returns how many keys are listed, if
+// the listing succeeds, and how many entries were read.
 func intact(t *testing.T, s *Store) (listed, found int, err error) {
 	t.Helper()
 	keys, _, err := s.Scan(t.Context(), kv.TenantPrefix, "", 2*repaired)
@@ -60,7 +60,7 @@ func intact(t *testing.T, s *Store) (listed, found int, err error) {
 
 func copyFiles(t *testing.T, from, to string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(to, durable.ReserveName), nil, 0o600)) // a hole, which takes no time
+	require.NoError(t, os.WriteFile(filepath.Join(to, durable.ReserveName), nil, 0o600)) // a sparse file, which is created quickly
 	require.NoError(t, os.Truncate(filepath.Join(to, durable.ReserveName), durable.ReserveSize))
 	for _, name := range []string{fileName, fileName + "-wal", fileName + "-mark"} {
 		content, err := os.ReadFile(filepath.Join(from, name))
@@ -72,15 +72,15 @@ func copyFiles(t *testing.T, from, to string) {
 	}
 }
 
-// Damage at any place of the database and of its log is never a shorter list: it is an error of the start or of the list, or all
-// is there. A check finds it, and a repair keeps what can be read.
-func TestDamageOfEachFile(t *testing.T) {
+// Damage anywhere in the database or its log never shortens a list: the start or the list fails, or everything is
+// there. Check reports the damage, and Repair keeps all readable entries.
+func TestDamageOfEachFileIsReported(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	child := proctest.Again(t, "waitsWithALog", dir)
 	killAfter(t, child, 1, func() {})
 	random, flips := rand.New(rand.NewPCG(5, 6)), 15
-	if text := os.Getenv("COFFER_FLIPS"); text != "" { // make soak
+	if text := os.Getenv("COFFER_FLIPS"); text != "" { // set by make soak
 		var err error
 		flips, err = strconv.Atoi(text)
 		require.NoError(t, err)
@@ -118,7 +118,7 @@ func TestDamageOfEachFile(t *testing.T) {
 	}
 }
 
-// repair checks and repairs a store, and returns how many entries are lost.
+// repair checks and repairs a store. It returns how many entries are lost.
 func repair(t *testing.T, dir string, damaged bool, where string) int {
 	t.Helper()
 	checked, err := Check(t.Context(), dir, nil)
@@ -144,8 +144,8 @@ func repair(t *testing.T, dir string, damaged bool, where string) int {
 	return repaired - read
 }
 
-// Of a database that does not open, a repair keeps all that is not on a damaged page.
-func TestRepairOfWhatDoesNotOpen(t *testing.T) {
+// If a database does not open, Repair keeps all entries that are not on a damaged page.
+func TestRepairOfUnopenableDatabase(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -172,7 +172,7 @@ func TestRepairOfWhatDoesNotOpen(t *testing.T) {
 	require.Equal(t, repaired, repair(t, dir, true, "nothing"))
 }
 
-// left returns the names of files that contain a text.
+// left returns the names of the files in a directory that contain a text.
 func left(t *testing.T, dir, text string) (names []string) {
 	all, err := os.ReadDir(dir)
 	require.NoError(t, err)
@@ -184,7 +184,7 @@ func left(t *testing.T, dir, text string) (names []string) {
 	return names
 }
 
-func TestCheckOfAWholeStore(t *testing.T) {
+func TestCheckOfIntactStoreFindsNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	_, err := Check(t.Context(), dir, nil)

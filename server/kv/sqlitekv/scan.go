@@ -10,24 +10,24 @@ import (
 
 var errCursor = fmt.Errorf("sqlitekv: scan: %w", kv.ErrCursor)
 
-// cursorMark begins every cursor. The last key listed follows.
+// cursorMark begins every cursor. The last key of the page follows.
 const cursorMark = "k"
 
-// Scan implements kv.Store. Keys come in the order of their bytes.
+// Scan implements kv.Store. It returns keys in the order of their bytes.
 func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) (keys []string, next string, err error) {
 	last, ours := strings.CutPrefix(cursor, cursorMark)
 	if cursor != "" && (!ours || !strings.HasPrefix(last, prefix)) {
-		return nil, "", errCursor // callers can make any: none leads out of the prefix
+		return nil, "", errCursor // callers can forge cursors, which must not lead out of the prefix
 	}
 	if limit <= 0 {
 		limit = kv.DefaultScanLimit
 	}
 	from := []byte(prefix)
 	if cursor != "" {
-		from = append([]byte(last), 0) // the least key after it
+		from = append([]byte(last), 0) // the smallest key after the last one
 	}
-	err = s.read(ctx, "scan", func(c *conn) (err error) {
-		keys, err = c.page(from, end(prefix), limit)
+	err = s.withReader(ctx, "scan", func(c *conn) (err error) {
+		keys, err = c.listKeys(from, prefixEnd(prefix), limit)
 		return err
 	})
 	if err != nil {
@@ -39,8 +39,9 @@ func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) (key
 	return keys, next, nil
 }
 
-// page lists up to limit live keys from one key up to, and without, another one; nil means no end.
-func (c *conn) page(from, to []byte, limit int) (keys []string, err error) {
+// listKeys returns up to limit keys of live entries, from one key up to but not including another. A nil end means no
+// bound.
+func (c *conn) listKeys(from, to []byte, limit int) (keys []string, err error) {
 	query, args := "SELECT key, expires FROM entries WHERE key >= ? AND key < ? ORDER BY key", []any{from, to}
 	if to == nil {
 		query, args = "SELECT key, expires FROM entries WHERE key >= ? ORDER BY key", args[:1]
@@ -64,22 +65,22 @@ func (c *conn) page(from, to []byte, limit int) (keys []string, err error) {
 	return keys, nil
 }
 
-// end is the least key after all that begin with prefix, nil if no key is greater.
-func end(prefix string) []byte {
+// prefixEnd returns the smallest key after all keys that begin with prefix. It returns nil if there is no larger key.
+func prefixEnd(prefix string) []byte {
 	to := []byte(prefix)
 	for len(to) > 0 {
 		last := &to[len(to)-1]
 		if *last++; *last != 0 {
 			return to
 		}
-		to = to[:len(to)-1] // it was 0xff
+		to = to[:len(to)-1] // the last byte was 0xff
 	}
 	return nil
 }
 
 const onlyPart = "all"
 
-// Topology implements kv.Sweeper. There is one part, in the order of keys, since one process has the directory.
+// Topology implements kv.Sweeper. There is a single part, because one process at a time has the directory open.
 func (s *Store) Topology(ctx context.Context) (kv.Topology, error) {
 	if err := s.Ping(ctx); err != nil {
 		return kv.Topology{}, err

@@ -14,54 +14,54 @@ import (
 )
 
 const (
-	reservePiece = 256 << 10 // released for deletions on a disk that others have filled
+	reservePiece = 256 << 10 // released for deletions if other programs have filled the disk
 
-	countFree   = "PRAGMA freelist_count"
-	pageSize    = sqlitefile.PageSize
-	logPages    = 1000 // from then on the log is moved into the database by the next tick
-	fullPages   = 2000 // and from then on writes wait until all of it is moved, so that the log begins again
-	maxLogPages = 4000 // and from then on the next write moves it
-	maxPasses   = 8    // over the log beside writes
-	idleTicks   = 5    // a shorter log is moved after so many ticks
+	countFree       = "PRAGMA freelist_count"
+	pageSize        = sqlitefile.PageSize
+	checkpointPages = 1000 // pages of the log from which maintenance moves it into the database at the next tick
+	restartPages    = 2000 // pages from which maintenance lets writes wait until the whole log is moved, so that it restarts
+	maxLogPages     = 4000 // pages from which the next write moves the log
+	maxPasses       = 8    // attempts of maintenance to move the log while writes go on
+	idleTicks       = 5    // ticks after which a shorter log is moved, too
 
-	maintainEvery = time.Second
-	expiredBatch  = 100
-	vacuumPages   = 100 // returned to the file system at a time
-	vacuumSteps   = 10  // in one tick
-	vacuumLeast   = 250 // a file is shortened if so many pages are free
-	vacuumFrom    = 4   // and more than one in so many
+	maintainEvery  = time.Second
+	expiredBatch   = 100
+	vacuumPages    = 100 // pages returned to the file system in one transaction
+	vacuumSteps    = 10  // transactions in one tick
+	vacuumMinPages = 250 // the file is shortened if at least so many pages are free,
+	vacuumMinShare = 4   // and if at least one page in so many is free
 )
 
-// MinFree is the least free space of the disk, in bytes, that the store needs for its log.
+// MinFreeSpace is the free space of the disk in bytes that the store needs for its log.
 const MinFreeSpace = 32 << 20
 
-// space watches the free space of the directory's disk, and keeps a reserve of it.
+// space watches the free space of the store's disk, and keeps a reserve of it.
 type space struct {
 	dir     string
 	reserve *durable.Reserve
-	least   int64 // free space that values leave to others
+	minFree int64 // free space in bytes that values of tenants leave to other programs
 }
 
 func (p *space) open(dir string) {
-	p.dir, p.least = dir, max(p.least, MinFreeSpace)
-	p.reserve = durable.NewReserve(dir, p.least+MinFreeSpace)
+	p.dir, p.minFree = dir, max(p.minFree, MinFreeSpace)
+	p.reserve = durable.NewReserve(dir, p.minFree+MinFreeSpace)
 	p.reserve.Refill()
 }
 
 func (p *space) free() (int64, error) { return durable.FreeSpace(p.dir) }
 
-// spend releases a piece of the reserve, and reports whether there was one.
-func (p *space) spend() bool { return p.reserve.Release(reservePiece) }
+// releaseReserve releases a piece of the reserve, and reports whether there was one.
+func (p *space) releaseReserve() bool { return p.reserve.Release(reservePiece) }
 
-// Needs returns how many bytes of a disk must be free for a value of n bytes that leaves least to others: it is written to the log, and
-// then to the database.
-func SpaceNeeded(n, least int64) int64 { return least + 2*n }
+// SpaceNeeded returns how many bytes of a disk must be free to write a value of n bytes and leave minFree bytes to
+// others. A value is written twice: to the log and then to the database.
+func SpaceNeeded(n, minFree int64) int64 { return minFree + 2*n }
 
-// hasRoom reports whether n bytes can be added: there is free space, or pages in the database that deletions freed, which
-// take nothing from others. least is the free space that must be left.
-func (p *space) hasRoom(c *conn, n, least int64) bool {
+// canAdd reports whether n bytes can be added and minFree bytes stay free: either the disk has free space, or the
+// database has pages that deletions freed, whose use takes nothing from others.
+func (p *space) canAdd(c *conn, n, minFree int64) bool {
 	free, err := p.free()
-	if err != nil || free >= SpaceNeeded(n, least) {
+	if err != nil || free >= SpaceNeeded(n, minFree) {
 		return true
 	}
 	if free < MinFreeSpace/2+n {
@@ -71,33 +71,34 @@ func (p *space) hasRoom(c *conn, n, least int64) bool {
 	return err == nil && pages*pageSize > n+n/8+16*pageSize
 }
 
-// fullFor says for which keys the disk is full.
-type fullFor uint8
+// diskFullFor describes for which keys the disk is full.
+type diskFullFor uint8
 
 const (
-	nobody fullFor = iota
-	owners         // keys of tenants, which leave the minimum of free space to others
-	everybody
+	fullForNone    diskFullFor = iota
+	fullForTenants             // keys of tenants, which must leave minFree bytes to others
+	fullForAll
 )
 
-func (f fullFor) refuses(w *kv.Write) bool {
-	return w.Op == kv.Put && (f == everybody || f == owners && kv.OwnerPrefixOf(w.Key) != "")
+func (f diskFullFor) refuses(w *kv.Write) bool {
+	return w.Op == kv.Put && (f == fullForAll || f == fullForTenants && kv.OwnerPrefixOf(w.Key) != "")
 }
 
-// fullFor returns for which keys the disk is too full to add n bytes.
-func (p *space) fullFor(c *conn, n int64) fullFor {
+// check returns for which keys the disk is too full to add n bytes.
+func (p *space) check(c *conn, n int64) diskFullFor {
 	switch {
-	case n == 0 || p.hasRoom(c, n, p.least):
-		return nobody
-	case p.hasRoom(c, n, MinFreeSpace):
-		return owners
+	case n == 0 || p.canAdd(c, n, p.minFree):
+		return fullForNone
+	case p.canAdd(c, n, MinFreeSpace):
+		return fullForTenants
 	}
-	return everybody
+	return fullForAll
 }
 
-// maintain removes expired entries and discarded blobs, moves the log into the database, shortens the file and keeps the reserve.
+// maintain removes expired entries and discarded blobs, moves the log into the database, shortens the file, and refills
+// the reserve, once a second until ctx ends.
 func (s *Store) maintain(ctx context.Context) {
-	defer close(s.done)
+	defer close(s.maintenanceDone)
 	tick := time.NewTicker(maintainEvery)
 	defer tick.Stop()
 	failing := false
@@ -107,33 +108,34 @@ func (s *Store) maintain(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		err := s.tidy(ctx, n%idleTicks == 0)
+		err := s.maintainOnce(ctx, n%idleTicks == 0)
 		if err != nil && !failing && ctx.Err() == nil {
-			s.logger.Warn("the embedded store's maintenance failed, and is tried again each second", "error", err.Error())
+			s.logger.Warn("the embedded store's maintenance failed: it is retried every second", "error", err.Error())
 		}
 		failing = err != nil
 		s.space.reserve.Refill()
 	}
 }
 
-// tidy does the work of one tick, in short transactions. It moves a long log into the database, or any log.
-func (s *Store) tidy(ctx context.Context, anyLog bool) error {
+// maintainOnce does the work of one tick in short transactions. It moves the log into the database if the log is long,
+// or if anyLog is set.
+func (s *Store) maintainOnce(ctx context.Context, anyLog bool) error {
 	expired := s.removeExpired(ctx)
-	swept := s.sweepAll(ctx)
+	swept := s.removeDiscarded(ctx)
 	shrunk, err := s.shrink(ctx)
-	if pages := s.pages.Load(); pages > logPages || (anyLog || shrunk) && pages > 0 {
-		_ = s.turn(ctx, s.keepTime) // a full disk keeps an earlier one
-		s.moveLog(ctx)
+	if pages := s.logPages.Load(); pages > checkpointPages || (anyLog || shrunk) && pages > 0 {
+		_ = s.withWriter(ctx, s.storeClock) // if the disk is full, the database keeps the earlier time
+		s.checkpointLog(ctx)
 	}
 	return errors.Join(expired, swept, err)
 }
 
-// removeExpired deletes the expired entries.
+// removeExpired deletes all expired entries.
 func (s *Store) removeExpired(ctx context.Context) error {
 	var last row
 	for more := true; more; {
-		err := s.transact(ctx, "expire", 0, func(c *conn, _ fullFor) (err error) {
-			from := last // again, if this is a second attempt
+		err := s.transact(ctx, "expire", 0, func(c *conn, _ diskFullFor) (err error) {
+			from := last // the transaction may be tried again
 			last, more, err = s.removeBatch(c, from)
 			if err != nil {
 				last = from
@@ -147,19 +149,19 @@ func (s *Store) removeExpired(ctx context.Context) error {
 	return nil
 }
 
-// removeBatch deletes expired entries behind the last one within a transaction. It returns the last one that it visited, and whether there may
-// be more. It skips those that are damaged, which a repair removes.
+// removeBatch deletes a batch of expired entries after last. It returns the last entry that it visited, and whether
+// there may be more. It skips damaged entries, which Repair removes.
 func (s *Store) removeBatch(c *conn, last row) (_ row, more bool, err error) {
 	var rows []row
 	var keys []string
 	visited := 0
 	query := "SELECT " + rowColumns + `, key FROM entries
 WHERE expires > 0 AND expires <= ? AND (expires, id) > (?, ?) ORDER BY expires, id LIMIT ?`
-	err = c.each(query, func(found *sqlite3.Stmt) {
+	err = c.forEach(query, func(found *sqlite3.Stmt) {
 		visited++
 		last = row{id: found.ColumnInt64(0), expires: found.ColumnInt64(1)}
-		if r, err := rowOf(found); err != nil {
-			_ = s.failure("expire", err)
+		if r, err := readRow(found); err != nil {
+			_ = s.mapError("expire", err)
 		} else {
 			rows, keys = append(rows, r), append(keys, string(found.ColumnRawBlob(5)))
 		}
@@ -169,12 +171,12 @@ WHERE expires > 0 AND expires <= ? AND (expires, id) > (?, ?) ORDER BY expires, 
 	}
 	for i := range rows {
 		switch err := c.delete(keys[i], &rows[i]); {
-		case errors.Is(err, kv.ErrDamaged): // nothing of it was deleted
-			_ = s.failure("expire", err)
+		case errors.Is(err, kv.ErrDamaged): // nothing of this entry was deleted
+			_ = s.mapError("expire", err)
 		case err != nil:
 			return last, false, err
 		case rows[i].blob != 0:
-			s.left.add(kv.OwnerPrefixOf(keys[i]), rows[i].blob)
+			s.abandoned.add(kv.OwnerPrefixOf(keys[i]), rows[i].blob)
 		}
 	}
 	return last, visited == expiredBatch, nil
@@ -185,11 +187,11 @@ WHERE expires > 0 AND expires <= ? AND (expires, id) > (?, ?) ORDER BY expires, 
 func (s *Store) shrink(ctx context.Context) (shrunk bool, err error) {
 	for range vacuumSteps {
 		many := false
-		err = s.transact(ctx, "shrink", 0, func(c *conn, _ fullFor) (err error) {
-			if many, err = c.hasFree(); err != nil || !many {
+		err = s.transact(ctx, "shrink", 0, func(c *conn, _ diskFullFor) (err error) {
+			if many, err = c.hasManyFreePages(); err != nil || !many {
 				return err
 			}
-			return c.Run(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPages)) // each row is a freed page
+			return c.Run(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPages)) // the statement returns a row for each freed page
 		})
 		if err != nil || !many {
 			break
@@ -199,41 +201,42 @@ func (s *Store) shrink(ctx context.Context) (shrunk bool, err error) {
 	return shrunk, err
 }
 
-// hasFree reports whether many pages of the file are free.
-func (c *conn) hasFree() (bool, error) {
+// hasManyFreePages reports whether so many pages are free that shortening the file is worthwhile.
+func (c *conn) hasManyFreePages() (bool, error) {
 	free, err := c.Int(countFree)
-	if err != nil || free < vacuumLeast {
+	if err != nil || free < vacuumMinPages {
 		return false, err
 	}
 	count, err := c.Int("PRAGMA page_count")
-	return free*vacuumFrom >= count, err
+	return free*vacuumMinShare >= count, err
 }
 
-// moveLog moves the log into the database beside writes, and then the writes of that time, which are fewer each time. With nothing
-// left, the next write begins the log again. If it is long after several passes, writes wait until all of it is moved.
-func (s *Store) moveLog(ctx context.Context) {
-	for n := 0; n < maxPasses && s.checkpoint(s.mover, beside); n++ {
+// checkpointLog moves the log into the database while writes continue, and repeats that for the pages written in the
+// meantime, which become fewer each time. When nothing is left to move, the next write restarts the log from its
+// beginning. If the log is still long after maxPasses attempts, writes wait until all of it is moved.
+func (s *Store) checkpointLog(ctx context.Context) {
+	for n := 0; n < maxPasses && s.checkpoint(s.checkpointer, passive); n++ {
 	}
-	if s.pages.Load() > fullPages {
-		_ = s.turn(ctx, func(c *conn) error { s.checkpoint(c, whole); return nil })
+	if s.logPages.Load() > restartPages {
+		_ = s.withWriter(ctx, func(c *conn) error { s.checkpoint(c, restart); return nil })
 	}
 }
 
-// How much of the log a checkpoint moves.
+// Modes of a checkpoint.
 const (
-	beside = sqlite3.CHECKPOINT_PASSIVE // the pages that no reader still needs: readers and writers go on
-	whole  = sqlite3.CHECKPOINT_RESTART // all, so that it begins again: readers go on, and it waits for those that use the log
+	passive = sqlite3.CHECKPOINT_PASSIVE // moves the pages that no reader needs; readers and writers continue
+	restart = sqlite3.CHECKPOINT_RESTART // moves all pages, so that the log restarts; readers continue, and it waits for those that use the log
 )
 
-// checkpoint moves the log into the database, and both to the disk. It reports whether there is more to move: a reader needed the log, or
-// a write was made.
+// checkpoint moves the log into the database and syncs both. It reports whether there is more to move, because a reader
+// needed the log or a write was made.
 func (s *Store) checkpoint(c *conn, mode sqlite3.CheckpointMode) (more bool) {
-	s.moving.Lock()
-	defer s.moving.Unlock()
-	pages := s.pages.Load()
+	s.checkpointMu.Lock()
+	defer s.checkpointMu.Unlock()
+	pages := s.logPages.Load()
 	left, moved, err := c.WALCheckpoint("main", mode)
 	if err != nil {
 		return false
 	}
-	return left != moved || !s.pages.CompareAndSwap(pages, 0)
+	return left != moved || !s.logPages.CompareAndSwap(pages, 0)
 }

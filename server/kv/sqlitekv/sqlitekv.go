@@ -1,12 +1,16 @@
-// Package sqlitekv is the kv.Store embedded in the process: a SQLite database in a directory of its own, for a server
-// without Redis.
+// Package sqlitekv implements kv.Store in a SQLite database within the process, for a server without Redis.
 //
-// It guarantees that a write that returned survives the end of the process, a kill included. After a power cut the
-// database is intact and lacks at most the last seconds, because this is a cache. Every page has a checksum, which
-// is verified when the page is read; damage is kv.ErrDamaged, never a missing key. So are numbers of an entry that do not fit
-// its value. On a full disk, writes fail with
-// kv.ErrFull while reads and deletions go on. A disk that does not answer holds up calls, and nothing else of the process: no file
-// of it is mapped into memory (sqlitefile.Index). One process at a time may open a directory.
+// The package guarantees:
+//
+//   - A write that returned survives the end of the process, even by a kill. After a power cut, the database is intact
+//     but may lack the last seconds, which is acceptable for a cache.
+//   - Damage is reported as kv.ErrDamaged, never as a missing key. Each page has a checksum, which is verified whenever
+//     the page is read, and the numbers of an entry must match its value.
+//   - On a full disk, writes fail with kv.ErrFull, and reads and deletions still work.
+//   - A disk that does not respond blocks calls of the store, but not the rest of the process, because no file of the
+//     disk is mapped into memory (see sqlitefile.Index).
+//
+// One process at a time can open a directory. [Check] and [Repair] are for a store that no process has open.
 package sqlitekv
 
 import (
@@ -29,7 +33,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// ErrInUse: another process, or another Store of this one, has the directory open.
+// ErrInUse reports that another process, or another Store of this process, has the directory open.
 var ErrInUse = errors.New("the directory is in use by another process")
 
 const (
@@ -38,36 +42,37 @@ const (
 	maxReaders = 4
 )
 
-// Store is a kv.Store in a directory. It starts a goroutine, which Close ends.
+// Store is a kv.Store in a directory. It is safe for concurrent use. Open starts a goroutine for maintenance, and Close
+// ends it.
 type Store struct {
-	mu     sync.RWMutex // held for reading by every call, for writing by Close
-	closed bool
-	stop   context.CancelFunc // maintain
-	done   chan struct{}      // maintain has ended
+	mu              sync.RWMutex // read-locked by every call, locked by Close
+	closed          bool
+	stopMaintenance context.CancelFunc // ends maintain
+	maintenanceDone chan struct{}      // closed when maintain has ended
 
-	dir     string
-	unlock  func()     // the directory; nil while it is not locked
-	id      string     // of the database, random
-	writer  chan *conn // holds the one connection that writes while no call uses it
-	readers chan *conn
-	mover   *conn // moves the log into the database; of maintain
-	all     []*conn
-	index   *sqlitefile.Index
-	marker  *sqlitefile.Marker // of the writer's commits
-	unnoted bool               // the last commit
-	logger  *slog.Logger
-	clock   clock
-	quota   int64 // bytes of an owner; 0 means no limit
-	space   space
-	file    fs.FileInfo  // of the database
-	pages   atomic.Int64 // in the write-ahead log
-	damaged atomic.Bool  // a call met damage
+	dir          string
+	unlock       func()     // unlocks the directory; nil if it is not locked
+	id           string     // random id of the database
+	writer       chan *conn // contains the only connection that writes, while no call uses it
+	readers      chan *conn
+	checkpointer *conn // connection of maintain that moves the log into the database
+	all          []*conn
+	index        *sqlitefile.Index
+	marker       *sqlitefile.Marker // records the commits of the writer
+	markFailing  bool               // the last commit could not be recorded
+	logger       *slog.Logger
+	clock        clock
+	quota        int64 // bytes for each owner; 0 means no limit
+	space        space
+	fileInfo     fs.FileInfo  // identity of the database file
+	logPages     atomic.Int64 // number of pages in the write-ahead log
+	damaged      atomic.Bool  // a call found damage
 
-	moving   sync.Mutex // held to move the log into the database
-	lastBlob atomic.Int64
-	staged   sync.Map // blobs that running calls write
-	promised promises
-	left     leftBlobs
+	checkpointMu sync.Mutex // held to move the log into the database
+	lastBlob     atomic.Int64
+	stagedBlobs  sync.Map // blobs that running calls are writing
+	reservations reservations
+	abandoned    abandonedBlobs
 }
 
 var (
@@ -75,24 +80,25 @@ var (
 	_ kv.Sweeper = (*Store)(nil)
 )
 
-// Option changes what Open opens.
+// Option is an option of Open.
 type Option func(*Store)
 
-// WithQuota limits the bytes of the keys and values of each owner of keys (kv.OwnerPrefixOf). Beyond it, a write that lengthens
-// an owner's data is kv.ErrQuota. 0 means no limit.
+// WithQuota limits the size of the keys and values of each owner (kv.OwnerPrefixOf) to a number of bytes. A write that
+// would exceed it fails with kv.ErrQuota. 0 means no limit.
 func WithQuota(bytes int64) Option { return func(s *Store) { s.quota = bytes } }
 
-// WithMinFree leaves so many bytes of the disk to others: below it, writes that need new space are kv.ErrFull. Less than
-// MinFree is MinFree.
-func WithMinFreeSpace(bytes int64) Option { return func(s *Store) { s.space.least = bytes } }
+// WithMinFreeSpace leaves a number of bytes of the disk to other programs: if less is free, writes of tenants' entries
+// that need new space fail with kv.ErrFull. The least value is MinFreeSpace.
+func WithMinFreeSpace(bytes int64) Option { return func(s *Store) { s.space.minFree = bytes } }
 
-// Open opens the store in dir, which is made with mode 0700 if it does not exist. It returns ErrInUse, and
-// kv.ErrDamaged if the database cannot be read. Failures of background work are logged; a nil logger drops them.
+// Open opens the store in dir. It creates dir with mode 0700 if it does not exist. It returns ErrInUse if the store is
+// already open, and kv.ErrDamaged if the database cannot be read. Failures in the background are written to logger; a
+// nil logger drops them. Open starts a goroutine. The caller must call Close.
 func Open(dir string, logger *slog.Logger, options ...Option) (*Store, error) {
-	return openAt(dir, logger, clock{time.Now().UnixMilli(), timer()}, options...)
+	return openAt(dir, logger, clock{time.Now().UnixMilli(), monotonicTimer()}, options...)
 }
 
-// openAt opens the store by a clock.
+// openAt opens the store with a given clock.
 func openAt(dir string, logger *slog.Logger, c clock, options ...Option) (*Store, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -103,14 +109,14 @@ func openAt(dir string, logger *slog.Logger, c clock, options ...Option) (*Store
 	readers := min(maxReaders, max(2, runtime.GOMAXPROCS(0)))
 	s := &Store{
 		dir: dir, logger: logger, clock: c, writer: make(chan *conn, 1), readers: make(chan *conn, readers),
-		done: make(chan struct{}),
+		maintenanceDone: make(chan struct{}),
 	}
 	for _, option := range options {
 		option(s)
 	}
 	err := s.open(readers)
-	for err != nil && s.unlock != nil && durable.NearlyFull(dir) && s.space.spend() {
-		_ = s.release() // the log needs space
+	for err != nil && s.unlock != nil && durable.NearlyFull(dir) && s.space.releaseReserve() {
+		_ = s.release() // frees the connections before the next attempt, which needs space for the log
 		err = s.open(readers)
 	}
 	if err != nil {
@@ -118,7 +124,7 @@ func openAt(dir string, logger *slog.Logger, c clock, options ...Option) (*Store
 		return nil, fmt.Errorf("sqlitekv: open %s: %w", dir, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s.stop = cancel
+	s.stopMaintenance = cancel
 	go s.maintain(ctx)
 	return s, nil
 }
@@ -133,26 +139,26 @@ func (s *Store) open(readers int) (err error) {
 	}
 	path := filepath.Join(s.dir, fileName)
 	if err := sqlitefile.CheckLog(path); err != nil {
-		return s.failure("open", err)
+		return s.mapError("open", err)
 	}
 	s.space.open(s.dir)
 	if s.index, err = sqlitefile.NewIndex(path, s.logger); errors.Is(err, sqlite3.BUSY) {
 		return ErrInUse
 	}
 	if err != nil {
-		return s.failure("open", err)
+		return s.mapError("open", err)
 	}
 	w, err := s.connect()
 	if err != nil {
 		return err
 	}
-	if err := s.begin(w); err != nil {
-		return s.failure("open", err)
+	if err := s.loadState(w); err != nil {
+		return s.mapError("open", err)
 	}
 	if s.marker, err = sqlitefile.OpenMarker(path); err != nil {
-		return s.failure("open", err)
+		return s.mapError("open", err)
 	}
-	w.WALHook(s.committed)
+	w.WALHook(s.onCommit)
 	s.writer <- w
 	for range readers {
 		r, err := s.connect()
@@ -161,42 +167,42 @@ func (s *Store) open(readers int) (err error) {
 		}
 		s.readers <- r
 	}
-	if s.mover, err = s.connect(); err != nil {
+	if s.checkpointer, err = s.connect(); err != nil {
 		return err
 	}
-	// In go-sqlite3 0.37.0, a checkpoint panics if its connection verifies checksums and another one wrote last. The checkpoint
-	// reads no page of the database.
-	if err := s.mover.Exec("PRAGMA checksum_verification = OFF"); err != nil {
-		return s.failure("open", err)
+	// In go-sqlite3 0.37.0, a checkpoint panics if its connection verifies checksums and another connection wrote last.
+	// A checkpoint does not read pages of the database, so it needs no verification.
+	if err := s.checkpointer.Exec("PRAGMA checksum_verification = OFF"); err != nil {
+		return s.mapError("open", err)
 	}
-	if s.file, err = os.Stat(path); err != nil {
+	if s.fileInfo, err = os.Stat(path); err != nil {
 		return err
 	}
 	return s.index.Unlink()
 }
 
-// committed is called after each commit of the writer with the pages of the log.
-func (s *Store) committed(_ *sqlite3.Conn, _ string, pages int) error {
-	s.pages.Store(int64(pages))
+// onCommit is called after each commit of the writer with the number of pages in the log.
+func (s *Store) onCommit(_ *sqlite3.Conn, _ string, pages int) error {
+	s.logPages.Store(int64(pages))
 	err := s.marker.Record(pages)
-	if err != nil && !s.unnoted {
-		s.logger.Warn("commits of the embedded cache cannot be noted: after a kill, damage of its log would not be found", "error", err.Error())
+	if err != nil && !s.markFailing {
+		s.logger.Warn("commits of the embedded cache cannot be recorded: after a kill, damage of its log would not be detected", "error", err.Error())
 	}
-	s.unnoted = err != nil
+	s.markFailing = err != nil
 	return nil
 }
 
-// checkPlace returns errGone if the database was removed or replaced since it was opened: the next start would not find what is
-// written to it.
-func (s *Store) checkPlace() error {
-	if info, err := os.Stat(filepath.Join(s.dir, fileName)); err != nil || !os.SameFile(info, s.file) {
-		return errGone
+// checkFileInPlace returns errFileGone if the database was removed or replaced since Open, because the next start would
+// not find what is written to the open file.
+func (s *Store) checkFileInPlace() error {
+	if info, err := os.Stat(filepath.Join(s.dir, fileName)); err != nil || !os.SameFile(info, s.fileInfo) {
+		return errFileGone
 	}
 	return nil
 }
 
-// enter begins a call, which leave ends.
-func (s *Store) enter() error {
+// beginCall begins a call of the store. The caller must end it with endCall.
+func (s *Store) beginCall() error {
 	s.mu.RLock()
 	if s.closed {
 		s.mu.RUnlock()
@@ -205,10 +211,10 @@ func (s *Store) enter() error {
 	return nil
 }
 
-func (s *Store) leave() { s.mu.RUnlock() }
+func (s *Store) endCall() { s.mu.RUnlock() }
 
-// take waits for a connection of a pool, which the caller puts back.
-func take(ctx context.Context, pool chan *conn) (*conn, error) {
+// takeConn waits for a connection of a pool. The caller must put it back.
+func takeConn(ctx context.Context, pool chan *conn) (*conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("sqlitekv: %w", err)
 	}
@@ -220,10 +226,10 @@ func take(ctx context.Context, pool chan *conn) (*conn, error) {
 	}
 }
 
-// turn calls do with the connection that writes. Callers get it in the order in which they came.
-func (s *Store) turn(ctx context.Context, do func(c *conn) error) error {
+// withWriter calls do with the connection that writes. Callers get it in the order of their calls.
+func (s *Store) withWriter(ctx context.Context, do func(c *conn) error) error {
 	begin := time.Now()
-	c, err := take(ctx, s.writer)
+	c, err := takeConn(ctx, s.writer)
 	if err != nil {
 		return err
 	}
@@ -232,12 +238,12 @@ func (s *Store) turn(ctx context.Context, do func(c *conn) error) error {
 	return do(c)
 }
 
-// Ping implements kv.Store. It reads the database's first page.
+// Ping implements kv.Store. It reads the first page of the database.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.read(ctx, "ping", func(c *conn) error { return c.Run("SELECT id FROM store") })
+	return s.withReader(ctx, "ping", func(c *conn) error { return c.Run("SELECT id FROM store") })
 }
 
-// Check returns kv.ErrDamaged if any call met damage since Open.
+// Check returns kv.ErrDamaged if any call has found damage since Open.
 func (s *Store) Check(context.Context) error {
 	if s.damaged.Load() {
 		return fmt.Errorf("sqlitekv: %w", kv.ErrDamaged)
@@ -245,7 +251,7 @@ func (s *Store) Check(context.Context) error {
 	return nil
 }
 
-// Close waits for running calls and releases the directory.
+// Close waits for running calls and for maintenance, and releases the directory. Calling it again does nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -254,15 +260,15 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
-	s.stop()
-	<-s.done
+	s.stopMaintenance()
+	<-s.maintenanceDone
 	w := <-s.writer
-	_ = s.keepTime(w)
+	_ = s.storeClock(w)
 	if s.marker.Clear() == nil {
 		_, _, _ = w.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE) // if it fails, the next start reads the log
 	}
 	if err := s.release(); err != nil {
-		return s.failure("close", err)
+		return s.mapError("close", err)
 	}
 	return nil
 }
@@ -288,16 +294,16 @@ func (s *Store) release() (err error) {
 }
 
 var (
-	errClosed = fmt.Errorf("sqlitekv: %w", kv.ErrClosed)
-	errGone   = fmt.Errorf("sqlitekv: %w: %s is no longer where it was: put it back; a restart begins an empty one", kv.ErrUnavailable, fileName)
-	errFull   = fmt.Errorf("sqlitekv: write: %w", kv.ErrFull)
+	errClosed   = fmt.Errorf("sqlitekv: %w", kv.ErrClosed)
+	errFileGone = fmt.Errorf("sqlitekv: %w: %s was moved or removed: put it back, because a restart creates an empty store", kv.ErrUnavailable, fileName)
+	errFull     = fmt.Errorf("sqlitekv: write: %w", kv.ErrFull)
 )
 
-// isDamage reports whether an error is due to damage of the database.
+// isDamage reports whether an error is caused by damage of the database.
 func isDamage(err error) bool { return sqlitefile.IsDamage(err) || errors.Is(err, kv.ErrDamaged) }
 
-// failure maps SQLite's errors to kv's. They name no key and no value.
-func (s *Store) failure(op string, err error) error {
+// mapError maps errors of SQLite to errors of package kv. The results contain no keys and no values.
+func (s *Store) mapError(op string, err error) error {
 	switch {
 	case errors.Is(err, errFull), errors.Is(err, errQuota):
 		return err

@@ -22,7 +22,7 @@ func TestConformance(t *testing.T) {
 	kvtest.Run(t, func(t *testing.T) kv.Store { return open(t, t.TempDir()) })
 }
 
-func TestSweeper(t *testing.T) {
+func TestSweeperConformance(t *testing.T) {
 	t.Parallel()
 	kvtest.RunSweeper(t, func(t *testing.T) kv.Store { return open(t, t.TempDir()) })
 }

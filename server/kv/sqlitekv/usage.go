@@ -11,9 +11,9 @@ import (
 
 var errQuota = fmt.Errorf("sqlitekv: write: %w", kv.ErrQuota)
 
-// The database counts the bytes of each owner's keys and values, in the transactions that change them, so the count is
-// exact after a kill as well. An expired entry counts until it is removed, within seconds. Somebody with an editor of databases can change
-// a count: the next write computes an impossible one again from the entries, and a check finds every other one.
+// The database counts the size of each owner's keys and values in the same transactions that change them, so the count
+// is exact even after a kill. An expired entry counts until maintenance removes it, within seconds. If someone edits a
+// count in the database, the next write recomputes an impossible one from the entries, and Check reports any other.
 const (
 	usageTable = `
 CREATE TABLE usage (owner BLOB PRIMARY KEY, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;`
@@ -23,11 +23,11 @@ INSERT INTO usage (owner, bytes) VALUES (?, ?)
 ON CONFLICT (owner) DO UPDATE SET bytes = excluded.bytes`
 )
 
-// account adds to the bytes of a key's owner, within a transaction and before the entry changes. It returns kv.ErrQuota, and adds nothing,
-// if they grow beyond the quota; 0 means no limit.
-func (c *conn) account(key string, grow, quota int64) error {
+// addUsage adds to the usage of a key's owner, within a transaction and before the entry changes. It returns
+// kv.ErrQuota, and adds nothing, if the usage would exceed the quota. A quota of 0 means no limit.
+func (c *conn) addUsage(key string, grow, quota int64) error {
 	owner := kv.OwnerPrefixOf(key)
-	used, err := c.grown(key, grow, quota)
+	used, err := c.usageAfter(key, grow, quota)
 	switch {
 	case err != nil || owner == "" || grow == 0:
 		return err
@@ -37,8 +37,8 @@ func (c *conn) account(key string, grow, quota int64) error {
 	return c.Run(setUsage, []byte(owner), used)
 }
 
-// grown returns what account makes of the bytes of a key's owner, or kv.ErrQuota.
-func (c *conn) grown(key string, grow, quota int64) (used int64, err error) {
+// usageAfter returns the usage of a key's owner after a change of grow bytes, or kv.ErrQuota.
+func (c *conn) usageAfter(key string, grow, quota int64) (used int64, err error) {
 	owner := kv.OwnerPrefixOf(key)
 	if owner == "" || grow == 0 {
 		return 0, nil
@@ -46,7 +46,7 @@ func (c *conn) grown(key string, grow, quota int64) (used int64, err error) {
 	if used, err = c.Int("SELECT bytes FROM usage WHERE owner = ?", []byte(owner)); err != nil {
 		return 0, err
 	}
-	most, err := c.size()
+	most, err := c.databaseSize()
 	if err == nil && (used <= 0 || used > most || used+grow <= 0) {
 		used, err = c.recount(owner)
 	}
@@ -56,31 +56,32 @@ func (c *conn) grown(key string, grow, quota int64) (used int64, err error) {
 	return used, err
 }
 
-// size returns the bytes of the database and its log's new pages. No sum is greater.
-func (c *conn) size() (int64, error) {
+// databaseSize returns the size of the database in bytes, including new pages in the log. No usage can be larger.
+func (c *conn) databaseSize() (int64, error) {
 	pages, err := c.Int("PRAGMA page_count")
 	return pages * pageSize, err
 }
 
-// recount computes the count of an owner from its entries. It leaves out those that have an impossible size.
+// recount computes the usage of an owner from its entries. It omits entries with an impossible size.
 func (c *conn) recount(owner string) (n int64, err error) {
-	err = c.each("SELECT length(key), size FROM entries WHERE key >= ? AND key < ?", func(row *sqlite3.Stmt) {
+	err = c.forEach("SELECT length(key), size FROM entries WHERE key >= ? AND key < ?", func(row *sqlite3.Stmt) {
 		if size := row.ColumnInt64(1); size >= 0 && size <= kv.MaxValueSize {
 			n += row.ColumnInt64(0) + size
 		}
-	}, []byte(owner), end(owner))
+	}, []byte(owner), prefixEnd(owner))
 	if err == nil && n > 0 {
 		err = c.Run(setUsage, []byte(owner), n)
 	}
 	return n, err
 }
 
-// Bytes returns the bytes of the keys and values of all owners. An impossible count adds no more than the size of the database.
+// Bytes returns the size of the keys and values of all owners in bytes. An impossible count adds no more than the size
+// of the database.
 func (s *Store) Bytes(ctx context.Context) (n int64, err error) {
-	err = s.read(ctx, "usage", func(c *conn) error {
-		most, err := c.size()
+	err = s.withReader(ctx, "usage", func(c *conn) error {
+		most, err := c.databaseSize()
 		if err == nil {
-			n, err = c.Int("SELECT min(total(min(max(bytes, 0), ?1)), ?1) FROM usage", most) // total does not overflow
+			n, err = c.Int("SELECT min(total(min(max(bytes, 0), ?1)), ?1) FROM usage", most) // unlike sum, total does not overflow
 		}
 		return err
 	})

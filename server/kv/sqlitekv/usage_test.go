@@ -16,7 +16,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// bytesOf counts what the usage of all owners must be.
+// bytesOf computes the expected usage of all owners.
 func bytesOf(t *testing.T, s *Store) (n int64) {
 	t.Helper()
 	for cursor := ""; ; {
@@ -40,7 +40,7 @@ func requireCounted(t *testing.T, s *Store) {
 	require.Equal(t, bytesOf(t, s), n)
 }
 
-// The usage is what is there after any writes, refused and conditional ones, and expiry.
+// The usage is exact after any writes, refused and conditional ones included, and after expiry.
 func TestUsageIsExact(t *testing.T) {
 	t.Parallel()
 	ctx, dir := t.Context(), t.TempDir()
@@ -92,8 +92,8 @@ func TestUsageIsExact(t *testing.T) {
 	s.writer <- s.all[0]
 }
 
-// Beyond the quota a tenant reads, deletes, shortens and keeps. Others do not notice.
-func TestQuota(t *testing.T) {
+// A tenant beyond its quota can read, delete and shorten entries. Other tenants are not affected.
+func TestQuotaRefusesGrowth(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	s, err := Open(t.TempDir(), nil, WithQuota(10_000))
@@ -107,7 +107,7 @@ func TestQuota(t *testing.T) {
 	require.ErrorIs(t, err, kv.ErrQuota)
 	each := kv.ErrorsOf(err, 3)
 	require.ErrorIs(t, each[0], kv.ErrQuota)
-	require.NoError(t, errors.Join(each[1:]...), "each write stands alone")
+	require.NoError(t, errors.Join(each[1:]...), "each write has its own result")
 	_, ok, err := kv.Get(ctx, s, mine+"3")
 	require.NoError(t, err)
 	require.False(t, ok)
@@ -125,7 +125,7 @@ func TestQuota(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, changed)
 	for range 4 {
-		require.NoError(t, kv.Set(ctx, s, "of nobody"+fmt.Sprint(len(value)), value, 0))
+		require.NoError(t, kv.Set(ctx, s, "without owner"+fmt.Sprint(len(value)), value, 0))
 	}
 	existed, err := kv.Delete(ctx, s, mine+"1")
 	require.NoError(t, err)
@@ -146,8 +146,8 @@ func countForever(t testing.TB) {
 	}
 }
 
-// The usage is exact after a kill in the midst of a write.
-func TestUsageSurvivesAKill(t *testing.T) {
+// The usage is exact after a kill during a write.
+func TestUsageIsExactAfterKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	child := proctest.Again(t, "countsForever", dir)

@@ -8,16 +8,16 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// One transaction makes at most so many writes and holds about so many bytes of values, so that other writers get
-// their turn within milliseconds.
+// One transaction makes at most maxWrites writes, with about maxBytes bytes of values, so that other writers get their
+// turn within milliseconds.
 const (
 	maxWrites = 100
 	maxBytes  = 4 * chunkSize
 
-	begin = "BEGIN IMMEDIATE"
+	beginImmediate = "BEGIN IMMEDIATE"
 )
 
-// Write implements kv.Store, in as few transactions as the limits allow.
+// Write implements kv.Store. It uses as few transactions as the limits allow.
 func (s *Store) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	if err := kv.CheckWrites(writes); err != nil {
 		return nil, err
@@ -26,17 +26,17 @@ func (s *Store) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 		return nil, s.Ping(ctx)
 	}
 	done, errs := make([]bool, len(writes)), make(kv.BatchError, len(writes))
-	err := s.enter()
+	err := s.beginCall()
 	if err == nil {
-		defer s.leave()
+		defer s.endCall()
 	}
 	for next := 0; next < len(writes); {
-		n := fitting(writes[next:])
+		n := batchSize(writes[next:])
 		if err == nil {
 			t := transaction{Store: s, writes: writes[next : next+n], done: done[next : next+n], errs: errs[next : next+n]}
 			err = t.run(ctx)
 		}
-		if err != nil { // it is the error of all that follow
+		if err != nil { // the error applies to all of the remaining writes
 			clear(done[next : next+n])
 			for i := range errs[next : next+n] {
 				errs[next+i] = err
@@ -53,8 +53,9 @@ func (s *Store) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	return done, errs
 }
 
-// fitting returns how many of the writes go into one transaction, one at least. A large value has one of its own.
-func fitting(writes []kv.Write) int {
+// batchSize returns how many of the writes go into one transaction, at least one. A large value has a transaction of
+// its own.
+func batchSize(writes []kv.Write) int {
 	size := 0
 	for i := range writes {
 		size += len(writes[i].Value)
@@ -68,7 +69,8 @@ func fitting(writes []kv.Write) int {
 	return len(writes)
 }
 
-// transaction is writes that are made together. A write that adds a value fails alone if the disk or the quota is full.
+// transaction makes several writes together. A write that fails because of a full disk or quota does not affect the
+// others.
 type transaction struct {
 	*Store
 	writes []kv.Write
@@ -77,9 +79,9 @@ type transaction struct {
 	known  []comparison
 }
 
-// run makes the writes. It returns an error that is not of one write alone.
+// run makes the writes. It returns an error that applies to all of them.
 func (t *transaction) run(ctx context.Context) (err error) {
-	if t.known, err = t.compareAll(ctx, t.writes); err != nil {
+	if t.known, err = t.compareLargeValues(ctx, t.writes); err != nil {
 		return err
 	}
 	if isLarge(&t.writes[0]) {
@@ -91,32 +93,32 @@ func (t *transaction) run(ctx context.Context) (err error) {
 	}
 	grows := int64(0)
 	for i := range t.writes {
-		grows += added(&t.writes[i])
+		grows += bytesAdded(&t.writes[i])
 	}
-	var left []leftBlob
-	err = t.transact(ctx, "write", grows, func(c *conn, full fullFor) (err error) {
-		left, err = t.try(c, full)
+	var left []abandonedBlob
+	err = t.transact(ctx, "write", grows, func(c *conn, full diskFullFor) (err error) {
+		left, err = t.makeWrites(c, full)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	for _, blob := range left {
-		t.sweepOrLeave(ctx, blob.owner, blob.blob)
+		t.removeOrAbandon(ctx, blob.owner, blob.blob)
 	}
 	return nil
 }
 
-// added returns how many bytes a write adds.
-func added(w *kv.Write) int64 {
+// bytesAdded returns how many bytes a write adds to the store.
+func bytesAdded(w *kv.Write) int64 {
 	if w.Op != kv.Put {
 		return 0
 	}
 	return int64(len(w.Value) + len(w.Key) + 1)
 }
 
-// try makes the writes within a transaction, and returns the blobs that no entry has from then on.
-func (t *transaction) try(c *conn, full fullFor) (left []leftBlob, err error) {
+// makeWrites makes the writes within a transaction. It returns the blobs that no entry has any longer.
+func (t *transaction) makeWrites(c *conn, full diskFullFor) (left []abandonedBlob, err error) {
 	for i := range t.writes {
 		w := &t.writes[i]
 		if full.refuses(w) {
@@ -132,74 +134,74 @@ func (t *transaction) try(c *conn, full fullFor) (left []leftBlob, err error) {
 			return nil, err
 		}
 		if blob != 0 {
-			left = append(left, leftBlob{kv.OwnerPrefixOf(w.Key), blob})
+			left = append(left, abandonedBlob{kv.OwnerPrefixOf(w.Key), blob})
 		}
 	}
 	return left, nil
 }
 
-// roomFound stands for bytes for which an earlier transaction found room.
-const roomFound = -1
+// spaceChecked tells transact that an earlier transaction has reserved the space.
+const spaceChecked = -1
 
-// transact calls do in a transaction that adds so many bytes of values. If the disk is full and nothing is added, it releases the
-// reserved space as the transaction needs it, and tries again.
-func (s *Store) transact(ctx context.Context, op string, grows int64, do func(c *conn, full fullFor) error) error {
-	return s.turn(ctx, func(c *conn) error {
-		if err := s.checkPlace(); err != nil {
+// transact calls do in a transaction that adds grows bytes of values. If the disk is full although nothing is added, as
+// in a deletion, it releases pieces of the reserve and tries again.
+func (s *Store) transact(ctx context.Context, op string, grows int64, do func(c *conn, full diskFullFor) error) error {
+	return s.withWriter(ctx, func(c *conn) error {
+		if err := s.checkFileInPlace(); err != nil {
 			return err
 		}
-		full := nobody
+		full := fullForNone
 		if grows > 0 {
-			full = s.space.fullFor(c, grows+s.promised.bytes())
+			full = s.space.check(c, grows+s.reservations.bytes())
 		}
 		try := func() error {
-			err := c.Transact(begin, func() error { return do(c, full) })
+			err := c.Transact(beginImmediate, func() error { return do(c, full) })
 			if err != nil {
-				return s.failure(op, err)
+				return s.mapError(op, err)
 			}
 			return nil
 		}
 		err := try()
-		for (grows == 0 || full == everybody) && errors.Is(err, kv.ErrFull) && !errors.Is(err, errFull) && s.space.spend() {
-			s.checkpoint(c, whole)
+		for (grows == 0 || full == fullForAll) && errors.Is(err, kv.ErrFull) && !errors.Is(err, errFull) && s.space.releaseReserve() {
+			s.checkpoint(c, restart)
 			err = try()
 		}
-		if err == nil && s.pages.Load() > maxLogPages {
-			s.checkpoint(c, whole)
+		if err == nil && s.logPages.Load() > maxLogPages {
+			s.checkpoint(c, restart)
 		}
 		return err
 	})
 }
 
-// allows reports within a transaction whether a write's condition holds, and by how many bytes it makes the owner's data longer. It
-// returns kv.ErrQuota if that would go beyond the quota, together with bytes that others were promised.
-func (c *conn) allows(w *kv.Write, known comparison, quota, promised int64) (holds bool, grow int64, err error) {
-	r, holds, err := c.check(w, known)
+// admits reports, within a transaction, whether a write's condition is met, and by how many bytes it makes the owner's
+// data longer. It returns kv.ErrQuota if that would exceed the quota, including the bytes reserved for other writes.
+func (c *conn) admits(w *kv.Write, known comparison, quota, promised int64) (holds bool, grow int64, err error) {
+	r, holds, err := c.checkCondition(w, known)
 	if err != nil || !holds {
 		return false, 0, err
 	}
 	if grow = growth(w, &r); grow > 0 {
-		_, err = c.grown(w.Key, grow+promised, quota)
+		_, err = c.usageAfter(w.Key, grow+promised, quota)
 	}
 	return true, grow, err
 }
 
-// check returns the row that a write is about, and whether its condition holds.
-func (c *conn) check(w *kv.Write, known comparison) (r row, holds bool, err error) {
+// checkCondition returns the row of a write's key, and whether the condition is met.
+func (c *conn) checkCondition(w *kv.Write, known comparison) (r row, holds bool, err error) {
 	if r, err = c.lookup(w.Key); err != nil {
 		return r, false, err
 	}
 	switch w.If {
 	case kv.Absent:
-		return r, !c.live(&r), nil
+		return r, !c.isLive(&r), nil
 	case kv.Equals:
 		holds, err = c.equals(w.Key, &r, w.Old, known)
 		return r, holds, err
 	}
-	return r, w.Op == kv.Put || c.live(&r), nil
+	return r, w.Op == kv.Put || c.isLive(&r), nil
 }
 
-// growth returns by how many bytes a value that is put in the place of a row makes the owner's data longer.
+// growth returns by how many bytes a Put makes the owner's data longer if it replaces a row.
 func growth(w *kv.Write, r *row) int64 {
 	n := int64(len(w.Value)) - r.size
 	if r.id == 0 {
@@ -208,14 +210,15 @@ func growth(w *kv.Write, r *row) int64 {
 	return n
 }
 
-// write makes one write within a transaction, with the blob of a large value, and reports whether its condition held. It returns the
-// blob that no entry has from then on, if there is one. kv.ErrQuota is an error of this write alone.
+// write makes one write within a transaction, and reports whether its condition was met. blob is the blob of a large
+// value, whose parts were already written. left is the blob that no entry has any longer, or 0. If the error is
+// kv.ErrQuota, the transaction can continue with other writes.
 func (c *conn) write(w *kv.Write, known comparison, blob, quota int64) (holds bool, left int64, err error) {
-	r, holds, err := c.check(w, known)
+	r, holds, err := c.checkCondition(w, known)
 	if err != nil || !holds {
 		return false, blob, err
 	}
-	expires := c.clock.after(w.TTL)
+	expires := c.clock.expiry(w.TTL)
 	switch w.Op {
 	case kv.Remove:
 		return true, r.blob, c.delete(w.Key, &r)
@@ -225,15 +228,15 @@ func (c *conn) write(w *kv.Write, known comparison, blob, quota int64) (holds bo
 	if w.KeepTTL {
 		expires = r.expires
 	}
-	if err := c.account(w.Key, growth(w, &r), quota); err != nil {
+	if err := c.addUsage(w.Key, growth(w, &r), quota); err != nil {
 		return false, blob, err
 	}
 	return true, r.blob, c.put(w.Key, w.Value, blob, &r, expires)
 }
 
-// put writes a value in the place of the row, if there is one. The parts of its blob are there already.
+// put writes a value, and replaces the row if there is one. The parts of the blob were already written.
 func (c *conn) put(key string, value []byte, blob int64, r *row, expires int64) error {
-	if err := c.leaveBlob(r); err != nil {
+	if err := c.discardBlobOf(r); err != nil {
 		return err
 	}
 	if blob != 0 {
@@ -246,17 +249,17 @@ func (c *conn) put(key string, value []byte, blob int64, r *row, expires int64) 
 		return c.Run("UPDATE entries SET expires = ?, size = ?, blob = ?, value = ? WHERE id = ?", expires, size, blob, first, r.id)
 	}
 	err := c.Run("INSERT INTO entries (key, expires, size, blob, value) VALUES (?, ?, ?, ?, ?)", []byte(key), expires, size, blob, first)
-	if id := c.LastInsertRowID(); err == nil && (id <= 0 || id > maxID) { // SQLite counts from the greatest id, which is impossible
+	if id := c.LastInsertRowID(); err == nil && (id <= 0 || id > maxID) { // SQLite assigns the next larger id, which is impossible if an existing id is
 		err = errRow
 	}
 	return err
 }
 
-// delete removes an entry. Its blob is to be swept.
+// delete removes an entry. The caller must remove its blob afterwards.
 func (c *conn) delete(key string, r *row) error {
-	err := c.leaveBlob(r)
+	err := c.discardBlobOf(r)
 	if err == nil {
-		err = c.account(key, -r.size-int64(len(key)), 0)
+		err = c.addUsage(key, -r.size-int64(len(key)), 0)
 	}
 	if err != nil {
 		return err
@@ -264,8 +267,9 @@ func (c *conn) delete(key string, r *row) error {
 	return c.Run("DELETE FROM entries WHERE id = ?", r.id)
 }
 
-// leaveBlob discards the blob of a row, if it has one. It returns kv.ErrDamaged, and changes nothing, if its parts are not those of the row.
-func (c *conn) leaveBlob(r *row) error {
+// discardBlobOf discards the blob of a row, if it has one. It returns kv.ErrDamaged, and changes nothing, if the parts
+// do not match the row.
+func (c *conn) discardBlobOf(r *row) error {
 	if r.blob == 0 {
 		return nil
 	}

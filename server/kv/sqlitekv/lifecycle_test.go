@@ -58,7 +58,7 @@ var roles = map[string]func(testing.TB){"writesForever": writeForever}
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
-// writeForever is the second process: it opens the directory, and writes until it is killed.
+// writeForever is the second process: it opens the directory and writes until it is killed.
 func writeForever(t testing.TB) {
 	s, err := Open(os.Args[1], nil)
 	require.NoError(t, err)
@@ -68,8 +68,8 @@ func writeForever(t testing.TB) {
 	}
 }
 
-// killAfter kills a process in the midst of a write, after it printed so many lines and while is done. It returns how many
-// lines the process printed.
+// killAfter kills a process during a write, after the process has printed a number of lines and while has returned. It
+// returns how many lines the process printed.
 func killAfter(t *testing.T, child *exec.Cmd, lines int, while func()) (written int) {
 	t.Helper()
 	out, err := child.StdoutPipe()
@@ -90,7 +90,7 @@ func killAfter(t *testing.T, child *exec.Cmd, lines int, while func()) (written 
 }
 
 // Every write that returned survives a kill.
-func TestSecondProcessAndKill(t *testing.T) {
+func TestWritesSurviveKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	child := proctest.Again(t, "writesForever", dir)
@@ -122,7 +122,7 @@ func TestOpenRefusesAnotherFormat(t *testing.T) {
 	require.NotErrorIs(t, err, ErrInUse, "the lock was released")
 }
 
-func TestOpenNeedsADirectory(t *testing.T) {
+func TestOpenFailsAtPathOfFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
@@ -159,7 +159,7 @@ func TestCloseWaitsForCalls(t *testing.T) {
 	wg.Wait()
 }
 
-// fileSize is the size of the database and its log.
+// fileSize returns the size of the database and its log in bytes.
 func fileSize(t *testing.T, dir string) (n int64) {
 	t.Helper()
 	for _, name := range []string{fileName, fileName + "-wal"} {
@@ -170,7 +170,7 @@ func fileSize(t *testing.T, dir string) (n int64) {
 	return n
 }
 
-// The space of expired and of deleted entries returns to the file system, without a call.
+// The space of expired and deleted entries returns to the file system without a call.
 func TestSpaceIsReclaimed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -191,10 +191,10 @@ func TestSpaceIsReclaimed(t *testing.T) {
 		info, err := os.Stat(filepath.Join(dir, fileName))
 		return err == nil && info.Size() < 5<<20
 	}, time.Minute, 20*time.Millisecond)
-	require.Less(t, fileSize(t, dir), int64(5<<20+(maxLogPages+1000)*pageSize), "the log is used again")
+	require.Less(t, fileSize(t, dir), int64(5<<20+(maxLogPages+1000)*pageSize), "the log must restart")
 }
 
-// Damage at any place of the file is an error of the store. No key is missing, and no value is another one.
+// Damage anywhere in the file causes an error of the store. It never causes a missing key or a different value.
 func TestDamageIsNeverSilent(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -216,7 +216,7 @@ func TestDamageIsNeverSilent(t *testing.T) {
 		damaged[at] ^= 1 << bit
 		require.NoError(t, os.WriteFile(filepath.Join(copied, fileName), damaged, 0o600))
 		found, err := look(t, copied, n, value)
-		if err == nil { // in a free page, which is never read
+		if err == nil { // the damaged page is free and never read
 			harmless++
 			continue
 		}
@@ -226,7 +226,7 @@ func TestDamageIsNeverSilent(t *testing.T) {
 	require.Less(t, harmless, 20)
 }
 
-// look reads all of a store, and returns the first error. Each value that it reads must be right.
+// look reads the whole store and returns the first error. Each value that it reads must be right.
 func look(t *testing.T, dir string, n int, value func(int) []byte) (found int, failed error) {
 	s, err := Open(dir, nil)
 	if err != nil {
@@ -253,8 +253,9 @@ func look(t *testing.T, dir string, n int, value func(int) []byte) (found int, f
 	return found, failed
 }
 
-// A database that was moved, replaced or removed takes no writes, which the next start would not find. It takes them again if it is back.
-func TestDatabaseIsGone(t *testing.T) {
+// A database that was moved, replaced or removed accepts no writes, because the next start would not find them. It
+// accepts writes again when it is back.
+func TestMissingDatabaseAcceptsNoWrites(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "cache")
 	s, err := Open(dir, nil)

@@ -7,14 +7,15 @@ import (
 	"math"
 )
 
-// linearSteps is how many ids behind damage are tried one by one: about as many as a page can hold.
+// linearSteps is how many ids after damage are tried one by one. A page has about as many rows.
 const linearSteps = 64
 
-// endOfIDs is beyond all ids.
+// endOfIDs is larger than all ids.
 const endOfIDs = math.MaxInt64 / 4
 
-// IDs returns the ids of a table's readable rows in ascending order. It continues behind damage, of which it calls damaged. It can
-// miss readable rows between two damaged places. Any other error is the last, ctx's too.
+// IDs yields the ids of the readable rows of a table in ascending order. If it meets damage, it calls damaged and
+// continues with the next readable row that it finds; it can miss rows between two damaged places. If another error
+// occurs, or ctx ends, it yields the error last.
 func (c *Conn) IDs(ctx context.Context, table string, damaged func(error)) iter.Seq2[int64, error] {
 	query := "SELECT id FROM " + table + " WHERE id >= ? ORDER BY id"
 	return func(yield func(int64, error) bool) {
@@ -37,15 +38,16 @@ func (c *Conn) IDs(ctx context.Context, table string, damaged func(error)) iter.
 				return
 			}
 			damaged(failed)
-			if from = c.behind(query+" LIMIT 1", from); from == endOfIDs {
+			if from = c.nextReadableID(query+" LIMIT 1", from); from == endOfIDs {
 				return
 			}
 		}
 	}
 }
 
-// behind returns the least id that it finds from which on a row can be read, or endOfIDs.
-func (c *Conn) behind(query string, damaged int64) int64 {
+// nextReadableID searches for the smallest id from which rows can be read again, in growing steps and then by
+// bisection. It returns endOfIDs if it finds none.
+func (c *Conn) nextReadableID(query string, damaged int64) int64 {
 	reads := func(id int64) bool { return !IsDamage(c.Run(query, id)) }
 	least, most := damaged, damaged+1
 	for step := int64(1); !reads(most); most += step {

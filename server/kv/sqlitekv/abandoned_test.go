@@ -12,7 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// endingContext is canceled after it was asked some times.
+// endingContext is canceled after its error was asked for some number of times.
 type endingContext struct {
 	context.Context
 	left atomic.Int64
@@ -25,7 +25,7 @@ func (c *endingContext) Err() error {
 	return nil
 }
 
-// leftParts returns how many parts discarded blobs have.
+// leftParts returns the number of parts of discarded blobs.
 func leftParts(t *testing.T, s *Store) int64 {
 	t.Helper()
 	c := <-s.writer
@@ -35,9 +35,9 @@ func leftParts(t *testing.T, s *Store) int64 {
 	return n
 }
 
-// A client that cancels its writes of large values again and again, or lets large values expire, leaves no more parts than a few calls
-// write, however fast it is: the quota does not count them, so it could fill the disk.
-func TestLeftPartsAreBounded(t *testing.T) {
+// A client that repeatedly cancels its writes of large values, or lets large values expire, leaves no more parts than a
+// few calls write, however fast it is. The quota does not count these parts, so they could fill the disk.
+func TestAbandonedPartsAreBounded(t *testing.T) {
 	t.Parallel()
 	const parts = 16
 	key, value := kv.Prefix("a", "cache")+"k", make([]byte, (1+parts)*chunkSize)
@@ -67,16 +67,16 @@ func TestLeftPartsAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := open(t, t.TempDir())
-			s.stop() // no maintenance: it is slower than many clients
-			<-s.done
+			s.stopMaintenance() // no maintenance, which is slower than many clients
+			<-s.maintenanceDone
 			for range 20 {
 				require.NoError(t, leave(s))
 				require.LessOrEqual(t, leftParts(t, s), int64(2*parts))
 			}
 			require.NoError(t, kv.Set(t.Context(), s, kv.Prefix("b", "cache")+"k", value, 0))
-			require.NoError(t, s.sweepAll(t.Context()))
+			require.NoError(t, s.removeDiscarded(t.Context()))
 			require.Zero(t, leftParts(t, s))
-			require.Empty(t, s.left.owners)
+			require.Empty(t, s.abandoned.owners)
 		})
 	}
 }
@@ -87,11 +87,11 @@ func (s *Store) usesBytes(t *testing.T) bool {
 	return n > 0
 }
 
-// Removing a left blob takes no longer if many owners have some, as after many values expired at once.
-func TestLeftBlobsOfManyOwners(t *testing.T) {
+// Removing an abandoned blob takes no longer if many owners have one, as after many values expired at once.
+func TestRemovingAbandonedBlobIsFast(t *testing.T) {
 	t.Parallel()
-	var l leftBlobs
-	const n = 500_000 // with a search among the owners it would take hours
+	var l abandonedBlobs
+	const n = 500_000 // a linear search among the owners would take hours
 	for i := range int64(n) {
 		l.add(strconv.FormatInt(i, 10), i)
 	}
@@ -99,5 +99,5 @@ func TestLeftBlobsOfManyOwners(t *testing.T) {
 		l.forget(i)
 	}
 	require.Empty(t, l.owners)
-	require.Empty(t, l.of)
+	require.Empty(t, l.ownerOf)
 }
