@@ -28,11 +28,11 @@ func TestClockStepsAgeNoValue(t *testing.T) {
 			require.GreaterOrEqual(t, at(read).Left(date, time.Minute), time.Minute)
 		}
 	}
-	later := clock.New(func() time.Time { return real.Add(time.Hour) }, func() time.Time { return real.Add(time.Hour) })
-	require.True(t, later.SurelyExpired(real, time.Minute))
-	require.Equal(t, -59*time.Minute, later.Left(real, time.Minute))
-	require.False(t, later.SurelyExpired(real, 46*time.Minute), "the clocks of servers differ")
-	require.False(t, later.SurelyExpired(real, 0), "no limit")
+	ahead := clock.New(func() time.Time { return real.Add(time.Hour) }, func() time.Time { return real.Add(time.Hour) })
+	require.True(t, ahead.SurelyExpired(real, time.Minute))
+	require.Equal(t, -59*time.Minute, ahead.Left(real, time.Minute))
+	require.False(t, ahead.SurelyExpired(real, 46*time.Minute), "the clocks of servers differ")
+	require.False(t, ahead.SurelyExpired(real, 0), "no limit")
 }
 
 func TestExtremeDatesDoNotOverflow(t *testing.T) {

@@ -288,10 +288,10 @@ func TestApplyChecksAgain(t *testing.T) {
 	s := newSite(t)
 	key := s.makeFormerKey(format.UseService)
 	s.clock.advance(ttl)
-	plan, err := s.Prepare(t.Context(), key, envelope.Disabled)
+	retirement, err := s.Prepare(t.Context(), key, envelope.Disabled)
 	require.NoError(t, err)
 	require.NoError(t, s.ring.Edit(t.Context(), "clinic", func(e *keyring.Edit) error { return e.Promote(key.Use, key.Class, key.ID) }))
-	require.ErrorIs(t, plan.Apply(t.Context()), keyring.ErrInUse)
+	require.ErrorIs(t, retirement.Apply(t.Context()), keyring.ErrInUse)
 	require.Empty(t, s.log.all)
 	require.Equal(t, "enabled", s.state(key))
 }

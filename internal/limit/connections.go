@@ -44,11 +44,11 @@ type connection struct {
 }
 
 // NewConnections returns a limit of at least 2 connections for one server. A nil now means time.Now.
-func NewConnections(most int, log *slog.Logger, now func() time.Time) *Connections {
+func NewConnections(limit int, log *slog.Logger, now func() time.Time) *Connections {
 	if now == nil {
 		now = time.Now
 	}
-	return &Connections{max: max(2, most), log: log, now: now, all: map[net.Conn]*connection{}}
+	return &Connections{max: max(2, limit), log: log, now: now, all: map[net.Conn]*connection{}}
 }
 
 // Attach sets hooks of a server. It must be called before the server starts.

@@ -21,12 +21,12 @@ type Memory struct {
 	background int64            // in use by background work
 	waiting    int64            // that background work waits for
 	released   chan struct{}    // capacity 1; signals that memory was released
-	turn       chan struct{}    // capacity 1; held by the background work that waits
+	waiter     chan struct{}    // capacity 1; held by the background work that waits
 }
 
 // NewMemory returns the limits in bytes, in total and per tenant; 0 means no limit.
 func NewMemory(all, each int64) *Memory {
-	return &Memory{maxTotal: all, maxPerTenant: each, byTenant: map[string]int64{}, released: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
+	return &Memory{maxTotal: all, maxPerTenant: each, byTenant: map[string]int64{}, released: make(chan struct{}, 1), waiter: make(chan struct{}, 1)}
 }
 
 // Reserve reserves n bytes for a tenant's request, or returns a Refusal.
@@ -75,8 +75,8 @@ func (b *Memory) BackgroundShare() int64 {
 func (b *Memory) ReserveBackground(ctx context.Context, n int64) (release func(), err error) {
 	n = min(n, b.BackgroundShare())
 	select {
-	case b.turn <- struct{}{}:
-		defer func() { <-b.turn }()
+	case b.waiter <- struct{}{}:
+		defer func() { <-b.waiter }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

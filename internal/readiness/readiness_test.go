@@ -69,19 +69,19 @@ func TestTransitionsAreLogged(t *testing.T) {
 		)
 		ctx, cancel := context.WithCancel(t.Context())
 		go m.Watch(ctx)
-		pass := func() {
+		tick := func() {
 			time.Sleep(3 * readiness.WatchInterval)
 			synctest.Wait()
 		}
-		pass()
+		tick()
 		require.Empty(t, log.String())
 		broken.Store(true)
-		pass()
+		tick()
 		require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("level=WARN")), log.String())
 		require.Contains(t, log.String(), "code=store_unavailable")
 		require.Len(t, m.LastFailures(), 1)
 		broken.Store(false)
-		pass()
+		tick()
 		require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("level=INFO")), log.String())
 		ending.Store(true)
 		require.Equal(t, "shutting_down", m.LastFailures()[0].Code, "immediately")

@@ -27,12 +27,12 @@ func (r *Rotator) reconcile(
 		if err != nil {
 			return err
 		}
-		late := record.reconcile(d, reconcileInput{sweep.Number, r.now(), (r.Keyring.TTL() + Margin).Milliseconds(), r.Grace.Milliseconds()})
+		unrecorded := record.reconcile(d, reconcileInput{sweep.Number, r.now(), (r.Keyring.TTL() + Margin).Milliseconds(), r.Grace.Milliseconds()})
 		record.State = decide(record, sweep, r.now()).state
 		if err := change(record, d, sweep); err != nil {
 			return err
 		}
-		for _, e := range late {
+		for _, e := range unrecorded {
 			if recorded {
 				break
 			}
@@ -49,26 +49,26 @@ func (r *Rotator) reconcile(
 // this process has just made and recorded the change that the record announces.
 func (r *Rotator) advance(ctx context.Context, tenant string, recorded bool) (*Record, error) {
 	for {
-		var next decision
+		var d decision
 		record, err := r.reconcile(ctx, tenant, recorded, func(record *Record, _ *envelope.Document, sweep *Sweep) (err error) {
-			if next = decide(record, sweep, r.now()); next.requestsSweep(sweep) {
-				_, err = r.editSweep(ctx, func(s *Sweep) error { s.request(next.sweepNumber, next.fullRate); return nil })
+			if d = decide(record, sweep, r.now()); d.requestsSweep(sweep) {
+				_, err = r.editSweep(ctx, func(s *Sweep) error { s.request(d.sweepNumber, d.fullRate); return nil })
 			}
 			if record.UnreadableIn < sweep.LastComplete {
 				record.Failures, record.Counts.Failed = nil, 0
 			}
-			if record.NextCheck = next.nextCheck; next.state == Done && record.Ended == 0 {
+			if record.NextCheck = d.nextCheck; d.state == Done && record.Ended == 0 {
 				record.Ended = r.now()
 			}
 			return err
 		})
-		if err != nil || len(next.destroy) == 0 {
+		if err != nil || len(d.destroy) == 0 {
 			return record, err
 		}
 		if unshared := r.unsharedReason(ctx); unshared != "" {
 			return record, fmt.Errorf("rotation: %s", unshared)
 		}
-		if err = r.destroy(ctx, record, next.destroy); err != nil && !errors.Is(err, errConcurrentChange) {
+		if err = r.destroy(ctx, record, d.destroy); err != nil && !errors.Is(err, errConcurrentChange) {
 			return record, err
 		}
 		recorded = err == nil

@@ -27,8 +27,8 @@ type decision struct {
 }
 
 // requestsSweep reports whether the decision needs a sweep that is not requested yet.
-func (n *decision) requestsSweep(s *Sweep) bool {
-	return n.sweepNumber > s.Requested || n.sweepNumber > 0 && n.fullRate && !s.RequestedFullRate
+func (d *decision) requestsSweep(s *Sweep) bool {
+	return d.sweepNumber > s.Requested || d.sweepNumber > 0 && d.fullRate && !s.RequestedFullRate
 }
 
 // decide returns the state of a rotation, and the work that is due for it, at the time now.

@@ -194,15 +194,15 @@ func TestFormerKeyCountsAsNewAfterPromotion(t *testing.T) {
 // happen, the order is dropped.
 func TestPendingOrderTakesEffectWithDocument(t *testing.T) {
 	before, after := testDocument(testKeyset(classify.PHI, 1, 1), testKeyset(classify.PII, 1, 3)), testDocument(testKeyset(classify.PHI, 2, 2, 1), testKeyset(classify.PII, 1, 3))
-	planned, err := selectKeysets(&Record{}, before, Order{Requester: Requester{Subject: "ada"}}, 0)
+	selected, err := selectKeysets(&Record{}, before, Order{Requester: Requester{Subject: "ada"}}, 0)
 	require.ErrorIs(t, err, ErrKeysetFull, "these keysets cannot be signed")
-	require.Empty(t, planned)
+	require.Empty(t, selected)
 	for i := range before.Keysets {
 		s := &before.Keysets[i]
-		planned = append(planned, Keyset{Use: s.Use, Class: s.Class, FormerPrimary: ID(s.Primary()), Epoch: 2, Requester: Requester{Subject: "ada"}})
+		selected = append(selected, Keyset{Use: s.Use, Class: s.Class, FormerPrimary: ID(s.Primary()), Epoch: 2, Requester: Requester{Subject: "ada"}})
 	}
 	r := &Record{Keysets: []Keyset{{Use: format.UseField}}, ID: "done long ago", Ended: 1}
-	r.addPendingOrder(planned, 100)
+	r.addPendingOrder(selected, 100)
 	require.Empty(t, r.reconcile(before, testInput(5, 200)))
 	require.Equal(t, Rotating, decide(r, &Sweep{}, 200).state)
 	require.Equal(t, "done long ago", r.ID)
@@ -222,7 +222,7 @@ func TestPendingOrderTakesEffectWithDocument(t *testing.T) {
 	require.Equal(t, "ada", r.Former[0].Requester.Subject)
 
 	ahead := &Record{}
-	ahead.addPendingOrder(planned, 100+maxAhead.Milliseconds()+1)
+	ahead.addPendingOrder(selected, 100+maxAhead.Milliseconds()+1)
 	require.Empty(t, ahead.reconcile(before, testInput(5, 100)))
 	require.Nil(t, ahead.Pending, "a clock far ahead announced it")
 
@@ -231,7 +231,7 @@ func TestPendingOrderTakesEffectWithDocument(t *testing.T) {
 	require.Len(t, removed.Former, 1)
 	removed.State = decide(removed, &Sweep{}, 600).state
 	require.Equal(t, Idle, removed.State, "former keys without an order are not a rotation")
-	removed.addPendingOrder(planned, 700)
+	removed.addPendingOrder(selected, 700)
 	require.NotEmpty(t, removed.Pending.ID)
 }
 
@@ -260,16 +260,16 @@ func TestKeyFromFutureIsRotatedOnce(t *testing.T) {
 	s := testKeyset(classify.PHI, 1, 1)
 	s.Key(format.KeyID{1}).CreatedAt = now.AddDate(70, 0, 0).UnixMilli()
 	require.True(t, r.isDue(&Record{}, &s))
-	later := testKeyset(classify.PHI, 2, 2, 1)
-	later.Key(format.KeyID{1}).CreatedAt, later.Key(format.KeyID{2}).CreatedAt = s.Key(format.KeyID{1}).CreatedAt, now.UnixMilli()
+	rotated := testKeyset(classify.PHI, 2, 2, 1)
+	rotated.Key(format.KeyID{1}).CreatedAt, rotated.Key(format.KeyID{2}).CreatedAt = s.Key(format.KeyID{1}).CreatedAt, now.UnixMilli()
 	used := &Record{Sealed: map[ID]uint64{{2}: 10}}
-	require.False(t, r.isDue(&Record{}, &later))
-	require.False(t, r.isDue(used, &later), "the minimum age is not reached")
+	require.False(t, r.isDue(&Record{}, &rotated))
+	require.False(t, r.isDue(used, &rotated), "the minimum age is not reached")
 	now = now.Add(time.Minute)
-	require.True(t, r.isDue(used, &later))
-	require.False(t, r.isDue(&Record{}, &later))
+	require.True(t, r.isDue(used, &rotated))
+	require.False(t, r.isDue(&Record{}, &rotated))
 	now = now.Add(age)
-	require.True(t, r.isDue(&Record{}, &later))
+	require.True(t, r.isDue(&Record{}, &rotated))
 }
 
 // A server claims a part if no process holds it or its holder is dead.

@@ -59,7 +59,7 @@ func (r *Rotator) repairRecords(ctx context.Context) error {
 			}
 		}
 	}
-	r.updateStats(func(seen *Stats) { seen.SpareRotations = spare })
+	r.updateStats(func(stats *Stats) { stats.SpareRotations = spare })
 	return nil
 }
 
@@ -86,18 +86,18 @@ func (r *Rotator) beginDueRotations(ctx context.Context) (more bool, failed erro
 		return false, err
 	}
 	overdue, more, failed := r.forEach(ctx, keystore.Keysets, names, func(ctx context.Context, name string) error {
-		began := r.now()
+		beganAt := r.now()
 		record, err := r.Begin(ctx, name, Order{isDue: r.isDue})
-		if err == nil && record.Rotated < began { // nothing was due: another process was faster, or MaxAge has changed
+		if err == nil && record.Rotated < beganAt { // nothing was due: another process was faster, or MaxAge has changed
 			err = r.updateKeysetsDue(ctx, name)
 		}
 		return err
 	})
 	first, err := r.firstDueDocument(ctx)
-	r.updateStats(func(seen *Stats) {
-		seen.Checked, seen.Overdue = true, overdue
+	r.updateStats(func(stats *Stats) {
+		stats.Checked, stats.Overdue = true, overdue
 		if first != nil {
-			seen.OldestPrimary = time.UnixMilli(oldestPrimary(first))
+			stats.OldestPrimary = time.UnixMilli(oldestPrimary(first))
 		}
 	})
 	failed = errors.Join(failed, err)

@@ -47,7 +47,7 @@ func TestRepairIsRepeatedAfterStoreError(t *testing.T) {
 // writeCounter counts the writes that change a keyset, and those that only set its due time before the last change.
 type writeCounter struct {
 	keystore.Store
-	wanted, made, early atomic.Int64
+	expected, made, early atomic.Int64
 }
 
 func (c *writeCounter) Swap(ctx context.Context, kind keystore.Kind, id string, old, content []byte, due int64) (bool, error) {
@@ -55,7 +55,7 @@ func (c *writeCounter) Swap(ctx context.Context, kind keystore.Kind, id string, 
 	case kind != keystore.Keysets:
 	case !bytes.Equal(old, content):
 		c.made.Add(1)
-	case c.made.Load() < c.wanted.Load():
+	case c.made.Load() < c.expected.Load():
 		c.early.Add(1)
 	}
 	return c.Store.Swap(ctx, kind, id, old, content, due)
@@ -78,7 +78,7 @@ func TestRepairWritesOnlyWrongDueTimes(t *testing.T) {
 		require.NoError(t, err)
 	}
 	s.clock.advance(25 * time.Hour)
-	keys.wanted.Store(keys.made.Load() + tenants)
-	s.serveUntil(func() bool { return keys.made.Load() >= keys.wanted.Load() })
+	keys.expected.Store(keys.made.Load() + tenants)
+	s.serveUntil(func() bool { return keys.made.Load() >= keys.expected.Load() })
 	require.Zero(t, keys.early.Load())
 }

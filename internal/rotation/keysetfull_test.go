@@ -34,10 +34,10 @@ func TestFullKeysetIsRefused(t *testing.T) {
 		require.ErrorIs(t, err, rotation.ErrKeysetFull)
 	}
 	for _, order := range []rotation.Order{{Class: classify.PHI}, rotation.Due(classify.PHI, classify.PII)} {
-		planned, err := rotation.SelectKeysets(&rotation.Record{}, full(), order)
+		selected, err := rotation.SelectKeysets(&rotation.Record{}, full(), order)
 		require.NoError(t, err)
-		require.Len(t, planned, 1)
-		require.Equal(t, classify.PHI, planned[0].Class)
+		require.Len(t, selected, 1)
+		require.Equal(t, classify.PHI, selected[0].Class)
 	}
 }
 

@@ -25,26 +25,26 @@ type reconcileInput struct {
 // reconcile updates the record from the tenant's keysets. It returns the audit events of changes that are in effect but
 // were missing in the record. The process that made such a change may have recorded it as failed, because its write
 // took effect late.
-func (r *Record) reconcile(d *envelope.Document, v reconcileInput) (late []audit.Event) {
-	late = append(r.reconcilePending(d, v), r.reconcileFormerKeys(d, v)...)
+func (r *Record) reconcile(d *envelope.Document, in reconcileInput) (unrecorded []audit.Event) {
+	unrecorded = append(r.reconcilePending(d, in), r.reconcileFormerKeys(d, in)...)
 	if r.Ended == 0 {
-		late = append(late, r.detectRollback(d, v)...)
+		unrecorded = append(unrecorded, r.detectRollback(d, in)...)
 	}
 	if d.Shredded() && r.Ended == 0 {
-		r.Ended = v.now
+		r.Ended = in.now
 	}
-	if r.GraceUntil > v.now+v.grace+maxAhead.Milliseconds() {
-		r.GraceUntil = v.now + v.grace
+	if r.GraceUntil > in.now+in.grace+maxAhead.Milliseconds() {
+		r.GraceUntil = in.now + in.grace
 	}
 	maps.DeleteFunc(r.Sealed, func(id ID, _ uint64) bool {
 		return !slices.ContainsFunc(d.Keysets, func(s envelope.Keyset) bool { return ID(s.Primary()) == id })
 	})
-	return late
+	return unrecorded
 }
 
 // reconcilePending takes over the keysets of the pending order that have their new primary. If others still have none
 // after a few minutes, the process was killed and they are dropped.
-func (r *Record) reconcilePending(d *envelope.Document, v reconcileInput) (late []audit.Event) {
+func (r *Record) reconcilePending(d *envelope.Document, in reconcileInput) (unrecorded []audit.Event) {
 	p := r.Pending
 	if p == nil {
 		return nil
@@ -62,21 +62,21 @@ func (r *Record) reconcilePending(d *envelope.Document, v reconcileInput) (late 
 				UnreadableIn: r.UnreadableIn, Sealed: r.Sealed,
 			}
 		}
-		late = append(late, event(audit.KeyRotate, k.Requester, r.Tenant, k.Use, k.Class, ID(s.Primary())))
+		unrecorded = append(unrecorded, event(audit.KeyRotate, k.Requester, r.Tenant, k.Use, k.Class, ID(s.Primary())))
 		if k.Compromised {
-			late = append(late, event(audit.KeyCompromised, k.Requester, r.Tenant, k.Use, k.Class, k.FormerPrimary))
+			unrecorded = append(unrecorded, event(audit.KeyCompromised, k.Requester, r.Tenant, k.Use, k.Class, k.FormerPrimary))
 		}
-		r.addKeyset(k, s, v)
+		r.addKeyset(k, s, in)
 	}
-	if p.Keysets = left; len(left) == 0 || v.now-p.At > forgetOrderAfter || p.At-v.now > maxAhead.Milliseconds() {
+	if p.Keysets = left; len(left) == 0 || in.now-p.At > forgetOrderAfter || p.At-in.now > maxAhead.Milliseconds() {
 		r.Pending = nil
 	}
-	return late
+	return unrecorded
 }
 
 // addKeyset adds a keyset that has its new primary.
-func (r *Record) addKeyset(k Keyset, s *envelope.Keyset, v reconcileInput) {
-	k.AfterSweep = v.lastSweep
+func (r *Record) addKeyset(k Keyset, s *envelope.Keyset, in reconcileInput) {
+	k.AfterSweep = in.lastSweep
 	if before := r.findKeyset(k.Use, k.Class); before == nil {
 		r.Keysets = append(r.Keysets, k)
 	} else {
@@ -86,7 +86,7 @@ func (r *Record) addKeyset(k Keyset, s *envelope.Keyset, v reconcileInput) {
 		k.Compromised = k.Compromised || before.Compromised
 		*before = k
 	}
-	r.Requester, r.Rotated, r.Ended, r.GraceUntil = k.Requester, v.now, 0, max(r.GraceUntil, v.now+v.grace)
+	r.Requester, r.Rotated, r.Ended, r.GraceUntil = k.Requester, in.now, 0, max(r.GraceUntil, in.now+in.grace)
 	if !slices.ContainsFunc(r.Keysets, func(k Keyset) bool { return !k.Compromised }) {
 		r.GraceUntil = 0 // without a rollback, no grace period is needed
 	}
@@ -94,7 +94,7 @@ func (r *Record) addKeyset(k Keyset, s *envelope.Keyset, v reconcileInput) {
 
 // reconcileFormerKeys lists the former keys of the cache. A key that may have been the primary again in the meantime
 // counts as a new former key.
-func (r *Record) reconcileFormerKeys(d *envelope.Document, v reconcileInput) (late []audit.Event) {
+func (r *Record) reconcileFormerKeys(d *envelope.Document, in reconcileInput) (unrecorded []audit.Event) {
 	var all []formerKey
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
@@ -108,12 +108,12 @@ func (r *Record) reconcileFormerKeys(d *envelope.Document, v reconcileInput) (la
 			f := r.formerKey(Key{s.Class, ID(key.ID)})
 			if key.State == envelope.Destroyed {
 				if f != nil {
-					late = append(late, event(audit.KeyDestroy, f.Requester, r.Tenant, s.Use, s.Class, f.ID))
+					unrecorded = append(unrecorded, event(audit.KeyDestroy, f.Requester, r.Tenant, s.Use, s.Class, f.ID))
 				}
 				continue
 			}
-			if f == nil || f.Epoch != s.Epoch() && f.Epoch+1 != s.Epoch() || f.UnusedFrom > v.now+v.maxStaleSealing+maxAhead.Milliseconds() {
-				f = &formerKey{Key: Key{s.Class, ID(key.ID)}, UnusedFrom: v.now + 1 + v.maxStaleSealing, KeepUntil: v.now + 1 + v.maxStaleSealing + v.grace, AfterSweep: v.lastSweep, Requester: r.requesterOf(s.Class)}
+			if f == nil || f.Epoch != s.Epoch() && f.Epoch+1 != s.Epoch() || f.UnusedFrom > in.now+in.maxStaleSealing+maxAhead.Milliseconds() {
+				f = &formerKey{Key: Key{s.Class, ID(key.ID)}, UnusedFrom: in.now + 1 + in.maxStaleSealing, KeepUntil: in.now + 1 + in.maxStaleSealing + in.grace, AfterSweep: in.lastSweep, Requester: r.requesterOf(s.Class)}
 			}
 			now := *f
 			now.Epoch, now.Compromised = s.Epoch(), key.State == envelope.Compromised
@@ -121,7 +121,7 @@ func (r *Record) reconcileFormerKeys(d *envelope.Document, v reconcileInput) (la
 		}
 	}
 	r.Former = all
-	return late
+	return unrecorded
 }
 
 // requesterOf returns the requester of the rotation of a class's cache keyset.
@@ -133,14 +133,14 @@ func (r *Record) requesterOf(class classify.Class) Requester {
 }
 
 // detectRollback marks the rotation as rolled back if a keyset's primary is its former primary again.
-func (r *Record) detectRollback(d *envelope.Document, v reconcileInput) (late []audit.Event) {
+func (r *Record) detectRollback(d *envelope.Document, in reconcileInput) (unrecorded []audit.Event) {
 	for _, k := range r.Keysets {
 		if s := d.Keyset(k.Use, k.Class); s != nil && s.Epoch() > k.Epoch && ID(s.Primary()) == k.FormerPrimary {
-			r.RolledBack, r.Ended = true, v.now
-			late = append(late, event(audit.KeyRollback, r.Requester, r.Tenant, k.Use, k.Class, k.FormerPrimary))
+			r.RolledBack, r.Ended = true, in.now
+			unrecorded = append(unrecorded, event(audit.KeyRollback, r.Requester, r.Tenant, k.Use, k.Class, k.FormerPrimary))
 		}
 	}
-	return late
+	return unrecorded
 }
 
 // event returns the audit event of a change of a key. It names the requester and the reason.

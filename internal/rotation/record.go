@@ -213,14 +213,14 @@ func (r *Record) CanRollBack(k *Keyset) bool { return r.Active() && r.Ended == 0
 
 // rollbackTargets returns the keysets that a rollback changes: their primary is still the one that the rotation made,
 // and their former primary is enabled.
-func (r *Record) rollbackTargets(d *envelope.Document) (all []Keyset) {
+func (r *Record) rollbackTargets(d *envelope.Document) (targets []Keyset) {
 	for i := range r.Keysets {
 		k := &r.Keysets[i]
 		if s := d.Keyset(k.Use, k.Class); r.CanRollBack(k) && s != nil && s.Epoch() == k.Epoch && isEnabled(s, k.FormerPrimary) {
-			all = append(all, *k)
+			targets = append(targets, *k)
 		}
 	}
-	return all
+	return targets
 }
 
 func isEnabled(s *envelope.Keyset, id ID) bool {

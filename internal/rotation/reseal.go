@@ -129,7 +129,7 @@ func (v *partVisit) resealOnce(ctx context.Context, owner string, t *tenant, nam
 
 // countEntry counts an entry that was visited.
 func (v *partVisit) countEntry(owner string, key Key, did cache.Outcome, err error) {
-	v.r.updateStats(func(seen *Stats) { seen.Entries.addEntry(did, err) })
+	v.r.updateStats(func(stats *Stats) { stats.Entries.addEntry(did, err) })
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.counts.addEntry(did, err)

@@ -378,14 +378,14 @@ func TestRollbackLeavesLaterKeys(t *testing.T) {
 	s.fill(10)
 	before := s.primaries()
 	s.begin(rotation.Order{})
-	later, err := s.tenant().Rotate(t.Context(), format.UseCache, classify.PHI, nil)
+	laterKey, err := s.tenant().Rotate(t.Context(), format.UseCache, classify.PHI, nil)
 	require.NoError(t, err)
 	_, err = s.Rollback(t.Context(), "tenant", rotation.Requester{})
 	require.NoError(t, err)
 	for class, id := range s.primaries() {
 		want := before[class]
 		if class == classify.PHI {
-			want = later
+			want = laterKey
 		}
 		require.Equal(t, want, id)
 	}

@@ -35,12 +35,12 @@ type announcement struct {
 	Unshared []string `json:"apart,omitempty"` // why the server destroys no key
 }
 
-func (s *announcement) name() string { return fmt.Sprintf("%s (%.6s)", s.Host, s.ID) }
+func (a *announcement) name() string { return fmt.Sprintf("%s (%.6s)", a.Host, a.ID) }
 
 // isRecent reports whether the announcement was made about now. If not, the server is dead or one of the clocks is
 // wrong.
-func (s *announcement) isRecent(now int64) bool {
-	return now-s.At < maxAnnouncementAge.Milliseconds() && s.At-now < maxAnnouncementAge.Milliseconds()
+func (a *announcement) isRecent(now int64) bool {
+	return now-a.At < maxAnnouncementAge.Milliseconds() && a.At-now < maxAnnouncementAge.Milliseconds()
 }
 
 // markerKey returns the key of a server's announcement in the cache. The empty name belongs to no tenant.

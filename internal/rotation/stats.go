@@ -27,9 +27,9 @@ type Stats struct {
 func (r *Rotator) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	seen := r.stats
-	seen.Rotations, seen.CacheNotShared = maps.Clone(seen.Rotations), len(r.unsharedReasons) > 0
-	return seen
+	stats := r.stats
+	stats.Rotations, stats.CacheNotShared = maps.Clone(stats.Rotations), len(r.unsharedReasons) > 0
+	return stats
 }
 
 func (r *Rotator) updateStats(update func(*Stats)) {

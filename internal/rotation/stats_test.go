@@ -40,10 +40,10 @@ func TestStats(t *testing.T) {
 	s.fill(n)
 	require.Equal(t, rotation.Stats{SpareRotations: -1}, s.Stats(), "nothing was checked yet")
 	s.serveUntil(func() bool { return s.Stats().Checked && s.Stats().Rotations != nil && s.Stats().SpareRotations >= 0 })
-	seen := s.Stats()
-	require.WithinDuration(t, time.Now(), seen.OldestPrimary, time.Minute)
-	require.Equal(t, rotation.Stats{Checked: true, OldestPrimary: seen.OldestPrimary, SpareRotations: seen.SpareRotations, Rotations: map[rotation.State]int{}}, seen)
-	require.Greater(t, seen.SpareRotations, 200)
+	stats := s.Stats()
+	require.WithinDuration(t, time.Now(), stats.OldestPrimary, time.Minute)
+	require.Equal(t, rotation.Stats{Checked: true, OldestPrimary: stats.OldestPrimary, SpareRotations: stats.SpareRotations, Rotations: map[rotation.State]int{}}, stats)
+	require.Greater(t, stats.SpareRotations, 200)
 
 	keys.broken.Store(true)
 	s.clock.advance(91 * 24 * time.Hour)
@@ -51,12 +51,12 @@ func TestStats(t *testing.T) {
 	keys.broken.Store(false)
 	s.clock.advance(2 * time.Minute)
 	s.serveUntil(func() bool { return s.Stats().Rotations[rotation.Grace] == 1 && !s.Stats().Sweeping })
-	seen = s.Stats()
-	require.Zero(t, seen.Overdue)
-	require.Equal(t, rotation.Counts{Scanned: n, Reencrypted: n}, seen.Entries)
-	require.Zero(t, seen.EntriesLeft)
-	require.False(t, seen.Incomplete)
-	seen.Rotations[rotation.Grace] = 7
+	stats = s.Stats()
+	require.Zero(t, stats.Overdue)
+	require.Equal(t, rotation.Counts{Scanned: n, Reencrypted: n}, stats.Entries)
+	require.Zero(t, stats.EntriesLeft)
+	require.False(t, stats.Incomplete)
+	stats.Rotations[rotation.Grace] = 7
 	require.Equal(t, 1, s.Stats().Rotations[rotation.Grace], "the caller's copy")
 }
 

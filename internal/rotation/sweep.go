@@ -16,7 +16,7 @@ type Sweep struct {
 	Topology string        `json:"topology"`        // of the store when the sweep began
 	Fault    string        `json:"fault,omitempty"` // why the sweep is incomplete
 	FullRate bool          `json:"full,omitempty"`  // ignore the rate limit
-	Parts    []sweepPart        `json:"parts,omitempty"`
+	Parts    []sweepPart   `json:"parts,omitempty"`
 	States   map[State]int `json:"states,omitempty"` // number of tenants by state of their rotation, when the sweep ended
 
 	Requested         uint64 `json:"wanted"` // a sweep with this number or a later one must begin

@@ -143,13 +143,13 @@ func (c *counter) write(ctx context.Context, s *site) error {
 }
 
 func (c *counter) read(ctx context.Context, s *site) error {
-	least := c.written.Load()
+	acknowledged := c.written.Load()
 	value, err := s.cache.GetDecrypted(ctx, c.key)
 	if err != nil {
 		return err
 	}
-	if got, err := strconv.ParseInt(string(value), 10, 64); err != nil || got < least {
-		return fmt.Errorf("read %q where %d was written", value, least)
+	if got, err := strconv.ParseInt(string(value), 10, 64); err != nil || got < acknowledged {
+		return fmt.Errorf("read %q where %d was written", value, acknowledged)
 	}
 	return nil
 }

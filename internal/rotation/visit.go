@@ -243,18 +243,18 @@ func (t *tenant) isPrimary(key Key) bool {
 // before the entry is resealed, because afterwards nothing shows that the key was in use.
 func (v *partVisit) recordFormerUse(ctx context.Context, owner string, key Key) error {
 	t := v.tenants[owner]
-	unrecorded := func(record *Record) *formerKey {
+	needsRecord := func(record *Record) *formerKey {
 		if f := record.formerKey(key); f != nil && f.findingCounts(v.number, v.started) && f.LastFoundIn < v.number {
 			return f
 		}
 		return nil
 	}
-	if t.record != nil && unrecorded(t.record) == nil {
+	if t.record != nil && needsRecord(t.record) == nil {
 		return nil
 	}
 	return v.retry(ctx, maxTries, func() error {
 		record, err := v.r.editRecord(ctx, owner, func(record *Record) error {
-			f := unrecorded(record)
+			f := needsRecord(record)
 			if f == nil { // a record that replaced an altered one also waits for later sweeps
 				return errNothingToDo
 			}

@@ -77,7 +77,7 @@ func (r *Rotator) reportError(ctx context.Context, log *slog.Logger, err error, 
 	if err == nil || ctx.Err() != nil {
 		return ""
 	}
-	r.updateStats(func(seen *Stats) { seen.Errors++ })
+	r.updateStats(func(stats *Stats) { stats.Errors++ })
 	if err.Error() != last {
 		log.Error("a rotation cannot continue and is tried again", "error", err)
 	}
@@ -144,8 +144,8 @@ func (r *Rotator) advanceSweep(ctx context.Context) (did bool, err error) {
 
 // visitPart visits a part while it renews the lease. If this process ends, the lease expires.
 func (r *Rotator) visitPart(ctx context.Context, s *Sweep, p sweepPart, sweeper kv.Sweeper) error {
-	r.updateStats(func(seen *Stats) { seen.Sweeping = true })
-	defer r.updateStats(func(seen *Stats) { seen.Sweeping = false })
+	r.updateStats(func(stats *Stats) { stats.Sweeping = true })
+	defer r.updateStats(func(stats *Stats) { stats.Sweeping = false })
 	held, lost := context.WithCancelCause(ctx)
 	var renewal sync.WaitGroup
 	renewal.Go(func() { r.renewLease(held, lost, s.Number, p.Name) })
@@ -176,7 +176,7 @@ func (r *Rotator) finishSweep(ctx context.Context, s *Sweep, topology kv.Topolog
 		return false, nil
 	}
 	s.finish(topology, unshared, r.now())
-	states, released, err := r.countStates(ctx, s)
+	states, unblocked, err := r.countStates(ctx, s)
 	if err != nil {
 		return false, err
 	}
@@ -189,7 +189,7 @@ func (r *Rotator) finishSweep(ctx context.Context, s *Sweep, topology kv.Topolog
 	})
 	if err == nil {
 		r.mu.Lock()
-		r.unblocked = append(r.unblocked, released...)
+		r.unblocked = append(r.unblocked, unblocked...)
 		r.mu.Unlock()
 		r.updateSweepStats(ended)
 	}
@@ -198,9 +198,9 @@ func (r *Rotator) finishSweep(ctx context.Context, s *Sweep, topology kv.Topolog
 
 // countStates counts tenants by the state of their rotation at the end of a sweep, and returns those whose rotations
 // can continue because of it. It also corrects next checks that a clock far ahead has set.
-func (r *Rotator) countStates(ctx context.Context, s *Sweep) (states map[State]int, released []string, err error) {
+func (r *Rotator) countStates(ctx context.Context, s *Sweep) (states map[State]int, unblocked []string, err error) {
 	states = map[State]int{}
-	now, asking := r.now(), 0
+	now, requestCount := r.now(), 0
 	latest := now + (r.Keyring.TTL() + Margin + r.Grace + maxAhead).Milliseconds()
 	for document, err := range keystore.All(ctx, r.Keystore, keystore.Rotations) {
 		if err != nil && document.Err == nil {
@@ -213,22 +213,22 @@ func (r *Rotator) countStates(ctx context.Context, s *Sweep) (states map[State]i
 		if record.NextCheck > latest {
 			_ = r.setDue(ctx, keystore.Rotations, record.Tenant, now) // after a failure, the next sweep corrects it
 		}
-		n := decide(record, s, now)
-		if n.state != Idle {
-			states[n.state]++
+		d := decide(record, s, now)
+		if d.state != Idle {
+			states[d.state]++
 		}
-		asks := n.requestsSweep(s)
-		if record.NextCheck <= now+s.recheckPause() && (len(n.destroy) > 0 || asks || n.state == Done && record.Ended == 0) {
-			released = append(released, record.Tenant)
-			if asks {
-				asking++
+		requests := d.requestsSweep(s)
+		if record.NextCheck <= now+s.recheckPause() && (len(d.destroy) > 0 || requests || d.state == Done && record.Ended == 0) {
+			unblocked = append(unblocked, record.Tenant)
+			if requests {
+				requestCount++
 			}
-			if asks && asking%dueBatch == 0 { // one request serves all, but fails for a tenant whose keysets cannot be read
-				s.request(n.sweepNumber, n.fullRate)
+			if requests && requestCount%dueBatch == 0 { // one request serves all, but fails for a tenant whose keysets cannot be read
+				s.request(d.sweepNumber, d.fullRate)
 			}
 		}
 	}
-	return states, released, nil
+	return states, unblocked, nil
 }
 
 // recovered returns a function that calls do and turns a panic into an error. An unexpected value in the store must not

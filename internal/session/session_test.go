@@ -118,9 +118,9 @@ func TestInvalidSessionsAreRefused(t *testing.T) {
 func TestUnrecordedActionHasNoEffect(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store) {
 		ctx, m := t.Context(), session.New(store, "a")
-		full, seen := errors.New("full"), []audit.Action{}
+		full, recorded := errors.New("full"), []audit.Action{}
 		refuse := func(action audit.Action, _ format.KeyID, _ error) error {
-			seen = append(seen, action)
+			recorded = append(recorded, action)
 			return full
 		}
 		_, _, err := m.Create(ctx, nil, time.Minute, refuse)
@@ -139,6 +139,6 @@ func TestUnrecordedActionHasNoEffect(t *testing.T) {
 		got, err = m.Get(ctx, id, discardRecord)
 		require.NoError(t, err)
 		require.Less(t, time.Until(got.ExpiresAt), 2*time.Minute)
-		require.Equal(t, []audit.Action{audit.SessionCreate, audit.KeyOpen, audit.SessionExtend, audit.SessionEnd}, seen)
+		require.Equal(t, []audit.Action{audit.SessionCreate, audit.KeyOpen, audit.SessionExtend, audit.SessionEnd}, recorded)
 	})
 }

@@ -27,11 +27,11 @@ func TestDerivationMatchesVectors(t *testing.T) {
 	store, err := sqlitekv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer store.Close()
-	seen := map[string]bool{}
+	names := map[string]bool{}
 	for _, v := range vectors.LoadRules().Sessions {
 		t.Run(v.Name, func(t *testing.T) {
-			require.False(t, seen[v.StoredAs], "no two owners share a name")
-			seen[v.StoredAs] = true
+			require.False(t, names[v.StoredAs], "no two owners share a name")
+			names[v.StoredAs] = true
 			service, err := seal.NewService(v.MasterKey)
 			require.NoError(t, err)
 			pkg, err := service.Sealer().Seal(nil, seal.Request{

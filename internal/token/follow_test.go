@@ -161,27 +161,27 @@ func TestServersSeeChangesInTime(t *testing.T) {
 			a, b := serve(), serve()
 			for range 3 {
 				made, known := issue(t, a.Registry, readGrant)
-				holds := func(s *token.Authenticator) func() bool {
+				accepts := func(s *token.Authenticator) func() bool {
 					return func() bool {
 						_, err := s.Authenticate(context.Background(), made)
 						return err == nil
 					}
 				}
-				require.True(t, holds(a)())
-				requireWithin(t, holds(b))
+				require.True(t, accepts(a)())
+				requireWithin(t, accepts(b))
 				revoke(t, b.Registry, known.ID)
-				require.False(t, holds(b)())
-				requireWithin(t, func() bool { return !holds(a)() })
+				require.False(t, accepts(b)())
+				requireWithin(t, func() bool { return !accepts(a)() })
 			}
 		})
 	}
 }
 
 // requireWithin waits for a condition. It fails if that takes longer than promised on a machine that is not overloaded.
-func requireWithin(t *testing.T, holds func() bool) {
+func requireWithin(t *testing.T, accepts func() bool) {
 	t.Helper()
 	begin := time.Now()
-	require.Eventually(t, holds, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, accepts, time.Minute, 10*time.Millisecond)
 	if took := time.Since(begin); took > propagationTime {
 		t.Logf("it took %s: is the machine busy?", took)
 	}
