@@ -9,25 +9,26 @@ import (
 	"github.com/coffer-storage/coffer/shared/wire"
 )
 
-// openDocument reads a keyset document of n bytes and returns a handle. It seals and opens nothing before openRoots.
+// openDocument parses a keyset document of n bytes and returns the handle of a new session. The session seals and opens
+// nothing until openRoots is called.
 //
 //go:wasmexport openDocument
 func openDocument(n int32) int32 {
-	return number(func() (int32, error) {
+	return returnNumber(func() (int32, error) {
 		d, err := envelope.ParseDocument(input(n))
 		if err != nil {
 			return 0, err
 		}
-		return openOver(d, func(envelope.Root) bool { return false }), nil
+		return addDocumentSession(d, func(envelope.Root) bool { return false }), nil
 	})
 }
 
-// openRoots has the session seal and open by the records that are under some roots, and by no others. The input of n bytes is the
-// names of the roots that the shell opened, as records have them.
+// openRoots makes the session use the records under some roots and no others. The input of n bytes contains the encoded
+// roots that the shell opened.
 //
 //go:wasmexport openRoots
 func openRoots(handle, n int32) int32 {
-	return ofDocument(handle, func(s *session) ([]byte, error) {
+	return withDocument(handle, func(s *session) ([]byte, error) {
 		var opened []envelope.Root
 		for b := input(n); len(b) > 0; b = b[envelope.RootSize:] {
 			root, err := envelope.ParseRoot(b[:min(envelope.RootSize, len(b))])
@@ -48,11 +49,11 @@ func openRoots(handle, n int32) int32 {
 	})
 }
 
-// newDocument begins a document; the input is the environment, then the owner.
+// newDocument starts a session with an empty document and returns its handle. The input is the environment, then the owner.
 //
 //go:wasmexport newDocument
 func newDocument(environment, owner int32) int32 {
-	return number(func() (int32, error) {
+	return returnNumber(func() (int32, error) {
 		b := input(environment + owner)
 		d := &envelope.Document{Environment: string(b[:environment]), Owner: string(b[environment:])}
 		if d.Owner == "" {
@@ -61,22 +62,22 @@ func newDocument(environment, owner int32) int32 {
 		if err := d.Check(); err != nil {
 			return 0, err
 		}
-		return openOver(d, func(envelope.Root) bool { return true }), nil
+		return addDocumentSession(d, func(envelope.Root) bool { return true }), nil
 	})
 }
 
-// encodeDocument writes a document.
+// encodeDocument writes the encoded document.
 //
 //go:wasmexport encodeDocument
 func encodeDocument(handle int32) int32 {
-	return ofDocument(handle, func(s *session) ([]byte, error) { return s.document.Append(out) })
+	return withDocument(handle, func(s *session) ([]byte, error) { return s.document.Append(out) })
 }
 
-// addSlot adds the slot whose encoding is the input, which is signed later.
+// addSlot adds the slot in the input. The shell signs it later.
 //
 //go:wasmexport addSlot
 func addSlot(handle, n int32) int32 {
-	return ofDocument(handle, func(s *session) ([]byte, error) {
+	return withDocument(handle, func(s *session) ([]byte, error) {
 		slot, err := envelope.ParseSlot(input(n))
 		if err == nil {
 			err = s.document.AddSlot(slot)
@@ -86,20 +87,20 @@ func addSlot(handle, n int32) int32 {
 	})
 }
 
-// addKey makes a key the primary of its use and class; the input is its id, the root as records name it, and the wrapped bytes.
-// Both are signed later.
+// addKey adds a key and makes it the primary of its use and class. The input is its id, the encoded root and the wrapped
+// bytes. The shell signs both records later.
 //
 //go:wasmexport addKey
 func addKey(handle, use, class, n int32, createdAt float64) int32 {
-	return ofDocument(handle, func(s *session) ([]byte, error) {
+	return withDocument(handle, func(s *session) ([]byte, error) {
 		b := input(n)
 		wrapped := b[format.KeyIDSize+envelope.RootSize:]
 		root, err := envelope.ParseRoot(b[format.KeyIDSize : format.KeyIDSize+envelope.RootSize])
 		if err != nil {
 			return nil, err
 		}
-		k := envelope.Key{ID: format.KeyID(b), State: envelope.Enabled, CreatedAt: whole(createdAt), Root: root, Wrapped: append([]byte(nil), wrapped...)}
-		if err = s.document.AddKey(format.Use(small(use)), classify.Class(small(class)), k); err == nil {
+		k := envelope.Key{ID: format.KeyID(b), State: envelope.Enabled, CreatedAt: toInt64(createdAt), Root: root, Wrapped: append([]byte(nil), wrapped...)}
+		if err = s.document.AddKey(format.Use(toUint8(use)), classify.Class(toUint8(class)), k); err == nil {
 			s.changed()
 		}
 		return nil, err
@@ -110,21 +111,21 @@ func addKey(handle, use, class, n int32, createdAt float64) int32 {
 //
 //go:wasmexport owner
 func owner(handle int32) int32 {
-	return ofDocument(handle, func(s *session) ([]byte, error) { return append(out, s.document.Owner...), nil })
+	return withDocument(handle, func(s *session) ([]byte, error) { return append(out, s.document.Owner...), nil })
 }
 
 // environment writes the document's environment label.
 //
 //go:wasmexport environment
 func environment(handle int32) int32 {
-	return ofDocument(handle, func(s *session) ([]byte, error) { return append(out, s.document.Environment...), nil })
+	return withDocument(handle, func(s *session) ([]byte, error) { return append(out, s.document.Environment...), nil })
 }
 
-// slot writes the encoding of slot i; 0 past the last.
+// slot writes the encoding of slot i. It writes nothing if i is past the last slot.
 //
 //go:wasmexport slot
 func slot(handle, i int32) int32 {
-	return ofDocument(handle, func(s *session) ([]byte, error) {
+	return withDocument(handle, func(s *session) ([]byte, error) {
 		if int(i) >= len(s.document.Slots) {
 			return nil, nil
 		}
@@ -132,12 +133,12 @@ func slot(handle, i int32) int32 {
 	})
 }
 
-// key writes key i, counted over all keysets: use, class, state, id, root, 16-bit length and wrapped
-// bytes; 0 past the last. The root is as records name it.
+// key writes key i of all keysets: use, class, state, id, encoded root, 16-bit length and wrapped bytes. It writes nothing
+// if i is past the last key.
 //
 //go:wasmexport key
 func key(handle, i int32) int32 {
-	return ofDocument(handle, func(s *session) ([]byte, error) {
+	return withDocument(handle, func(s *session) ([]byte, error) {
 		for n := range s.document.Keysets {
 			set := &s.document.Keysets[n]
 			if int(i) >= len(set.Keys) {
@@ -153,12 +154,12 @@ func key(handle, i int32) int32 {
 	})
 }
 
-// record writes authenticated record i: the length of its MAC in a byte, the MAC, its root and the message that the MAC is of; 0 past
-// the last. The MAC of a record that is to be signed is zero, and so is the root of a shred record.
+// record writes record i: the length of its MAC in one byte, the MAC, the encoded root and the input of the MAC. The MAC is
+// zero if the record is not signed. The root of a shred record is zero. It writes nothing if i is past the last record.
 //
 //go:wasmexport record
 func record(handle, i int32) int32 {
-	return ofDocument(handle, func(s *session) ([]byte, error) {
+	return withDocument(handle, func(s *session) ([]byte, error) {
 		records := s.readRecords()
 		if int(i) >= len(records) {
 			return nil, nil
@@ -169,11 +170,11 @@ func record(handle, i int32) int32 {
 	})
 }
 
-// sign sets the MAC of authenticated record i; the input is the MAC of 32 bytes.
+// sign sets the MAC of record i. The input is HMAC-SHA256 of the record's message, 32 bytes.
 //
 //go:wasmexport sign
 func sign(handle, i int32) int32 {
-	return ofDocument(handle, func(s *session) ([]byte, error) {
+	return withDocument(handle, func(s *session) ([]byte, error) {
 		records := s.readRecords()
 		if int(i) >= len(records) {
 			return nil, envelope.ErrInvalid
@@ -183,25 +184,25 @@ func sign(handle, i int32) int32 {
 	})
 }
 
-// checkDerivations decides whether a password may be tried on the document's slots.
+// checkDerivations checks that a password may be tried on the document's slots; see envelope.Document.CheckDerivations.
 //
 //go:wasmexport checkDerivations
 func checkDerivations(handle int32) int32 {
-	return ofDocument(handle, func(s *session) ([]byte, error) { return nil, s.document.CheckDerivations() })
+	return withDocument(handle, func(s *session) ([]byte, error) { return nil, s.document.CheckDerivations() })
 }
 
-// checkSlot decides whether the key of slot i may be derived.
+// checkSlot checks that the key of slot i may be derived; see envelope.Slot.CheckIterations.
 //
 //go:wasmexport checkSlot
 func checkSlot(handle, i int32) int32 {
-	return ofDocument(handle, func(s *session) ([]byte, error) { return nil, s.document.Slots[i].CheckIterations() })
+	return withDocument(handle, func(s *session) ([]byte, error) { return nil, s.document.Slots[i].CheckIterations() })
 }
 
-// binding writes the additional data of a wrapped key whose id is the input. Use 0 is a root, whose name is the input.
+// binding writes the additional data of a wrapped key. The input is the id of the key. For use 0 it is an encoded root.
 //
 //go:wasmexport binding
 func binding(handle, use, class int32) int32 {
-	return ofDocument(handle, func(s *session) ([]byte, error) {
+	return withDocument(handle, func(s *session) ([]byte, error) {
 		var b envelope.Binding
 		if use == 0 {
 			root, err := envelope.ParseRoot(input(envelope.RootSize))
@@ -210,7 +211,7 @@ func binding(handle, use, class int32) int32 {
 			}
 			b = s.document.RootBinding(root)
 		} else {
-			b = s.document.KeyBinding(format.Use(small(use)), small(class), format.KeyID(input(format.KeyIDSize)))
+			b = s.document.KeyBinding(format.Use(toUint8(use)), toUint8(class), format.KeyID(input(format.KeyIDSize)))
 		}
 		return b.Append(out), nil
 	})
@@ -220,12 +221,12 @@ func binding(handle, use, class int32) int32 {
 //
 //go:wasmexport primary
 func primary(handle, use, class int32) int32 {
-	return output(func() ([]byte, error) {
+	return returnBytes(func() ([]byte, error) {
 		s, err := sessionOf(handle)
 		if err != nil {
 			return nil, err
 		}
-		id, err := s.primary(format.Use(small(use)), classify.Class(small(class)))
+		id, err := s.primary(format.Use(toUint8(use)), classify.Class(toUint8(class)))
 		return wire.AppendBytes(out, id[:]), err
 	})
 }

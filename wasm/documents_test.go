@@ -15,7 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// expected is the document that TestDocument builds through the exports.
+// expected returns the document that TestExportsBuildTheSameDocument builds through the exports.
 func expected(t *testing.T) *envelope.Document {
 	d := &envelope.Document{Environment: "dev", Owner: "clinic é"}
 	require.NoError(t, d.AddSlot(envelope.Slot{
@@ -36,13 +36,13 @@ func root() envelope.Root {
 	return envelope.Root{Line: [16]byte{9}, Generation: 1, ID: format.KeyID{2}}
 }
 
-// authenticator stands for HMAC-SHA256, which the shell makes.
+// authenticator uses a plain digest in place of HMAC-SHA256, which the shell computes.
 func authenticator(r *envelope.Record) ([envelope.MACSize]byte, bool) {
 	return sha256.Sum256(r.Message), true
 }
 
-// A document built, encoded, reopened and read through the exports is the one that Go makes.
-func TestDocument(t *testing.T) {
+// A document that is built, encoded, reopened and read through the exports equals the one that package envelope makes.
+func TestExportsBuildTheSameDocument(t *testing.T) {
 	want := expected(t)
 	encoded, err := want.Append(nil)
 	require.NoError(t, err)
@@ -105,7 +105,7 @@ func TestDocument(t *testing.T) {
 	require.Zero(t, answers[sixthKey].Result)
 	require.Equal(t, phi.ID[:], answers[primary].bytes(t))
 	require.Equal(t, failure(t, "key_unusable"), answers[closedRoots].Result, "no root is open")
-	require.Equal(t, phi.ID[:], answers[builtPrimary].bytes(t), "a key that was added seals at once")
+	require.Equal(t, phi.ID[:], answers[builtPrimary].bytes(t), "a key that was added must seal at once")
 	require.Equal(t, failure(t, "key_unusable"), answers[noPrimary].Result)
 	require.Equal(t, rootBinding.Append(nil), answers[bound].bytes(t))
 	require.Equal(t, key.Append(nil), answers[keyBinding].bytes(t))
@@ -113,7 +113,7 @@ func TestDocument(t *testing.T) {
 	require.Equal(t, encoded, answers[stillOpen].bytes(t))
 }
 
-func TestDocumentErrors(t *testing.T) {
+func TestExportsReturnErrorCodes(t *testing.T) {
 	encoded, err := expected(t).Append(nil)
 	require.NoError(t, err)
 	version2 := bytes.Clone(encoded)
@@ -122,46 +122,46 @@ func TestDocumentErrors(t *testing.T) {
 	document := of{s.call(encoded, "openDocument", len(encoded))}
 	single := of{s.call(make([]byte, 32), "openSingle", 3, 0)}
 	key := append(make([]byte, 32+envelope.RootSize), make([]byte, envelope.WrappedSize)...)
-	key[32+19] = 1 // its generation
-	wants := map[int]string{
-		s.call(encoded, "openDocument", len(encoded)-1):               "malformed",
-		s.call(version2, "openDocument", len(version2)):               "unsupported_version",
-		s.call(nil, "openDocument", 1<<18+1):                          "too_large",
-		s.call(nil, "openDocument", -1):                               "malformed",
-		s.call(nil, "openDocument", 1<<30):                            "malformed",
-		s.call(nil, "newDocument", 0, 0):                              "invalid_argument", // no owner
-		s.call(nil, "newDocument", -5, 10):                            "internal",
-		s.call(nil, "newDocument", 1<<30, 1<<30):                      "internal",
-		s.call(nil, "encodeDocument", 99):                             "closed",
-		s.call(nil, "encodeDocument", -1):                             "closed",
-		s.call(nil, "encodeDocument", single):                         "closed",
-		s.call(nil, "openRoots", single, 0):                           "closed",
-		s.call(key[32:], "openRoots", document, envelope.RootSize-1):  "malformed",
-		s.call(nil, "checkSlot", document, 1):                         "internal",
-		s.call(nil, "sign", document, 11):                             "invalid_argument", // past the last record
-		s.call(nil, "record", single, 0):                              "closed",
-		s.call(nil, "checkDerivations", single):                       "closed",
-		s.call(nil, "slot", document, -1):                             "internal",
-		s.call(nil, "key", document, -1):                              "internal",
-		s.call(key, "addKey", document, 1, 5, 10, 1):                  "internal",
-		s.call(key, "addKey", document, 1, 5, len(key), "NaN"):        "invalid_argument",
-		s.call(key, "addKey", document, 257, 5, len(key), 1):          "invalid_argument", // not cut to 8 bits
-		s.call(key, "addKey", document, 1, 261, len(key), 1):          "invalid_argument",
-		s.call(nil, "addSlot", document, 0):                           "malformed",
-		s.call(nil, "primary", document, 257, 5):                      "key_unusable",
-		s.call(nil, "checkIterations", 249_999):                       "kdf_out_of_range",
-		s.call(nil, "checkIterations", 10_000_001):                    "kdf_out_of_range",
-		s.call(nil, "checkIterations", "NaN"):                         "kdf_out_of_range",
-		s.call(nil, "iterations", 10_000_001):                         "kdf_out_of_range",
-		s.call(nil, "header", 0, 0):                                   "malformed",
-		s.call(nil, "derivation", -1):                                 "malformed",
-		s.call(nil, "compose", 10):                                    "internal",
-		s.call([]byte("\x00\x05a"), "details", 5, 0, 3, 0):            "invalid_argument",
-		s.call([]byte("\x00\x01\xff\x00\x00"), "details", 5, 0, 5, 0): "invalid_argument",
-		s.call([]byte("\x00"), "cutDetails", 5, 0, 1):                 "malformed",
+	key[32+19] = 1 // generation of the root
+	expectedCodes := map[int]string{
+		s.call(encoded, "openDocument", len(encoded)-1):                     "malformed",
+		s.call(version2, "openDocument", len(version2)):                     "unsupported_version",
+		s.call(nil, "openDocument", 1<<18+1):                                "too_large",
+		s.call(nil, "openDocument", -1):                                     "malformed",
+		s.call(nil, "openDocument", 1<<30):                                  "malformed",
+		s.call(nil, "newDocument", 0, 0):                                    "invalid_argument", // no owner
+		s.call(nil, "newDocument", -5, 10):                                  "internal",
+		s.call(nil, "newDocument", 1<<30, 1<<30):                            "internal",
+		s.call(nil, "encodeDocument", 99):                                   "closed",
+		s.call(nil, "encodeDocument", -1):                                   "closed",
+		s.call(nil, "encodeDocument", single):                               "closed",
+		s.call(nil, "openRoots", single, 0):                                 "closed",
+		s.call(key[32:], "openRoots", document, envelope.RootSize-1):        "malformed",
+		s.call(nil, "checkSlot", document, 1):                               "internal",
+		s.call(nil, "sign", document, 11):                                   "invalid_argument", // past the last record
+		s.call(nil, "record", single, 0):                                    "closed",
+		s.call(nil, "checkDerivations", single):                             "closed",
+		s.call(nil, "slot", document, -1):                                   "internal",
+		s.call(nil, "key", document, -1):                                    "internal",
+		s.call(key, "addKey", document, 1, 5, 10, 1):                        "internal",
+		s.call(key, "addKey", document, 1, 5, len(key), "NaN"):              "invalid_argument",
+		s.call(key, "addKey", document, 257, 5, len(key), 1):                "invalid_argument", // not truncated to 8 bits
+		s.call(key, "addKey", document, 1, 261, len(key), 1):                "invalid_argument",
+		s.call(nil, "addSlot", document, 0):                                 "malformed",
+		s.call(nil, "primary", document, 257, 5):                            "key_unusable",
+		s.call(nil, "checkIterations", 249_999):                             "kdf_out_of_range",
+		s.call(nil, "checkIterations", 10_000_001):                          "kdf_out_of_range",
+		s.call(nil, "checkIterations", "NaN"):                               "kdf_out_of_range",
+		s.call(nil, "writeIterations", 10_000_001):                          "kdf_out_of_range",
+		s.call(nil, "checkHeader", 0, 0):                                    "malformed",
+		s.call(nil, "checkDerivation", -1):                                  "malformed",
+		s.call(nil, "encodeHeader", 10):                                     "internal",
+		s.call([]byte("\x00\x05a"), "encodeDetails", 5, 0, 3, 0):            "invalid_argument",
+		s.call([]byte("\x00\x01\xff\x00\x00"), "encodeDetails", 5, 0, 5, 0): "invalid_argument",
+		s.call([]byte("\x00"), "splitDetails", 5, 0, 1):                     "malformed",
 	}
 	answers := s.run(t)
-	for step, code := range wants {
+	for step, code := range expectedCodes {
 		require.Equal(t, failure(t, code), answers[step].Result, "%+v", s.steps[step])
 	}
 }

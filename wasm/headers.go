@@ -9,26 +9,26 @@ import (
 	"github.com/coffer-storage/coffer/shared/wire"
 )
 
-// header checks that the input begins with a header and that body more bytes can follow it, and returns the
-// header's length.
+// checkHeader checks that the input begins with a header and that a package of size total can have that header. It
+// returns the header's length.
 //
-//go:wasmexport header
-func header(n int32, body float64) int32 {
-	return number(func() (int32, error) {
+//go:wasmexport checkHeader
+func checkHeader(n int32, total float64) int32 {
+	return returnNumber(func() (int32, error) {
 		h, size, err := format.ParseHeader(input(n))
 		if err == nil {
-			err = format.CheckBody(&h, int(whole(body))-size)
+			err = format.CheckBody(&h, int(toInt64(total))-size)
 		}
 		return int32(size), err
 	})
 }
 
-// derivation decides whether the key of the package whose header is the input may be derived at all: by the format's
-// bounds, and by the policy of its class.
+// checkDerivation checks the iterations of the header in the input against the bounds of the format and of its class. The
+// shell must not derive the key of a package that it refuses.
 //
-//go:wasmexport derivation
-func derivation(n int32) int32 {
-	return number(func() (int32, error) {
+//go:wasmexport checkDerivation
+func checkDerivation(n int32) int32 {
+	return returnNumber(func() (int32, error) {
 		h, _, err := format.ParseHeader(input(n))
 		if err == nil {
 			err = envelope.CheckDerivation(&h)
@@ -40,21 +40,21 @@ func derivation(n int32) int32 {
 	})
 }
 
-// fixed is the length of the header's fields before the context.
-const fixed = format.HeaderSize - 2
+// fixedSize is the length in bytes of the header's fields before the context.
+const fixedSize = format.HeaderSize - 2
 
-// compose writes the header whose fields are the input: its bytes up to the context, then the context's
-// entries in any order.
+// encodeHeader writes a header. The input is the header's bytes before the context, then the context's entries in any
+// order.
 //
-//go:wasmexport compose
-func compose(n int32) int32 {
-	return output(func() ([]byte, error) {
+//go:wasmexport encodeHeader
+func encodeHeader(n int32) int32 {
+	return returnBytes(func() ([]byte, error) {
 		b := input(n)
-		context, err := readContext(b[fixed:])
+		context, err := readContext(b[fixedSize:])
 		if err != nil {
 			return nil, err
 		}
-		h, _, err := format.ParseHeader(append(b[:fixed:fixed], 0, 0))
+		h, _, err := format.ParseHeader(append(b[:fixedSize:fixedSize], 0, 0))
 		if err != nil {
 			return nil, err
 		}
@@ -63,13 +63,13 @@ func compose(n int32) int32 {
 	})
 }
 
-// details writes what precedes the value in the plaintext. The input is the record's name, the media type, the file's
-// name and the context.
+// encodeDetails writes the details that precede the value in a plaintext. The input is the record's name, the media type,
+// the file's name and the context.
 //
-//go:wasmexport details
-func details(valueType, flags, element, n int32, lastModified float64) int32 {
-	return output(func() ([]byte, error) {
-		d := format.Details{LastModified: int64(lastModified), Element: format.Element(small(element))}
+//go:wasmexport encodeDetails
+func encodeDetails(valueType, flags, element, n int32, lastModified float64) int32 {
+	return returnBytes(func() ([]byte, error) {
+		d := format.Details{LastModified: int64(lastModified), Element: format.Element(toUint8(element))}
 		rest := input(n)
 		for _, field := range [...]*string{&d.Name, &d.MediaType, &d.FileName} {
 			var err error
@@ -81,19 +81,19 @@ func details(valueType, flags, element, n int32, lastModified float64) int32 {
 		if d.Context, err = readContext(rest); err != nil {
 			return nil, err
 		}
-		h := format.Header{Type: format.ValueType(small(valueType)), Flags: format.Flags(small(flags))}
+		h := format.Header{Type: format.ValueType(toUint8(valueType)), Flags: format.Flags(toUint8(flags))}
 		return format.AppendDetails(out, &h, d)
 	})
 }
 
-// cutDetails reads what precedes the value in a plaintext that begins with the input: it writes the number of bytes
-// before the value (32 bits), the modification time (64 bits), the element type (8 bits) and the size of an element (8
-// bits), the record's name, the media type, the file's name and the context.
+// splitDetails reads the details from the input, which is the start of a plaintext. It writes the number of bytes before
+// the value (32 bits), the modification time (64 bits), the element type (8 bits), the size of an element (8 bits), the
+// record's name, the media type, the file's name and the context.
 //
-//go:wasmexport cutDetails
-func cutDetails(valueType, flags, n int32) int32 {
-	return output(func() ([]byte, error) {
-		h := format.Header{Type: format.ValueType(small(valueType)), Flags: format.Flags(small(flags))}
+//go:wasmexport splitDetails
+func splitDetails(valueType, flags, n int32) int32 {
+	return returnBytes(func() ([]byte, error) {
+		h := format.Header{Type: format.ValueType(toUint8(valueType)), Flags: format.Flags(toUint8(flags))}
 		d, rest, err := format.SplitDetails(&h, input(n))
 		if err != nil {
 			return nil, err
@@ -106,22 +106,23 @@ func cutDetails(valueType, flags, n int32) int32 {
 	})
 }
 
-// iterations returns what to write for a wish, at least classify's WriteFloor; an error over its Ceiling.
+// writeIterations returns the iterations that a writer uses if the program asks for wish: at least
+// classify.MinWriteIterations. It returns an error for more than classify.MaxIterations.
 //
-//go:wasmexport iterations
-func iterations(wish float64) int32 {
+//go:wasmexport writeIterations
+func writeIterations(wish float64) int32 {
 	if wish > classify.MaxIterations {
-		return failed(classify.ErrIterations)
+		return errorResult(classify.ErrIterations)
 	}
 	return max(int32(wish), classify.MinWriteIterations)
 }
 
-// checkIterations decides whether a slot's derivation may be tried; slots are held to the class phi, the strictest.
+// checkIterations checks the iterations of a slot against the bounds of class phi, the strictest class.
 //
 //go:wasmexport checkIterations
 func checkIterations(n float64) int32 {
 	if n < 0 || n > classify.MaxIterations {
-		return failed(classify.ErrIterations)
+		return errorResult(classify.ErrIterations)
 	}
-	return number(func() (int32, error) { return 0, classify.PHI.CheckIterations(uint32(n)) })
+	return returnNumber(func() (int32, error) { return 0, classify.PHI.CheckIterations(uint32(n)) })
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// exports lists the functions that the sources export.
+// exports returns the names of the exported functions.
 func exports(t *testing.T) (names []string) {
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
@@ -29,9 +29,9 @@ func exports(t *testing.T) (names []string) {
 	return names
 }
 
-// Whatever the numbers and bytes, an export answers with a length within the buffer, a handle or the number
-// of an error, and the core lives on. COFFER_SEED tries others.
-func TestHostileCalls(t *testing.T) {
+// For any numbers and bytes, an export returns a length within the buffer, a handle or an error, and the core continues to
+// work. Set COFFER_SEED to try other inputs.
+func TestExportsSurviveHostileCalls(t *testing.T) {
 	seed := os.Getenv("COFFER_SEED")
 	if seed == "" {
 		seed = "1"
@@ -48,13 +48,13 @@ func TestHostileCalls(t *testing.T) {
 	}
 	node(t, "hostile.mjs", nil, &report, seed, strconv.Itoa(calls), strconv.Itoa(len(codes.Table)))
 	require.Empty(t, report.Faults)
-	require.Less(t, report.Memory, 256<<20, "closed sessions are forgotten")
+	require.Less(t, report.Memory, 256<<20, "closed sessions must be released")
 	require.Len(t, report.Calls, len(exports(t)))
 	neverFail := map[string]bool{"buffer": true, "bufferSize": true, "closeSession": true, "openSingle": true}
 	for _, name := range exports(t) {
 		counts, called := report.Calls[name]
 		require.True(t, called, name)
-		require.NotZero(t, counts.Succeeded, "%s never got past its checks", name)
+		require.NotZero(t, counts.Succeeded, "%s never succeeded", name)
 		require.Equal(t, neverFail[name], counts.Failed == 0, "%s refused %d", name, counts.Failed)
 	}
 }

@@ -1,6 +1,6 @@
 //go:build !js
 
-// The core is tested as what it is, a WebAssembly module: these tests build it and drive its exports under Node.
+// These tests build the core as a WebAssembly module and call its exports under Node.
 package main_test
 
 import (
@@ -21,10 +21,10 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// saltSpent is planSeal's result when the writer's salt is used up.
+// saltSpent is the result of planSeal if the shell must draw a new salt.
 const saltSpent = -1000
 
-var folder string // holds the built core
+var folder string // contains the built core
 
 func TestMain(m *testing.M) {
 	var err error
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// build builds the core once, and returns its path and that of Go's wasm_exec.js.
+// build builds the core once. It returns the paths of Go's wasm_exec.js and the core.
 var build = sync.OnceValues(func() ([2]string, error) {
 	if err := readSources(); err != nil {
 		return [2]string{}, err
@@ -55,8 +55,8 @@ var build = sync.OnceValues(func() ([2]string, error) {
 	return [2]string{filepath.Join(strings.TrimSpace(string(root)), "lib", "wasm", "wasm_exec.js"), core}, nil
 })
 
-// readSources reads what only the go command and Node read otherwise: go test keeps the results of tests
-// whose files did not change, and knows those alone that the test itself read.
+// readSources reads the files that the go command and Node use. The go command caches the result of a test until a file
+// that the test itself read changes.
 func readSources() error {
 	for _, pattern := range []string{"*.go", filepath.Join("testdata", "*.mjs")} {
 		paths, err := filepath.Glob(pattern)
@@ -72,7 +72,7 @@ func readSources() error {
 	return nil
 }
 
-// node runs a script of testdata over the core and reads its answer.
+// node runs a script of testdata with the core and decodes its output.
 func node(t *testing.T, script string, stdin []byte, answer any, args ...string) {
 	paths, err := build()
 	require.NoError(t, err)
@@ -85,7 +85,7 @@ func node(t *testing.T, script string, stdin []byte, answer any, args ...string)
 	require.NoError(t, json.Unmarshal(out, answer))
 }
 
-// step is one call of an export: see testdata/drive.mjs.
+// step is one call of an export; see testdata/drive.mjs.
 type step struct {
 	Call  string `json:"call"`
 	Args  []any  `json:"args"`
@@ -118,7 +118,7 @@ func (s *script) call(input []byte, name string, args ...any) int {
 	return len(s.steps) - 1
 }
 
-// repeat makes the last call repeat until it fails, at most so often.
+// repeat repeats the last call until it fails, at most the given number of times.
 func (s *script) repeat(times int) { s.steps[len(s.steps)-1].Times = times }
 
 func (s *script) run(t *testing.T) (answers []answer) {
@@ -129,7 +129,7 @@ func (s *script) run(t *testing.T) (answers []answer) {
 	return answers
 }
 
-// failure is the result that stands for an error's code.
+// failure returns the result for an error with the given code.
 func failure(t *testing.T, code string) int {
 	n := codes.Number(code)
 	require.GreaterOrEqual(t, n, 0, code)

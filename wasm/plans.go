@@ -10,37 +10,38 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// openSingle begins a session of packages without a keyset; the input is the id of the one key.
+// openSingle starts a session for packages of a passphrase or master key. The input is the id of its key. It returns the
+// session's handle.
 //
 //go:wasmexport openSingle
 func openSingle(source int32, iterations float64) int32 {
-	return number(func() (int32, error) {
-		key := single{format.Source(small(source)), uint32(whole(iterations)), format.KeyID(input(format.KeyIDSize))}
-		return open(&session{single: key}), nil
+	return returnNumber(func() (int32, error) {
+		key := single{format.Source(toUint8(source)), uint32(toInt64(iterations)), format.KeyID(input(format.KeyIDSize))}
+		return addSession(&session{single: key}), nil
 	})
 }
 
-// planSeal writes the additional data of a package to be sealed, which begins with the 16-bit length of its
-// header and the header. The input is the salt, the place and the context. It is saltSpent when a new salt is
-// due.
+// planSeal writes the additional data of a package that the shell is about to seal. It begins with the 16-bit length of
+// the header and the header. The input is the salt, the place and the context. It returns saltSpent if the shell must
+// draw a new salt first.
 //
 //go:wasmexport planSeal
 func planSeal(handle, use, class, valueType, flags, n int32, now, size float64) int32 {
 	spent := false
-	result := output(func() (b []byte, err error) {
+	result := returnBytes(func() (b []byte, err error) {
 		s, err := sessionOf(handle)
 		if err != nil {
 			return nil, err
 		}
 		b = input(n)
 		h := format.Header{Source: max(s.single.source, format.FromKeyset), Iterations: s.single.iterations}
-		h.Use, h.Class = format.Use(small(use)), small(class)
-		h.Type, h.Flags = format.ValueType(small(valueType)), format.Flags(small(flags))
-		h.Algorithm, h.EncryptedAt, h.Salt = envelope.Algorithm(classify.Class(h.Class), h.Flags), whole(now), format.Salt(b)
+		h.Use, h.Class = format.Use(toUint8(use)), toUint8(class)
+		h.Type, h.Flags = format.ValueType(toUint8(valueType)), format.Flags(toUint8(flags))
+		h.Algorithm, h.EncryptedAt, h.Salt = envelope.Algorithm(classify.Class(h.Class), h.Flags), toInt64(now), format.Salt(b)
 		if h.KeyID, err = s.primary(h.Use, classify.Class(h.Class)); err != nil {
 			return nil, err
 		}
-		value := whole(size)
+		value := toInt64(size)
 		if value < 0 {
 			return nil, format.ErrInvalid
 		}
@@ -60,7 +61,7 @@ func planSeal(handle, use, class, valueType, flags, n int32, now, size float64) 
 		if spent = !s.spend(&h, int(value)); spent {
 			return nil, nil
 		}
-		// The header is made in its place of the output.
+		// Write the header to its position in the additional data.
 		header, err := h.Append(out[2:2])
 		if err != nil {
 			return nil, err
@@ -73,8 +74,8 @@ func planSeal(handle, use, class, valueType, flags, n int32, now, size float64) 
 	return result
 }
 
-// spend counts the package against the budget of the writer's salt. Without a keyset one key serves every
-// class, so its packages are counted together.
+// spend counts a package of size bytes against the budget of the writer's salt and reports whether it may be sealed.
+// Without a keyset one key seals packages of every use and class, so they share one budget.
 func (s *session) spend(h *format.Header, size int) bool {
 	w := &s.writers[h.Use][h.Class]
 	if s.document == nil {
@@ -86,12 +87,12 @@ func (s *session) spend(h *format.Header, size int) bool {
 	return w.budget.Spend(size)
 }
 
-// planOpen checks a package against its keys, its place and what the reader demands, and writes its
-// additional data. The input is the header and the place; body is the length of the rest of the package.
+// planOpen checks a package against the session's keys and the reader's policy, and writes its additional data. The input
+// is the header and the place. body is the length of the package's body.
 //
 //go:wasmexport planOpen
-func planOpen(handle, use, least, n int32, body float64) int32 {
-	return output(func() ([]byte, error) {
+func planOpen(handle, use, minClass, n int32, body float64) int32 {
+	return returnBytes(func() ([]byte, error) {
 		s, err := sessionOf(handle)
 		if err != nil {
 			return nil, err
@@ -99,10 +100,10 @@ func planOpen(handle, use, least, n int32, body float64) int32 {
 		b := input(n)
 		h, size, err := format.ParseHeader(b)
 		if err == nil {
-			err = format.CheckBody(&h, int(whole(body)))
+			err = format.CheckBody(&h, int(toInt64(body)))
 		}
 		if err == nil {
-			err = s.checkOpen(&h, envelope.OpenPolicy{Use: format.Use(small(use)), MinClass: classify.Class(small(least))})
+			err = s.checkOpen(&h, envelope.OpenPolicy{Use: format.Use(toUint8(use)), MinClass: classify.Class(toUint8(minClass))})
 		}
 		if err != nil {
 			return nil, err
@@ -122,7 +123,7 @@ func (s *session) checkOpen(h *format.Header, policy envelope.OpenPolicy) error 
 	return s.index.CheckOpen(h, policy)
 }
 
-// readPlace takes a place off the input, in the encoding that additional data has.
+// readPlace splits b after the place at its start, which is encoded as in additional data.
 func readPlace(b []byte, p *format.Place) (rest []byte, err error) {
 	if p.Owner, b, err = readText(b); err != nil {
 		return nil, err
@@ -153,7 +154,7 @@ func readContext(b []byte) (c format.Context, err error) {
 	return format.NewContextFromPairs(pairs...)
 }
 
-// readText takes a text off the input. It aliases the input, so it must not be kept beyond the call.
+// readText splits b after the text at its start. The text aliases the input, so it is valid only during the export's call.
 //
 //go:noinline
 func readText(b []byte) (text string, rest []byte, err error) {

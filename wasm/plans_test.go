@@ -18,15 +18,15 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// request is one package to be planned.
+// request contains the inputs of planSeal for one package.
 type request struct {
-	header  format.Header // without key id and algorithm, which the plan decides
+	header  format.Header // without key id and algorithm, which planSeal chooses
 	place   format.Place
 	context map[string]string
 	size    int
 }
 
-// input is the request as the shell writes it: the salt, the place and the context in any order.
+// input returns the input of planSeal: the salt, the place and the context in any order.
 func (r *request) input() []byte {
 	text := func(b []byte, s string) []byte { return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...) }
 	b := text(text(r.header.Salt[:], r.place.Owner), r.place.Collection)
@@ -45,7 +45,7 @@ func (r *request) plan(s *script, handle any) int {
 	return s.call(in, "planSeal", handle, h.Use, h.Class, h.Type, h.Flags, len(in), h.EncryptedAt, r.size)
 }
 
-// native is the plan as the server would make it: package format alone, given the key.
+// native returns the result of planSeal as package format computes it, given the key.
 func (r *request) native(single format.Header) ([]byte, error) {
 	h := r.header
 	h.Algorithm = envelope.Algorithm(classify.Class(h.Class), h.Flags)
@@ -94,7 +94,7 @@ func randomRequest(r *rand.Rand) request {
 	return q
 }
 
-// spoil makes one thing of a request one that may not be.
+// spoil makes one field of a request invalid.
 func spoil(r *rand.Rand, q *request) {
 	long := func(n int) string { return strings.Repeat("x", n+1) }
 	switch r.IntN(12) {
@@ -127,8 +127,8 @@ func spoil(r *rand.Rand, q *request) {
 	}
 }
 
-// What the browser authenticates is what the server authenticates, for random packages and for those that are refused.
-func TestPlanSealIsAppendAdditionalData(t *testing.T) {
+// planSeal returns the additional data or error that package format returns, for random and for invalid packages.
+func TestPlanSealAgreesWithFormat(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	single := format.Header{Source: format.FromPassphrase, Iterations: 600_000, KeyID: format.KeyID{1, 2, 3}}
 	var s script
@@ -158,9 +158,9 @@ func TestPlanSealIsAppendAdditionalData(t *testing.T) {
 	require.Greater(t, len(requests)-refused, 2000)
 }
 
-// A reader's plan has the additional data of the writer's, and none where the package is another's, elsewhere
-// or too low.
-func TestPlanOpenIsPlanSeal(t *testing.T) {
+// planOpen returns the additional data of planSeal. It refuses packages of another key or use and those below the minimum
+// class.
+func TestPlanOpenAgreesWithPlanSeal(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	single := format.Header{Source: format.FromMasterKey, KeyID: format.KeyID{9}}
 	other := format.KeyID{8}
@@ -187,8 +187,8 @@ func TestPlanOpenIsPlanSeal(t *testing.T) {
 			want{step: open(mine, use, 0, 28), output: hex.EncodeToString(data), result: len(data)},
 			want{step: open(mine, use, class+1, 100), result: failure(t, "class_too_low")},
 			want{step: open(mine, use%format.NumUses+1, 0, 100), result: failure(t, "authentication_failed")},
-			want{step: open(mine, int(use)+256, 0, 100), result: failure(t, "authentication_failed")}, // not cut to 8 bits
-			want{step: open(mine, use, 256, 100), result: failure(t, "class_too_low")},                // nor this
+			want{step: open(mine, int(use)+256, 0, 100), result: failure(t, "authentication_failed")}, // not truncated to 8 bits
+			want{step: open(mine, use, 256, 100), result: failure(t, "class_too_low")},                // not truncated either
 			want{step: open(another, use, 0, 100), result: failure(t, "wrong_secret")},
 			want{step: open(mine, use, 0, 27), result: failure(t, "malformed")},
 			want{step: open(mine, use, 0, "NaN"), result: failure(t, "malformed")},
@@ -204,13 +204,13 @@ func TestPlanOpenIsPlanSeal(t *testing.T) {
 	}
 }
 
-func TestPlanSealRefusesWhatIsNoNumber(t *testing.T) {
+func TestPlanSealRefusesInvalidNumbers(t *testing.T) {
 	var s script
 	handle := of{s.call(make([]byte, 32), "openSingle", 3, 0)}
 	in := (&request{place: format.Place{Owner: "o"}}).input()
 	invalid := failure(t, "invalid_argument")
 	for i, args := range [][]any{
-		{handle, 1, 5, 1, 0, len(in), 1, 1}, // a good one
+		{handle, 1, 5, 1, 0, len(in), 1, 1}, // valid arguments
 		{handle, 1, 5, 1, 0, len(in), "NaN", 1},
 		{handle, 1, 5, 1, 0, len(in), -1, 1},
 		{handle, 1, 5, 1, 0, len(in), "Infinity", 1},
@@ -234,7 +234,7 @@ func TestPlanSealRefusesWhatIsNoNumber(t *testing.T) {
 	}
 }
 
-func TestPlanSealRefusesAKeyTwice(t *testing.T) {
+func TestPlanSealRefusesDuplicateContextKeys(t *testing.T) {
 	var s script
 	handle := of{s.call(make([]byte, 32), "openSingle", 3, 0)}
 	q := request{place: format.Place{Owner: "o"}, context: map[string]string{"a": "b"}}
@@ -247,7 +247,7 @@ func TestPlanSealRefusesAKeyTwice(t *testing.T) {
 	require.Equal(t, failure(t, "invalid_argument"), answers[second].Result)
 }
 
-func TestSaltIsSpent(t *testing.T) {
+func TestPlanSealRequiresNewSaltAtLimit(t *testing.T) {
 	var s script
 	handle := of{s.call(make([]byte, 32), "openSingle", 3, 0)}
 	const times = format.MaxBytesPerSalt / format.MaxValue
@@ -258,7 +258,7 @@ func TestSaltIsSpent(t *testing.T) {
 	small.size = 1
 	over := small.plan(&s, handle)
 	small.header.Class = 4
-	otherClass := small.plan(&s, handle) // one key, so counted together
+	otherClass := small.plan(&s, handle) // one key, so both share a budget
 	small.header.Salt = format.Salt{1}
 	fresh := small.plan(&s, handle)
 	answers := s.run(t)

@@ -9,47 +9,53 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-var errHandle = &codes.Error{Of: "closed", Text: "no such session"}
+var errNoSession = &codes.Error{Of: "closed", Text: "no such session"}
 
-// session is what one open store or service keeps here: a keyset document, or one key that needs none.
+// session holds the state of one open store or service: a keyset document, or a single key without a keyset.
 type session struct {
 	handle   int32
 	document *envelope.Document
 	index    *envelope.Index
-	records  []envelope.Record // of the document; nil until they are read, and again when it was changed
+	records  []envelope.Record // records of the document; nil if they must be read again
 	single   single
 	writers  [format.NumUses + 1][classify.PHI + 1]writer
 }
 
-// single has the fields of a header that depend on the key, for packages without a keyset.
+// single holds the fields of a header that depend on the key, for packages without a keyset.
 type single struct {
 	source     format.Source
 	iterations uint32
 	keyID      format.KeyID
 }
 
+// writer is a salt and its budget.
 type writer struct {
 	salt   format.Salt
 	budget *envelope.Budget
 }
 
-// sessions are few: a page has one for each store or service that is open. A handle is never used again.
+// sessions lists the open sessions. There are few of them: one for each open store or service. A handle is not used again.
 var sessions []*session
 var lastHandle int32
 
-// openOver begins a session with a document, of which some roots are open.
-func openOver(d *envelope.Document, opened func(envelope.Root) bool) int32 {
-	return open(&session{document: d, index: envelope.NewIndexUnder(d, opened)})
+// addDocumentSession starts a session with a document and returns its handle. The session uses only the records under roots
+// for which opened returns true.
+func addDocumentSession(d *envelope.Document, opened func(envelope.Root) bool) int32 {
+	return addSession(&session{document: d, index: envelope.NewIndexUnder(d, opened)})
 }
 
+// addSession adds a session and returns its handle.
+//
 //go:noinline
-func open(s *session) int32 {
+func addSession(s *session) int32 {
 	lastHandle++
 	s.handle = lastHandle
 	sessions = append(sessions, s)
 	return lastHandle
 }
 
+// sessionOf returns the session with a handle.
+//
 //go:noinline
 func sessionOf(handle int32) (*session, error) {
 	for _, s := range sessions {
@@ -57,10 +63,10 @@ func sessionOf(handle int32) (*session, error) {
 			return s, nil
 		}
 	}
-	return nil, errHandle
+	return nil, errNoSession
 }
 
-// closeSession forgets a handle.
+// closeSession removes a session.
 //
 //go:wasmexport closeSession
 func closeSession(handle int32) {
@@ -81,13 +87,14 @@ func (s *session) primary(use format.Use, class classify.Class) (format.KeyID, e
 	return s.index.Primary(use, class)
 }
 
-// changed forgets what was made of the document as it was.
+// changed updates the session after a change of its document.
 func (s *session) changed() {
 	s.records = nil
 	s.index = envelope.NewIndex(s.document)
 }
 
-// readRecords reads the records once, not for each of them: a document has thousands. Their MACs alias the document.
+// readRecords returns the records of the document. It caches them, because the shell asks for one record at a time and a
+// document can have thousands. Their MACs alias the document.
 func (s *session) readRecords() []envelope.Record {
 	if s.records == nil {
 		s.document.Records(func(r *envelope.Record) bool {

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
-/** What Go's own exports are called; the others are the core's. */
+/** The names of Go's own exports. All others are the core's. */
 const runtime = new Set(['run', 'resume', 'getsp', 'mem']);
 
 export function boot(wasmExec, modulePath) {
@@ -22,7 +22,7 @@ export function boot(wasmExec, modulePath) {
     exports,
     half,
     names: Object.keys(exports).filter((name) => !runtime.has(name)),
-    /** The input half of the buffer; the memory may have grown, so it is taken anew. */
+    /** The input half of the buffer. It is read again each time, because the memory may have grown. */
     input: () => new Uint8Array(exports.mem.buffer, start, half),
     output: () => new Uint8Array(exports.mem.buffer, start + half, half),
   };

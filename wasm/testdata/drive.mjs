@@ -1,6 +1,6 @@
 // node drive.mjs WASM_EXEC CORE: reads steps from stdin as JSON, [{call, args, input}], and writes [{result, output}]. Bytes are hex.
-// An argument is a number, "NaN" or "Infinity" as text, or {"step": i}: the result of an earlier step. A step with `times` is
-// repeated as long as it succeeds, at most so often; its result is the last one.
+// An argument is a number, "NaN" or "Infinity" as text, or {"step": i}, which is the result of an earlier step. A step with
+// `times` is repeated until it fails, at most that many times; its result is the last one.
 import { readFileSync } from 'node:fs';
 import { boot } from './boot.mjs';
 
@@ -17,4 +17,4 @@ for (const { call, args, input, times = 1 } of JSON.parse(readFileSync(0, 'utf8'
   results.push({ result, output: Buffer.from(core.output().subarray(0, length)).toString('hex') });
 }
 if (core.go.exited) throw new Error('the core exited');
-process.stdout.write(JSON.stringify(results), () => process.exit(0)); // the core waits for ever
+process.stdout.write(JSON.stringify(results), () => process.exit(0)); // the core never exits

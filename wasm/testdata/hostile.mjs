@@ -1,5 +1,5 @@
-// node hostile.mjs WASM_EXEC CORE SEED CALLS CODES: calls every export with hostile numbers and bytes, and reports what came back:
-// {calls: {name: {succeeded, failed}}, faults: [...], memory}. CODES is how many error codes there are.
+// node hostile.mjs WASM_EXEC CORE SEED CALLS CODES: calls every export with hostile numbers and bytes, and reports the results:
+// {calls: {name: {succeeded, failed}}, faults: [...], memory}. CODES is the number of error codes.
 import { boot } from './boot.mjs';
 
 const [wasmExec, modulePath, ...numbers] = process.argv.slice(2);
@@ -36,15 +36,15 @@ const hostile = [
   Infinity,
   -Infinity,
 ];
-/** Their result is no length. */
-const unbounded = new Set(['buffer', 'bufferSize', 'iterations']);
+/** Exports whose result is not a length. */
+const unbounded = new Set(['buffer', 'bufferSize', 'writeIterations']);
 const opens = new Set(['openDocument', 'newDocument', 'openSingle']);
 /** Handles of documents, and of sessions with a single key. */
 const handles = { documents: [], singles: [] };
 const faults = [];
 const report = Object.fromEntries(core.names.map((name) => [name, { succeeded: 0, failed: 0 }]));
 
-// mulberry32: small, seeded and good enough to choose inputs.
+// mulberry32, a small seeded generator.
 let state = seed >>> 0;
 function random() {
   state = (state + 0x6d2b79f5) >>> 0;
@@ -56,7 +56,7 @@ function random() {
 const below = (n) => Math.floor(random() * n);
 const pick = (list) => list[below(list.length)];
 
-/** What the core itself wrote, fed back to it: documents, and headers followed by a place. */
+/** Outputs of the core that are used as inputs: documents, and headers followed by a place. */
 const pools = { documents: [], packages: [] };
 
 function keep(pool, bytes, args) {
@@ -64,7 +64,7 @@ function keep(pool, bytes, args) {
     pool.splice(pool.length < 50 ? pool.length : below(50), 1, { bytes: bytes.slice(), args });
 }
 
-/** What was last taken from a pool, with the arguments that it was written with. */
+/** The bytes that were last taken from a pool, with the arguments of the call that wrote them. */
 let taken = { bytes: [], args: [] };
 
 function written(name) {
@@ -74,10 +74,10 @@ function written(name) {
 
 const fill = (n, byte) => new Array(n).fill(byte);
 
-/** A root's name: line, generation and id. */
+/** An encoded root: line, generation and id. */
 const root = [...fill(16, 8), 0, 0, 0, 1, ...fill(32, 9)];
 
-/** A key's id, its root's name and its wrapped bytes. */
+/** A key's id, its encoded root and its wrapped bytes. */
 const key = () => [below(256), ...fill(31, 7), ...root, ...fill(60, 7)];
 
 /** A master key's slot (shared/envelope/SPEC.md section 2). */
@@ -108,7 +108,7 @@ const request = () => [
 const either = () => pick(random() < 0.5 ? handles.documents : handles.singles);
 const document = () => pick(handles.documents);
 
-/** What an export is made for: an input, and the arguments for an input of n bytes. */
+/** For each export a function that returns a valid input, and one that returns the arguments for an input of n bytes. */
 const made = {
   openDocument: [() => written('documents'), (n) => [n]],
   openRoots: [() => pick([[], root, [...root, ...root]]), (n) => [document(), n]],
@@ -149,16 +149,16 @@ const made = {
     ],
   ],
   planOpen: [() => written('packages'), (n) => [taken.args[0], taken.args[1], below(3), n, 28]],
-  header: [() => written('packages'), (n) => [n, 1000]],
-  derivation: [() => written('packages'), (n) => [n]],
-  compose: [() => [...written('packages').slice(0, 78), ...request().slice(26)], (n) => [n]],
-  details: [() => [0, 0, 0, 1, 97, 0, 0], (n) => [5 + below(2), below(4), 0, n, 1]],
-  cutDetails: [() => [0, 1, 97, 0, 0, ...fill(20, 0)], (n) => [5 + below(3), below(16), n]],
-  iterations: [() => [], () => [1_000_000]],
+  checkHeader: [() => written('packages'), (n) => [n, 1000]],
+  checkDerivation: [() => written('packages'), (n) => [n]],
+  encodeHeader: [() => [...written('packages').slice(0, 78), ...request().slice(26)], (n) => [n]],
+  encodeDetails: [() => [0, 0, 0, 1, 97, 0, 0], (n) => [5 + below(2), below(4), 0, n, 1]],
+  splitDetails: [() => [0, 1, 97, 0, 0, ...fill(20, 0)], (n) => [5 + below(3), below(16), n]],
+  writeIterations: [() => [], () => [1_000_000]],
   checkIterations: [() => [], () => [600_000]],
 };
 
-/** An argument for an input of n bytes that is wrong more often than not. */
+/** An argument for an input of n bytes. It is usually invalid. */
 function argument(n) {
   const r = random();
   if (r < 0.3) return n;
@@ -167,7 +167,7 @@ function argument(n) {
   return r < 0.9 ? pick(hostile) : Math.floor((random() - 0.5) * 2 ** 33);
 }
 
-/** Calls an export as it is made for, with a few bytes or one argument changed, or with anything at all. */
+/** Calls an export with valid arguments, with a few bytes or one argument changed, or with random arguments. */
 function once(name) {
   const [input, args] = made[name] ?? [() => [], () => []];
   const bytes = Uint8Array.from(random() < 0.8 ? input() : (made[pick(core.names)]?.[0]() ?? []));
@@ -193,11 +193,11 @@ function check(name, args, result) {
   if (opens.has(name))
     remember(name === 'openSingle' ? handles.singles : handles.documents, result);
   if (name === 'encodeDocument') keep(pools.documents, core.output().subarray(0, result), args);
-  // Additional data is a header's length, the header and the place; without the length it is what planOpen takes.
+  // Additional data is a header's length, the header and the place. Without the length it is an input of planOpen.
   if (name === 'planSeal') keep(pools.packages, core.output().subarray(2, result), args);
 }
 
-/** Keeps a handle, and closes an older one where there are many. */
+/** Keeps a handle, and closes an older one if there are many. */
 function remember(list, handle) {
   list.push(handle);
   if (list.length > 25) core.exports.closeSession(list.splice(below(list.length), 1)[0]);
@@ -208,4 +208,4 @@ for (const handle of Object.values(handles).flat()) core.exports.closeSession(ha
 process.stdout.write(
   JSON.stringify({ calls: report, faults, memory: core.exports.mem.buffer.byteLength }),
   () => process.exit(0),
-); // the core waits for ever
+); // the core never exits

@@ -454,8 +454,8 @@ describe('a core that died', () => {
     const open = await sessions();
     const core = await loadCore();
     const { generation } = core;
-    fatal = 'iterations';
-    core.call.iterations(0);
+    fatal = 'writeIterations';
+    core.call.writeIterations(0);
     expect(ended).toHaveLength(1);
     await usable(open);
     expect(core.generation).toBe(generation + 1);
@@ -484,9 +484,9 @@ describe('a core that died', () => {
   });
 
   test('while the iterations are decided: what it returns is not taken for a number of them', async () => {
-    fatal = 'iterations';
+    fatal = 'writeIterations';
     expect(await codeOf(() => new EncryptionService(PASSPHRASE).initialize())).toBe('internal');
-    fatal = 'iterations';
+    fatal = 'writeIterations';
     expect(
       await codeOf(() =>
         createEncryptedStorage('never made', 's', { unlock: { password: PASSPHRASE } }),
@@ -509,7 +509,7 @@ describe('a core that died', () => {
   test('again and again', async () => {
     const open = await sessions();
     for (let i = 0; i < 5; i++) {
-      fatal = 'header';
+      fatal = 'checkHeader';
       await codeOf(() => open.storage.inspect('k'));
       await usable(open);
     }

@@ -38,12 +38,12 @@ interface Exports {
     size: number,
   ): number;
   planOpen(handle: number, use: number, minClass: number, n: number, body: number): number;
-  header(n: number, body: number): number;
-  derivation(n: number): number;
-  compose(n: number): number;
-  details(type: number, flags: number, element: number, n: number, lastModified: number): number;
-  cutDetails(type: number, flags: number, n: number): number;
-  iterations(wish: number): number;
+  checkHeader(n: number, total: number): number;
+  checkDerivation(n: number): number;
+  encodeHeader(n: number): number;
+  encodeDetails(type: number, flags: number, element: number, n: number, lastModified: number): number;
+  splitDetails(type: number, flags: number, n: number): number;
+  writeIterations(wish: number): number;
   checkIterations(n: number): number;
 }
 

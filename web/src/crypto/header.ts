@@ -55,7 +55,7 @@ export interface Metadata {
 /** The length of the header that bytes begin with; throws `malformed` or `unsupported_version`. `total` is the whole package's length. */
 export function headerLength(core: Core, bytes: Uint8Array, total: number): number {
   return core.check(
-    core.call.header(core.begin().bytes(bytes.subarray(0, headerEnd(bytes))).length, total),
+    core.call.checkHeader(core.begin().bytes(bytes.subarray(0, headerEnd(bytes))).length, total),
   );
 }
 
@@ -117,7 +117,7 @@ export function writeHeader(core: Core, m: Metadata, salt: Uint8Array): Uint8Arr
     uint(m.revision, 8),
     uint(m.iterations ?? 0, 4),
   );
-  return core.output(core.call.compose(core.begin().bytes(fixed).map(m.context).length));
+  return core.output(core.call.encodeHeader(core.begin().bytes(fixed).map(m.context).length));
 }
 
 /** Lower-case hexadecimal. */

@@ -113,7 +113,7 @@ export async function readBlob(core: Core, { type, blob }: Encoded): Promise<Enc
     .text((blob as Blob).type)
     .text(type === FILE ? name : '').length;
   const details = core.output(
-    core.call.details(type, 0, 0, input, type === FILE ? lastModified : 0),
+    core.call.encodeDetails(type, 0, 0, input, type === FILE ? lastModified : 0),
   );
   try {
     const bytes = new Uint8Array(await new Blob([details, blob as Blob]).arrayBuffer());
@@ -158,7 +158,7 @@ export function decodeValue(
   if (type < BLOB && flags === 0) return { value: decodeBytes(type, sized(flags, plaintext)) };
   const head = plaintext.subarray(0, 20 << 10); // details are shorter
   const length = core.begin().bytes(head).length;
-  const r = new Reader(core.output(core.call.cutDetails(type, flags, length)));
+  const r = new Reader(core.output(core.call.splitDetails(type, flags, length)));
   const rest = plaintext.subarray(r.uint(4));
   const value = sized(flags, flags & PADDED ? unpadded(rest) : rest);
   const [lastModified, element, size] = [r.int64(), r.uint(1), r.uint(1)];

@@ -165,7 +165,7 @@ export class EncryptionService {
   /** Draws a new salt for a passphrase's packages. Concurrent callers share it. */
   #renew(core: Core): Promise<Sealer> {
     const draw = async () => {
-      const iterations = core.check(core.call.iterations(this.#iterations ?? 0));
+      const iterations = core.check(core.call.writeIterations(this.#iterations ?? 0));
       return (this.#sealer = await this.#derive(core, random(SALT), iterations));
     };
     this.#renewing ??= draw().finally(() => (this.#renewing = undefined));
@@ -349,7 +349,7 @@ export class EncryptionService {
         'the package was sealed with another kind of key',
       );
     if (source !== PASSPHRASE) return this.#sealer as Sealer;
-    core.check(core.call.derivation(core.begin().bytes(head).length));
+    core.check(core.call.checkDerivation(core.begin().bytes(head).length));
     const iterations = new DataView(head.buffer, head.byteOffset).getUint32(at.iterations);
     return this.#derive(core, head.slice(at.salt, at.salt + SALT), iterations);
   }

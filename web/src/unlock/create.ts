@@ -32,7 +32,7 @@ export async function createDocument(
 ): Promise<Bytes> {
   const owner = crypto.randomUUID();
   const password = secret.kind === PASSWORD_SLOT;
-  const cost = password ? core.check(core.call.iterations(iterations ?? 0)) : 0;
+  const cost = password ? core.check(core.call.writeIterations(iterations ?? 0)) : 0;
   const salt = password ? random(SALT) : new Uint8Array(SALT);
   const slotSecret = await secret.key(salt, cost);
   const root = await newSecret();
