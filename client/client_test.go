@@ -50,8 +50,7 @@ func TestEveryOperation(t *testing.T) {
 
 	metrics, err := c.Metrics(ctx)
 	require.NoError(t, err)
-	ids, err := api.Operations()
-	require.NoError(t, err)
+	ids := api.Operations()
 	require.Greater(t, len(ids), 15)
 	for _, id := range ids {
 		require.Regexp(t, `coffer_operations_total\{.*operation="`+regexp.QuoteMeta(id)+`",outcome="ok"`, string(metrics), "the client has no method for "+id)

@@ -73,15 +73,13 @@ func serve(t *testing.T) (url, bearer, operator string) {
 	log, err := audit.Open(trail, auditKey, audit.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, log.Close()) })
-	operations, err := api.Operations()
-	require.NoError(t, err)
 	handler, err := api.New(api.Options{
-		Store: store, Identity: tokens, Demo: fstest.MapFS{}, Audit: log, Trail: audit.NewReader(trail, auditKey), Log: slog.New(slog.DiscardHandler),
+		Store: store, Identity: tokens, Demo: fstest.MapFS{}, Audit: log, AuditReader: audit.NewReader(trail, auditKey), Log: slog.New(slog.DiscardHandler),
 		Refusals: audit.NewRefusals(log, slog.New(slog.DiscardHandler)),
-		Ring:     ring,
+		Keyring:  ring,
 		Rotator:  rotation.New(rotation.Options{Keyring: ring, Keystore: keys, Audit: log, MaxAge: time.Hour, Now: func() time.Time { return time.Now().Add(3 * time.Hour) }}),
 		Keys:     func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
-		Metrics:  metrics.New(operations, func(string) string { return "hash" }),
+		Metrics:  metrics.New(api.Operations(), func(string) string { return "hash" }),
 		Limits:   limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewMemory(0, 0), Failures: limit.NewFailures(1e6, nil),
 		MaxBody: 1 << 20, Timeout: time.Minute,
 	})

@@ -84,10 +84,8 @@ func startService(b *testing.B, store kv.Store, options ...cache.Option) service
 	b.Cleanup(tokens.Close)
 	bearer, _, err := tokens.CreateFirst(b.Context(), token.Audit{Recorder: audit.Discard})
 	require.NoError(b, err)
-	operations, err := api.Operations()
-	require.NoError(b, err)
 	handler, err := api.New(api.Options{
-		Store: store, Cache: options, Identity: tokens, Audit: openAudit(b, dir), Refusals: audit.NewRefusals(audit.Discard, slog.New(slog.DiscardHandler)), Metrics: metrics.New(operations, func(string) string { return "x" }),
+		Store: store, Cache: options, Identity: tokens, Audit: openAudit(b, dir), Refusals: audit.NewRefusals(audit.Discard, slog.New(slog.DiscardHandler)), Metrics: metrics.New(api.Operations(), func(string) string { return "x" }),
 		Keys:   func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
 		Limits: limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewMemory(0, 0), Failures: limit.NewFailures(10, nil), Log: newLog(), LogShare: 1,
 		Demo: fstest.MapFS{}, MaxBody: maxBody, Timeout: 15 * time.Second,

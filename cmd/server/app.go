@@ -68,11 +68,7 @@ func openApp(ctx context.Context, c *config.Config, stdout io.Writer, log *slog.
 }
 
 func (a *app) openMetrics(context.Context) error {
-	operations, err := api.Operations()
-	if err != nil {
-		return err
-	}
-	a.metrics = metrics.New(operations, func(tenant string) string { return a.auditKey.HashTenant(tenant) }) // opened later: metrics count its KMS calls
+	a.metrics = metrics.New(api.Operations(), func(tenant string) string { return a.auditKey.HashTenant(tenant) }) // opened later: metrics count its KMS calls
 	if a.config.Unencrypted {
 		a.metrics.SetUnencrypted()
 	}
@@ -150,16 +146,16 @@ const refusalDelay = 100 * time.Millisecond
 func (a *app) handlerOptions(ctx context.Context) api.Options {
 	c := a.config
 	return api.Options{
-		Store: a.store, Keys: a.tenantKeys, Ring: a.keys.ring, Rotator: a.rotator, Identity: a.authenticator,
-		Audit: a.recorder, Trail: a.auditReader, Refusals: a.refusals, Metrics: a.metrics,
+		Store: a.store, Keys: a.tenantKeys, Keyring: a.keys.ring, Rotator: a.rotator, Identity: a.authenticator,
+		Audit: a.recorder, AuditReader: a.auditReader, Refusals: a.refusals, Metrics: a.metrics,
 		Cache: append(cacheOptions(c), cache.WithExpiryHook(a.storage.outlived)), Unencrypted: c.Unencrypted,
 		Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential]), session.WithExpiredHook(a.storage.outlived)},
 		Limits: limit.NewTenants(limit.Quota{
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,
 		}, nil),
-		Failures: limit.NewFailures(c.Limits.Failures, nil), Origins: c.Origins, Proxies: c.Proxies,
-		Memory: a.memory, Demo: demo.Files(), Log: a.log, LogShare: c.Log.Requests, MaxBody: c.MaxBody, Pause: refusalDelay, Timeout: c.RequestTimeout,
-		Ready: a.readiness, Ending: ctx,
+		Failures: limit.NewFailures(c.Limits.Failures, nil), AllowedOrigins: c.Origins, TrustedProxies: c.Proxies,
+		Memory: a.memory, Demo: demo.Files(), Log: a.log, LogShare: c.Log.Requests, MaxBody: c.MaxBody, RefusalDelay: refusalDelay, Timeout: c.RequestTimeout,
+		Ready: a.readiness, Shutdown: ctx,
 	}
 }
 

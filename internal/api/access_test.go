@@ -51,7 +51,7 @@ func TestWrongTokensAreSlowed(t *testing.T) {
 	t.Parallel()
 	for proxy, other := range map[string]string{"127.0.0.0/8": "unauthorized", "10.0.0.0/8": "rate_limited"} {
 		s := start(t, embedded(t), func(o *api.Options) {
-			o.Failures, o.Proxies = limit.NewFailures(2, still()), []netip.Prefix{netip.MustParsePrefix(proxy)}
+			o.Failures, o.TrustedProxies = limit.NewFailures(2, still()), []netip.Prefix{netip.MustParsePrefix(proxy)}
 		})
 		for range 20 {
 			s.do("GET", "/v1/cache/k", nil, "Authorization", "", "X-Forwarded-For", "192.0.2.1:1234").refused(t, "unauthorized")
@@ -83,7 +83,7 @@ func TestMissingScopeIsNoGuess(t *testing.T) {
 // The address of a refused request is in the log and in the audit event; that of any other request is in neither.
 func TestRefusedClientsAreNamed(t *testing.T) {
 	t.Parallel()
-	s := start(t, embedded(t), func(o *api.Options) { o.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	s := start(t, embedded(t), func(o *api.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
 	const address = "2001:db8::7"
 	forwarded := []string{"X-Forwarded-For", "[" + address + "]:443"}
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("v"), forwarded...).is(t, 204)
@@ -104,7 +104,7 @@ func TestRefusedClientsAreNamed(t *testing.T) {
 func TestCORS(t *testing.T) {
 	t.Parallel()
 	const page = "https://app.example.com"
-	s := start(t, embedded(t), func(o *api.Options) { o.Origins = []string{page} })
+	s := start(t, embedded(t), func(o *api.Options) { o.AllowedOrigins = []string{page} })
 	asked := s.do("OPTIONS", "/v1/cache/k", nil, "Origin", page, "Access-Control-Request-Method", "PUT", "Authorization", "").is(t, 204)
 	require.Equal(t, page, asked.Header.Get("Access-Control-Allow-Origin"))
 	require.Contains(t, asked.Header.Get("Access-Control-Allow-Methods"), "PATCH")

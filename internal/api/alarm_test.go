@@ -138,7 +138,7 @@ func TestUnknownKeysAreTold(t *testing.T) {
 	unknown[10] ^= 1
 	require.NoError(t, kv.Set(t.Context(), s.store, stored("k"), unknown, time.Hour))
 	s.do("GET", "/v1/cache/k", nil).refused(t, "unknown_key")
-	require.Contains(t, s.log.String(), "entries are under keys that their tenant's keyset does not have")
+	require.Contains(t, s.log.String(), "entries are sealed under keys that their tenant's keyset does not have")
 	require.Contains(t, string(s.do("GET", "/metrics", nil).body), "coffer_unknown_key_total 1")
 	s.do("GET", "/v1/cache/k", nil, "Accept", packageType).refused(t, "unknown_key")
 	s.do("PATCH", "/v1/cache/k?ttl=1h", nil).refused(t, "unknown_key")

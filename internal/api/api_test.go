@@ -90,7 +90,7 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	s := &service{t: t, store: store, log: &lockedBuffer{}}
 	s.keys, s.ring = openRing(t, dir)
 	log := slog.New(slog.NewJSONHandler(s.log, nil))
-	counted := metrics.New(operationIDs(t), func(string) string { return "hash" })
+	counted := metrics.New(api.Operations(), func(string) string { return "hash" })
 	recorder := api.NewAlarm(&s.audit, counted, log)
 	system, err := s.ring.System(t.Context())
 	require.NoError(t, err)
@@ -107,7 +107,7 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	probe, err := readiness.StoreProbe(store)
 	require.NoError(t, err)
 	options := api.Options{
-		Store: store, Keys: keysOf(s.ring), Ring: s.ring, Rotator: s.rotator, Identity: s.tokens, Demo: fstest.MapFS{}, Audit: recorder, Trail: trail,
+		Store: store, Keys: keysOf(s.ring), Keyring: s.ring, Rotator: s.rotator, Identity: s.tokens, Demo: fstest.MapFS{}, Audit: recorder, AuditReader: trail,
 		Refusals: audit.NewRefusals(recorder, log),
 		Metrics:  counted,
 		Limits:   limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewMemory(0, 0), Failures: limit.NewFailures(1e6, nil),
@@ -124,13 +124,6 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	s.http.Config.MaxHeaderBytes = api.MaxHeader
 	t.Cleanup(s.http.Close)
 	return s
-}
-
-func operationIDs(t *testing.T) []string {
-	t.Helper()
-	ids, err := api.Operations()
-	require.NoError(t, err)
-	return ids
 }
 
 func openRing(t *testing.T, dir string) (keystore.Store, *keyring.Keyring) {

@@ -1,14 +1,14 @@
 package api
 
 import (
-	"errors"
-	"io"
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"math"
-	"mime"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,88 +18,94 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/coffer-storage/coffer/internal/duration"
-	"github.com/coffer-storage/coffer/internal/limit"
+	"github.com/coffer-storage/coffer/internal/identity"
+	"github.com/coffer-storage/coffer/internal/lifecycle"
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-const cachePath = "/v1/cache/"
+// This file has the arguments of all operations: the key in the path, the query, the headers, and the members of JSON bodies.
 
-// key is the percent-decoded rest of the path: any UTF-8, slashes included, but not nothing.
-func key(c *call) (string, error) {
-	name := strings.TrimPrefix(c.Request().URL.Path, cachePath)
+const (
+	cachePath     = "/v1/cache/"
+	sessionHeader = "Coffer-Session"
+
+	defaultPageSize   = 100
+	maxPageSize       = 1000
+	maxCursor         = 4096
+	defaultSessionTTL = time.Hour
+)
+
+var (
+	errTTL    = invalid("the ttl is not valid: write it like 90s, 15m, 1h30m or 7d, or in whole seconds, above 0")
+	errCursor = invalid("the cursor is not one that the server returned")
+)
+
+// parseKey returns the key of an entry: the percent-decoded rest of the path, which is UTF-8 and may contain slashes.
+func parseKey(c *call) (string, error) {
+	key := strings.TrimPrefix(c.Request().URL.Path, cachePath)
 	switch {
-	case name == "":
+	case key == "":
 		return "", invalid("the key is missing: /v1/cache/{key}")
-	case len(name) > format.MaxName:
+	case len(key) > format.MaxName:
 		return "", format.ErrTooLarge
-	case !utf8.ValidString(name):
+	case !utf8.ValidString(key):
 		return "", invalid("the key is not valid UTF-8")
 	}
-	return name, nil
+	return key, nil
 }
 
-// query reads the parameters allowed, each given once at most. Others are refused: a misspelt class or ttl
-// must not be ignored.
-func query(c echo.Context, allowed ...string) (url.Values, error) {
+// parseSessionID returns the id of a session from its header. It is not in the path because proxies log paths.
+func parseSessionID(c *call) (string, error) {
+	ids := c.Request().Header[sessionHeader]
+	if len(ids) != 1 || !sessionID.MatchString(ids[0]) {
+		return "", invalid("the header Coffer-Session must be the session's id: 43 characters of base64url")
+	}
+	return ids[0], nil
+}
+
+var sessionID = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
+
+// parseQuery parses the query. Each parameter may occur once. Unknown parameters are refused, so that a misspelt class or ttl
+// is not ignored.
+func parseQuery(c *call, allowed ...string) (url.Values, error) {
 	text := c.Request().URL.RawQuery
 	if text == "" {
 		return nil, nil
 	}
-	values, err := url.ParseQuery(text)
+	query, err := url.ParseQuery(text)
 	if err != nil {
-		return nil, invalid("the query cannot be read")
+		return nil, invalid("the query cannot be parsed")
 	}
-	for name, given := range values {
+	for name, values := range query {
 		if !slices.Contains(allowed, name) {
 			return nil, invalid("unknown query parameter; known here: " + strings.Join(allowed, ", "))
 		}
-		if len(given) != 1 {
-			return nil, invalid("a query parameter was given twice")
+		if len(values) != 1 {
+			return nil, invalid("the query has the same parameter twice")
 		}
 	}
-	return values, nil
+	return query, nil
 }
 
-// class reads the class of a write, which every write states.
-func class(values url.Values) (classify.Class, error) {
-	if !values.Has("class") {
-		return 0, invalid("the class is missing: ?class=public, internal, confidential, pii or phi")
-	}
-	return classify.Parse(values.Get("class"))
+// parseNoQuery refuses a query with parameters.
+func parseNoQuery(c *call) error {
+	_, err := parseQuery(c)
+	return err
 }
 
-// minClass reads the lowest class that a reader accepts; 0 accepts every class.
-func minClass(values url.Values) (classify.Class, error) {
-	if !values.Has("min_class") {
+// parseMinClass returns the lowest class that a reader accepts. 0 accepts every class.
+func parseMinClass(query url.Values) (classify.Class, error) {
+	if !query.Has("min_class") {
 		return 0, nil
 	}
-	return classify.Parse(values.Get("min_class"))
+	return classify.Parse(query.Get("min_class"))
 }
 
-var errTTL = invalid("the ttl is not valid: write it like 90s, 15m, 1h30m or 7d, or in whole seconds, above 0")
-
-// ttl reads a time to live; none given is the class's own.
-func ttl(values url.Values) (time.Duration, error) {
-	if !values.Has("ttl") {
-		return 0, nil
-	}
-	return parseTTL(values.Get("ttl"))
-}
-
-// newTTL reads the time to live of a change, which states that and nothing else.
-func newTTL(c *call) (time.Duration, error) {
-	values, err := query(c, "ttl")
-	if err != nil {
-		return 0, err
-	}
-	if !values.Has("ttl") {
-		return 0, invalid("the ttl is missing: ?ttl=25m")
-	}
-	return parseTTL(values.Get("ttl"))
-}
-
-func parseTTL(text string) (time.Duration, error) {
+// parseDuration parses a time to live.
+func parseDuration(text string) (time.Duration, error) {
 	d, err := duration.Parse(text)
 	if err != nil {
 		var seconds int64
@@ -113,59 +119,342 @@ func parseTTL(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// body reads the request's body, bounded before: a small one into room of its announced size, a large one as it comes.
-func (s *server) body(c *call) ([]byte, error) {
-	r := c.Request()
-	if r.Header.Get(echo.HeaderContentEncoding) != "" || r.Header.Get("Content-Range") != "" {
-		return nil, invalid("Content-Encoding and Content-Range are not supported: the body is the value as it is")
+// parseNewTTL returns the time to live of a request that changes only that.
+func parseNewTTL(c *call) (time.Duration, error) {
+	query, err := parseQuery(c, "ttl")
+	if err != nil {
+		return 0, err
 	}
-	if r.ContentLength > s.maxBody {
-		return nil, errTooLarge
+	if !query.Has("ttl") {
+		return 0, invalid("the ttl is missing: ?ttl=25m")
 	}
-	began := time.Now()
-	var value []byte
-	var err error
-	switch n := r.ContentLength; {
-	case n < 0:
-		value, err = s.readUnknown(c, s.limited(c))
-	case n > small:
-		value, err = s.readLarge(c, s.limited(c), int(n))
-	default:
-		s.charge(c, int(n)/chargedBytes)
-		value = slices.Grow(c.room(int(n)), int(n))[:n]
-		_, err = io.ReadFull(s.limited(c), value)
-	}
-	if c.received = err == nil; time.Since(began) > s.timeout/100 {
-		c.limited = nil
-	}
-	return value, bodyError(err)
+	return parseDuration(query.Get("ttl"))
 }
 
-// bodyError blames the client for a body that did not come, except for its size, its time and the end of the server, which have
-// errors of their own.
-func bodyError(err error) error {
-	switch translated := translate(err); {
-	case err == nil:
-		return nil
-	case errors.Is(err, net.ErrClosed):
-		return errEnding
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return errSlowBody
-	case translated != err || errors.Is(err, limit.ErrRateLimited):
-		return translated
+// parseItem returns the arguments of a write. The value is not read yet.
+func parseItem(c *call) (item cache.Item, err error) {
+	if item.Key, err = parseKey(c); err != nil {
+		return item, err
 	}
-	return errors.Join(errBody, err)
-}
-
-// wantsPackage reports whether the client asks for the package as it lies at rest.
-func wantsPackage(r *http.Request) bool {
-	for _, header := range r.Header["Accept"] {
-		for _, one := range strings.Split(header, ",") {
-			mediaType, parameters, err := mime.ParseMediaType(one)
-			if err == nil && mediaType == packageType && parameters["q"] != "0" {
-				return true
-			}
+	query, err := parseQuery(c, "class", "ttl")
+	if err != nil {
+		return item, err
+	}
+	if !query.Has("class") {
+		return item, invalid("the class is missing: ?class=public, internal, confidential, pii or phi")
+	}
+	if item.Class, err = classify.Parse(query.Get("class")); err != nil {
+		return item, err
+	}
+	if query.Has("ttl") {
+		if item.TTL, err = parseDuration(query.Get("ttl")); err != nil {
+			return item, err
 		}
 	}
-	return false
+	if item.MediaType, err = parseMediaType(c.Request().Header.Get(echo.HeaderContentType)); err != nil {
+		return item, err
+	}
+	item.Context, err = parseContext(c.Request().Header[contextHeader])
+	return item, err
+}
+
+// entryQuery has the arguments of a read of an entry.
+type entryQuery struct {
+	key           string
+	minClass      classify.Class
+	condition     readCondition
+	wantsPackage  bool
+	contextInBody bool // the body starts with the context
+}
+
+func parseEntryQuery(c *call) (q entryQuery, err error) {
+	if q.key, err = parseKey(c); err != nil {
+		return q, err
+	}
+	allowed := []string{"min_class", "context"}
+	if c.Request().Method == http.MethodHead {
+		allowed = allowed[:1] // the response has no body
+	}
+	query, err := parseQuery(c, allowed...)
+	if err != nil {
+		return q, err
+	}
+	if q.contextInBody = query.Get("context") == "body"; query.Has("context") && !q.contextInBody {
+		return q, invalid("the parameter context can only be body: ?context=body")
+	}
+	if q.minClass, err = parseMinClass(query); err != nil {
+		return q, err
+	}
+	q.wantsPackage = acceptsPackage(c.Request())
+	q.condition, err = parseReadCondition(c.Request().Header)
+	return q, err
+}
+
+// parsePageSize returns the number of items on a page.
+func parsePageSize(query url.Values) (int, error) {
+	if !query.Has("limit") {
+		return defaultPageSize, nil
+	}
+	size, err := strconv.Atoi(query.Get("limit"))
+	if err != nil || size < 1 || size > maxPageSize {
+		return 0, invalid("the limit is a whole number from 1 to 1000")
+	}
+	return size, nil
+}
+
+// parseCursor returns the cursor of the page before, or an empty string for the first page.
+func parseCursor(query url.Values) (string, error) {
+	cursor, err := base64.RawURLEncoding.Strict().DecodeString(query.Get("cursor"))
+	if err != nil || len(query.Get("cursor")) > maxCursor || query.Has("cursor") && len(cursor) == 0 {
+		return "", errCursor
+	}
+	return string(cursor), nil
+}
+
+func formatCursor(next string) string { return base64.RawURLEncoding.EncodeToString([]byte(next)) }
+
+// listQuery has the arguments of a list of keys.
+type listQuery struct {
+	prefix, cursor string
+	pageSize       int
+}
+
+func parseListQuery(c *call) (q listQuery, err error) {
+	query, err := parseQuery(c, "prefix", "cursor", "limit")
+	if err != nil {
+		return q, err
+	}
+	q.prefix = query.Get("prefix")
+	if !utf8.ValidString(q.prefix) {
+		return q, invalid("the prefix is not valid UTF-8")
+	}
+	if len(q.prefix) > format.MaxName {
+		return q, format.ErrTooLarge
+	}
+	if q.pageSize, err = parsePageSize(query); err != nil {
+		return q, err
+	}
+	q.cursor, err = parseCursor(query)
+	return q, err
+}
+
+// keysetQuery has the arguments of a list of keysets.
+type keysetQuery struct {
+	tenant      *string // nil if the request names no tenant
+	afterTenant string  // last tenant of the page before
+	pageSize    int
+}
+
+func parseKeysetQuery(c *call) (q keysetQuery, err error) {
+	query, err := parseQuery(c, "tenant", "cursor", "limit")
+	if err != nil {
+		return q, err
+	}
+	q.tenant = optional(query, "tenant")
+	if q.pageSize, err = parsePageSize(query); err != nil {
+		return q, err
+	}
+	q.afterTenant, err = parseCursor(query)
+	if err == nil && q.afterTenant != "" && !identity.ValidTenant(q.afterTenant) {
+		err = errCursor
+	}
+	return q, err
+}
+
+func optional(query url.Values, name string) *string {
+	if !query.Has(name) {
+		return nil
+	}
+	value := query.Get(name)
+	return &value
+}
+
+// parseEventQuery returns the arguments of a list of events, without the tenant.
+func parseEventQuery(c *call) (q audit.Query, tenant *string, err error) {
+	query, err := parseQuery(c, "tenant", "action", "severity", "class", "since", "cursor", "limit")
+	if err != nil {
+		return q, nil, err
+	}
+	if q.Limit, err = parsePageSize(query); err != nil {
+		return q, nil, err
+	}
+	q.Action = query.Get("action")
+	if query.Has("severity") {
+		known := false
+		if q.Severity, known = audit.ParseSeverity(query.Get("severity")); !known {
+			return q, nil, invalid("the severity is info, notice, warning or critical")
+		}
+	}
+	if query.Has("class") {
+		class, err := classify.Parse(query.Get("class"))
+		if err != nil {
+			return q, nil, err
+		}
+		q.Class = class.String()
+	}
+	if query.Has("since") {
+		if q.Since, err = time.Parse(time.RFC3339, query.Get("since")); err != nil {
+			return q, nil, invalid("since is not a time of RFC 3339, such as 2025-01-15T12:00:00Z")
+		}
+	}
+	if query.Has("cursor") {
+		if q.From, err = audit.ParseHeads(query.Get("cursor")); err != nil {
+			return q, nil, errCursor
+		}
+	}
+	return q, optional(query, "tenant"), nil
+}
+
+// parseBatchOp returns one operation of a batch.
+func parseBatchOp(text json.RawMessage) (op batchOp, err error) {
+	all, err := parseObject(text, []string{"op", "key"}, "minClass", "value", "contentType", "class", "ttl", "context")
+	if err != nil {
+		return op, err
+	}
+	kind := all.string("op")
+	op.key = all.string("key")
+	switch {
+	case all.err != nil:
+		return op, all.err
+	case op.key == "":
+		return op, invalid("the key is empty")
+	case len(op.key) > format.MaxName:
+		return op, format.ErrTooLarge
+	}
+	switch kind {
+	case "get":
+		op.kind = getOp
+		if _, err := parseObject(text, []string{"op", "key"}, "minClass"); err != nil {
+			return op, err
+		}
+		op.minClass = all.class("minClass")
+	case "set":
+		op.kind = setOp
+		if _, err := parseObject(text, []string{"op", "key", "value", "class"}, "contentType", "ttl", "context"); err != nil {
+			return op, err
+		}
+		op.item = parseItemJSON(&all, op.key)
+	case "delete":
+		op.kind = deleteOp
+		_, err = parseObject(text, []string{"op", "key"})
+		return op, err
+	default:
+		return op, invalid("op is get, set or delete")
+	}
+	return op, all.err
+}
+
+func parseItemJSON(o *object, key string) cache.Item {
+	item := cache.Item{Key: key, Value: o.base64("value"), Class: o.class("class"), Context: o.context("context")}
+	var err error
+	if item.MediaType, err = parseMediaType(o.string("contentType")); err != nil {
+		o.fail(err)
+	}
+	if o.has("ttl") {
+		if item.TTL, err = parseDuration(o.string("ttl")); err != nil {
+			o.fail(err)
+		}
+	}
+	return item
+}
+
+// plaintext is a value to seal into a package.
+type plaintext struct {
+	valueType format.ValueType
+	value     []byte
+	class     classify.Class
+	context   map[string]string
+}
+
+func parsePlaintext(text json.RawMessage) (p plaintext, err error) {
+	o, err := parseObject(text, []string{"class"}, "text", "data", "context")
+	if err != nil {
+		return p, err
+	}
+	if o.has("text") == o.has("data") {
+		return p, invalid("the value must be in text or in data, but not in both")
+	}
+	p = plaintext{valueType: format.Text, class: o.class("class"), context: o.context("context")}
+	if o.has("text") {
+		p.value = o.utf8("text")
+	} else {
+		p.valueType, p.value = format.Bytes, o.base64("data")
+	}
+	return p, o.err
+}
+
+// parseNewSession returns the data and the time to live of a new session. maxTTL is the longest time to live.
+func parseNewSession(text json.RawMessage, maxTTL time.Duration) (data []byte, ttl time.Duration, err error) {
+	o, err := parseObject(text, []string{"data"}, "ttl")
+	if err != nil {
+		return nil, 0, err
+	}
+	data = bytes.TrimSpace(o.members["data"])
+	if _, err := parseMembers(data, len(data), errUnknownMember); err != nil {
+		return nil, 0, err
+	}
+	if !o.has("ttl") {
+		return data, min(defaultSessionTTL, maxTTL), nil
+	}
+	if ttl, err = parseDuration(o.string("ttl")); err != nil {
+		return nil, 0, err
+	}
+	return data, ttl, nil
+}
+
+// keyChange has the arguments of a request that changes a tenant's keys.
+type keyChange struct {
+	tenant      *string // nil if the request names no tenant
+	class       classify.Class
+	compromised bool
+	key         lifecycle.Key // without its tenant
+	reason      audit.Reason
+	confirm     *string // nil if the request does not confirm the change
+}
+
+// parseKeyChange reads the body of a request that changes keys. Such a request has no query.
+func (s *server) parseKeyChange(c *call, required []string, optional ...string) (k keyChange, err error) {
+	if err := parseNoQuery(c); err != nil {
+		return k, err
+	}
+	text, err := s.jsonBody(c)
+	if err != nil {
+		return k, err
+	}
+	o, err := parseObject(text, required, optional...)
+	if err != nil {
+		return k, err
+	}
+	if o.has("tenant") {
+		tenant := o.string("tenant")
+		k.tenant = &tenant
+	}
+	if o.has("confirm") {
+		confirm := o.string("confirm")
+		k.confirm = &confirm
+	}
+	k.class, k.compromised = o.class("class"), o.bool("compromised")
+	if o.has("key") {
+		k.key = parseKeyName(&o)
+	}
+	if k.reason, err = audit.ParseReason(o.string("reason")); err != nil {
+		o.fail(err)
+	}
+	return k, o.err
+}
+
+// parseKeyName returns the use, class and id of a key.
+func parseKeyName(o *object) (key lifecycle.Key) {
+	key.Class = o.class("class")
+	use, err := format.ParseUse(o.string("use"))
+	if err != nil {
+		o.fail(invalid("the use is cache, service, field or file"))
+	}
+	key.Use = use
+	id, err := hex.DecodeString(o.string("key"))
+	if err != nil || len(id) != len(key.ID) {
+		o.fail(invalid("the key is an id of 64 hexadecimal digits"))
+	}
+	copy(key.ID[:], id)
+	return key
 }

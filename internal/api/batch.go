@@ -8,227 +8,271 @@ import (
 	"github.com/coffer-storage/coffer/internal/identity"
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
 const (
-	// maxSealed bounds the bytes of values whose packages are in memory together, on their way into the
-	// store; a longer value goes alone.
-	maxSealed = 1 << 20
-	// maxRead bounds what one call of the store brings, of packages of up to shortRead each.
-	maxRead   = 1 << 20
-	shortRead = 16 << 10
+	// maxSealedTogether is the size in bytes of the values whose packages are in memory together before they are stored. A
+	// longer value is stored alone.
+	maxSealedTogether = 1 << 20
+	// maxReadTogether is the size in bytes of the packages that one call of the store reads. Each is up to maxShortPackage.
+	maxReadTogether = 1 << 20
+	maxShortPackage = 16 << 10
 )
 
-// batchEntries reads, writes and deletes many. All of the body is checked, and all scopes, before the first is done.
+// batchOp is one operation of a batch, and later its result.
+type batchOp struct {
+	kind     *opKind
+	key      string
+	minClass classify.Class // of a get
+	item     cache.Item     // of a set
+	result   result
+}
+
+// opKind is what an operation of a batch does.
+type opKind struct {
+	scope identity.Scopes
+	run   func(s *server, ctx context.Context, c *call, ops []*batchOp)
+}
+
+var (
+	getOp    = &opKind{identity.CacheRead, (*server).runGets}
+	setOp    = &opKind{identity.CacheWrite, (*server).runSets}
+	deleteOp = &opKind{identity.CacheWrite, (*server).runDeletes}
+)
+
+// batchEntries reads, writes and deletes many entries. It checks the whole body and all scopes before it runs the first
+// operation.
 func (s *server) batchEntries(c *call) error {
-	steps, err := s.readSteps(c)
+	ops, err := s.parseBatch(c)
 	if err != nil {
 		return err
 	}
-	var needed identity.Scopes
-	for i := range steps {
-		needed |= steps[i].op.needs
+	var scopes identity.Scopes
+	for i := range ops {
+		scopes |= ops[i].kind.scope
 	}
-	if err := c.id.Authorize(needed); err != nil {
-		return s.refuse(c, err)
+	if err := c.id.Authorize(scopes); err != nil {
+		return c.refuse(err)
 	}
-	ctx, cancel := c.limit(s.timeout)
+	ctx, cancel := c.withTimeout(s.timeout)
 	defer cancel()
-	for _, one := range waves(steps) {
-		one[0].op.run(s, ctx, c, one)
+
+	for _, group := range groupOps(ops) {
+		group[0].kind.run(s, ctx, c, group)
 	}
-	return answerEach(c, len(steps), func(i int) result {
-		done := steps[i].result
-		steps[i] = step{}
-		return done
+	return writeResults(c, len(ops), func(i int) result {
+		r := ops[i].result
+		ops[i] = batchOp{} // releases the value
+		return r
 	})
 }
 
-// waves puts the steps in an order of few calls of the store, in which those on one key keep theirs: of each
-// key, a step comes in the wave after the one before it, or in the same where both do the same. Each of the
-// waves that it gives is of one kind.
-func waves(steps []step) [][]*step {
-	type at struct {
-		wave int
-		op   string
+func (s *server) parseBatch(c *call) ([]batchOp, error) {
+	if err := parseNoQuery(c); err != nil {
+		return nil, err
 	}
-	last := map[string]at{}
-	var all []map[string][]*step
-	for i := range steps {
-		one := &steps[i]
-		here, known := last[one.key]
-		if known && here.op != one.op.name {
-			here.wave++
-		}
-		here.op = one.op.name
-		last[one.key] = here
-		if here.wave == len(all) {
-			all = append(all, map[string][]*step{})
-		}
-		all[here.wave][here.op] = append(all[here.wave][here.op], one)
+	items, err := s.jsonBatch(c, "operations")
+	if err != nil {
+		return nil, err
 	}
-	var runs [][]*step
-	for _, wave := range all {
-		for _, kind := range []op{opGet, opSet, opDelete} {
-			if len(wave[kind.name]) > 0 {
-				runs = append(runs, wave[kind.name])
+	ops := make([]batchOp, len(items))
+	for i, text := range items {
+		if ops[i], err = parseBatchOp(text); err != nil {
+			return nil, &itemError{"operations", i, err}
+		}
+	}
+	return ops, nil
+}
+
+// groupOps groups the operations so that few calls of the store are needed. All operations of a group are of one kind. The
+// operations on one key keep their order: each is in a later round than the one before it, or in the same group if both are of
+// the same kind.
+func groupOps(ops []batchOp) [][]*batchOp {
+	type position struct {
+		round int
+		kind  *opKind
+	}
+	last := map[string]position{} // by key
+	var rounds []map[*opKind][]*batchOp
+	for i := range ops {
+		op := &ops[i]
+		p, known := last[op.key]
+		if known && p.kind != op.kind {
+			p.round++
+		}
+		p.kind = op.kind
+		last[op.key] = p
+		if p.round == len(rounds) {
+			rounds = append(rounds, map[*opKind][]*batchOp{})
+		}
+		rounds[p.round][op.kind] = append(rounds[p.round][op.kind], op)
+	}
+	var groups [][]*batchOp
+	for _, round := range rounds {
+		for _, kind := range []*opKind{getOp, setOp, deleteOp} {
+			if len(round[kind]) > 0 {
+				groups = append(groups, round[kind])
 			}
 		}
 	}
-	return runs
+	return groups
 }
 
-// runGets reads the entries in few calls of the store, where there is room for what such a call may bring;
-// one by one what is longer than that, and where a call fails, since each get succeeds or fails alone.
-func (s *server) runGets(ctx context.Context, c *call, steps []*step) {
-	for len(steps) > 0 {
-		n := min(len(steps), maxRead/shortRead)
-		if found := s.readMany(ctx, c, steps[:n]); found != nil {
-			s.openMany(ctx, c, steps[:n], found)
+// runGets reads entries. If there is enough memory, it reads many short ones with one call of the store. It reads long ones
+// alone, and also those of a call that failed, because each get succeeds or fails alone.
+func (s *server) runGets(ctx context.Context, c *call, ops []*batchOp) {
+	for len(ops) > 0 {
+		n := min(len(ops), maxReadTogether/maxShortPackage)
+		if found := s.readTogether(ctx, c, ops[:n]); found != nil {
+			s.openTogether(ctx, c, ops[:n], found)
 		} else {
-			for _, one := range steps[:n] {
-				s.getOne(ctx, c, one)
+			for _, op := range ops[:n] {
+				s.runGet(ctx, c, op)
 			}
 		}
-		steps = steps[n:]
+		ops = ops[n:]
 	}
 }
 
-// readMany gives nil where the entries are to be read one by one.
-func (s *server) readMany(ctx context.Context, c *call, steps []*step) []cache.StoredPackage {
-	if len(steps) == 1 {
+// readTogether reads short entries with one call of the store. It returns nil if the entries must be read one by one.
+func (s *server) readTogether(ctx context.Context, c *call, ops []*batchOp) []cache.StoredPackage {
+	if len(ops) == 1 {
 		return nil
 	}
-	if room := int64(len(steps) * shortRead); room > small {
-		if s.memory.Reserve(c.id.Tenant, room) != nil {
+	if size := int64(len(ops) * maxShortPackage); size > uncounted {
+		if s.memory.Reserve(c.id.Tenant, size) != nil {
 			return nil
 		}
-		defer s.memory.Release(c.id.Tenant, room)
+		defer s.memory.Release(c.id.Tenant, size)
 	}
-	keys := make([]string, len(steps))
-	for i, one := range steps {
-		keys[i] = one.key
+	keys := make([]string, len(ops))
+	for i, op := range ops {
+		keys[i] = op.key
 	}
-	found, err := c.tenant.cache.Packages(ctx, keys, shortRead)
+	found, err := c.cache.Packages(ctx, keys, maxShortPackage)
 	if err != nil {
 		return nil
 	}
 	return found
 }
 
-// openMany opens what was found, and lets go of each package when it is open.
-func (s *server) openMany(ctx context.Context, c *call, steps []*step, found []cache.StoredPackage) {
-	uses, entries, opened := make([]use, 0, len(steps)), make([]cache.Entry, 0, len(steps)), make([]*step, 0, len(steps))
-	for i, one := range steps {
+// openTogether opens the packages that readTogether found, and releases each package after it was opened.
+func (s *server) openTogether(ctx context.Context, c *call, ops []*batchOp, found []cache.StoredPackage) {
+	uses, entries, opened := make([]keyUse, 0, len(ops)), make([]cache.Entry, 0, len(ops)), make([]*batchOp, 0, len(ops))
+	for i, op := range ops {
 		f := &found[i]
-		if f.Package == nil && f.Err == nil {
-			s.getOne(ctx, c, one)
+		if f.Package == nil && f.Err == nil { // too long for readTogether
+			s.runGet(ctx, c, op)
 			continue
 		}
 		s.countLookup(f.Err)
-		before := c.holding()
+		mark := c.memory.mark()
 		if f.Err == nil {
-			f.Err = s.hold(c, len(f.Package))
+			f.Err = s.reserve(c, len(f.Package))
 		}
 		if f.Err != nil && !errors.Is(f.Err, envelope.ErrAuthentication) {
-			one.result = failed(f.Err)
+			op.result = failedResult(f.Err)
 			continue
 		}
 		var entry cache.Entry
 		err := f.Err
 		if err == nil {
-			entry, err = c.tenant.cache.Open(nil, one.key, f.Package, cache.MinClass(one.minClass))
+			entry, err = c.cache.Open(nil, op.key, f.Package, cache.MinClass(op.minClass))
 		}
 		if err != nil {
-			s.undo(c, before)
+			s.releaseSince(c, mark)
 		}
 		f.Package = nil
-		uses = append(uses, use{action: audit.KeyOpen, class: f.Class, keyID: f.KeyID, name: one.key, context: f.Context, err: err})
-		entries, opened = append(entries, entry), append(opened, one)
+		uses = append(uses, keyUse{action: audit.KeyOpen, class: f.Class, keyID: f.KeyID, name: op.key, context: f.Context, err: err})
+		entries, opened = append(entries, entry), append(opened, op)
 	}
-	s.recordAll(c, uses)
-	for i, one := range opened {
-		one.got(&entries[i], uses[i].err)
+	s.recordUses(c, uses)
+	for i, op := range opened {
+		op.setEntry(&entries[i], uses[i].err)
 	}
 }
 
-func (s *server) getOne(ctx context.Context, c *call, one *step) {
-	w, before := wanted{name: one.key, minClass: one.minClass}, c.holding()
-	pkg, entry, _, err := s.find(ctx, c, &w)
+// runGet reads one entry.
+func (s *server) runGet(ctx context.Context, c *call, op *batchOp) {
+	q, mark := entryQuery{key: op.key, minClass: op.minClass}, c.memory.mark()
+	pkg, entry, _, err := s.findEntry(ctx, c, &q)
 	if err == nil {
-		entry, err = s.open(c, &w, pkg, &entry)
+		entry, err = s.openEntry(c, &q, pkg, &entry)
 	}
 	if err != nil {
-		s.undo(c, before)
+		s.releaseSince(c, mark)
 	}
-	c.class = 0
-	one.got(&entry, err)
+	c.class = 0 // a batch has no single class
+	op.setEntry(&entry, err)
 }
 
-func (one *step) got(entry *cache.Entry, err error) {
+// setEntry sets the result of a get.
+func (op *batchOp) setEntry(entry *cache.Entry, err error) {
 	if err != nil {
-		one.result = failed(err)
+		op.result = failedResult(err)
 		return
 	}
-	one.result = result{Status: http.StatusOK, ETag: etag(entry.Tag, false), Entry: describeJSON(entry)}
+	op.result = result{Status: http.StatusOK, ETag: etag(entry.Tag, false), Entry: newEntryJSON(entry)}
 }
 
-// runSets seals as many as may be in memory, records that, and stores them.
-func (s *server) runSets(ctx context.Context, c *call, steps []*step) {
-	for len(steps) > 0 {
+// runSets seals and stores entries, as many at a time as maxSealedTogether allows.
+func (s *server) runSets(ctx context.Context, c *call, ops []*batchOp) {
+	for len(ops) > 0 {
 		n, size := 0, 0
-		for n < len(steps) && (n == 0 || size+len(steps[n].item.Value) <= maxSealed) {
-			size += len(steps[n].item.Value)
+		for n < len(ops) && (n == 0 || size+len(ops[n].item.Value) <= maxSealedTogether) {
+			size += len(ops[n].item.Value)
 			n++
 		}
-		s.putMany(ctx, c, steps[:n])
-		steps = steps[n:]
+		s.putTogether(ctx, c, ops[:n])
+		ops = ops[n:]
 	}
 }
 
-func (s *server) putMany(ctx context.Context, c *call, steps []*step) {
-	sealed, uses := make([]cache.Sealed, len(steps)), make([]use, len(steps))
-	for i, one := range steps {
+// putTogether seals entries, records that, and stores them with one call of the store.
+func (s *server) putTogether(ctx context.Context, c *call, ops []*batchOp) {
+	sealed, uses := make([]cache.Sealed, len(ops)), make([]keyUse, len(ops))
+	for i, op := range ops {
 		var err error
-		sealed[i], err = c.tenant.cache.Seal(nil, &one.item)
-		one.item.Value = nil
-		uses[i] = use{action: audit.KeySeal, class: one.item.Class, keyID: sealed[i].KeyID, name: one.key, context: one.item.Context, err: err}
+		sealed[i], err = c.cache.Seal(nil, &op.item)
+		op.item.Value = nil
+		uses[i] = keyUse{action: audit.KeySeal, class: op.item.Class, keyID: sealed[i].KeyID, name: op.key, context: op.item.Context, err: err}
 	}
-	s.recordAll(c, uses)
-	put, putting := make([]cache.Sealed, 0, len(steps)), make([]*step, 0, len(steps))
-	for i, one := range steps {
+	s.recordUses(c, uses)
+	toPut, putOps := make([]cache.Sealed, 0, len(ops)), make([]*batchOp, 0, len(ops))
+	for i, op := range ops {
 		if uses[i].err != nil {
-			one.result = failed(uses[i].err)
+			op.result = failedResult(uses[i].err)
 			continue
 		}
-		put, putting = append(put, sealed[i]), append(putting, one)
+		toPut, putOps = append(toPut, sealed[i]), append(putOps, op)
 	}
-	for i, err := range c.tenant.cache.PutMany(ctx, put) {
+	for i, err := range c.cache.PutMany(ctx, toPut) {
 		if err != nil {
-			putting[i].result = failed(err)
+			putOps[i].result = failedResult(err)
 			continue
 		}
-		putting[i].result = result{Status: http.StatusNoContent, ETag: etag(put[i].Tag, false)}
+		putOps[i].result = result{Status: http.StatusNoContent, ETag: etag(toPut[i].Tag, false)}
 	}
 }
 
-func (s *server) runDeletes(ctx context.Context, c *call, steps []*step) {
-	keys, uses := make([]string, len(steps)), make([]use, len(steps))
-	for i, one := range steps {
-		keys[i], uses[i] = one.key, use{action: audit.EntryDelete, name: one.key}
+func (s *server) runDeletes(ctx context.Context, c *call, ops []*batchOp) {
+	keys, uses := make([]string, len(ops)), make([]keyUse, len(ops))
+	for i, op := range ops {
+		keys[i], uses[i] = op.key, keyUse{action: audit.EntryDelete, name: op.key}
 	}
-	if s.recordAll(c, uses); uses[0].err != nil { // all have the same error
-		for i := range steps {
-			steps[i].result = failed(uses[i].err)
+	if s.recordUses(c, uses); uses[0].err != nil { // all have the same error
+		for i := range ops {
+			ops[i].result = failedResult(uses[i].err)
 		}
 		return
 	}
-	for i, err := range c.tenant.cache.RemoveMany(ctx, keys) {
+	for i, err := range c.cache.RemoveMany(ctx, keys) {
 		if err != nil {
-			steps[i].result = failed(err)
+			ops[i].result = failedResult(err)
 			continue
 		}
-		steps[i].result = result{Status: http.StatusNoContent}
+		ops[i].result = result{Status: http.StatusNoContent}
 	}
 }

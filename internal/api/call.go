@@ -2,151 +2,236 @@ package api
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
 	"net/http"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
 
 	"github.com/coffer-storage/coffer/internal/identity"
-	"github.com/coffer-storage/coffer/internal/rotation"
-	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/internal/metrics"
+	"github.com/coffer-storage/coffer/internal/session"
+	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
-	"github.com/coffer-storage/coffer/shared/envelope"
-	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// call is a request with what is known of it so far.
+// call is a request and its state. observe puts it in the place of Echo's own context.
 type call struct {
 	echo.Context
-	server    *server
 	requestID string
-	operation *operation // nil for what is none of the document's
+	route     *route // nil if the API has no such route
 	id        identity.Identity
-	tenant    *tenant
-	class     classify.Class // of the value that it is about
-	free      int            // bytes that it may still hold uncounted
-	held      int64          // bytes that are counted
-	borrowed  int64          // bytes that are counted for one of a batch
-	rooms     []*[]byte      // that it was given
-	limited   context.Context
+	class     classify.Class // class of the value, for the metrics
 	refusals  []refusal
-	paused    bool // its refusal was delayed
-	reading   bool // its body is being read
-	received  bool // its body was read to its end
+	delayed   bool            // the response was delayed because the request was refused
+	timeLimit context.Context // see withTimeout
+
+	tenant *tenant     // nil if the operation does not use the tenant's keys
+	cache  cache.Cache // the tenant's cache, over store
+	store  memLimitedStore
+	memory callMemory
+
+	readingBody  bool // reading the body has started
+	bodyReceived bool // the body was read to its end
 }
 
-// callOf gives what observe put in the place of Echo's own context.
+// callOf returns the call that observe put in the place of Echo's context.
 func callOf(c echo.Context) *call { return c.(*call) }
 
-// name is the operation's id.
-func (c *call) name() string {
-	if c.operation == nil {
+// operation returns the id of the operation, or an empty string if the API has no such route.
+func (c *call) operation() string {
+	if c.route == nil {
 		return ""
 	}
-	return c.operation.OperationID
+	return c.route.operation
 }
 
-// limit bounds what the store and the keys may take for a request. It goes on if it has begun, and begins again after a body
-// was read that took more than 1 % of it, which is the client's time.
-func (c *call) limit(timeout time.Duration) (context.Context, context.CancelFunc) {
-	if c.limited != nil {
-		return c.limited, func() {}
+// withTimeout returns a context that ends after timeout, for the work of the store and the keys. A later call returns the same
+// context, unless a body was read in the meantime that took more than 1 % of the timeout. That time is the client's, so a
+// new timeout starts.
+func (c *call) withTimeout(timeout time.Duration) (context.Context, context.CancelFunc) {
+	if c.timeLimit != nil {
+		return c.timeLimit, func() {}
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(c.Request().Context(), callKey{}, c), timeout)
-	c.limited = ctx
+	ctx, cancel := context.WithTimeout(c.Request().Context(), timeout)
+	c.timeLimit = ctx
 	return ctx, cancel
 }
 
-// event begins an event about the call.
-func (c *call) event(action audit.Action) audit.Event {
-	return audit.Event{
-		Action: action, RequestID: c.requestID, Operation: c.name(), Issuer: c.id.Issuer, Subject: c.id.Subject, Tenant: c.id.Tenant,
-	}
+// useTenant sets the tenant whose keys and entries the call works with.
+func (c *call) useTenant(s *server, t *tenant) {
+	c.tenant, c.store = t, memLimitedStore{Store: s.tenants.store, server: s, call: c}
+	c.cache = *t.cache.WithStore(&c.store)
 }
 
-// by names who sent the call, and why, for what others do on its order.
-func (c *call) by(f *fields) (rotation.Requester, error) {
-	reason, err := audit.ParseReason(f.text("reason"))
-	return rotation.Requester{Issuer: c.id.Issuer, Subject: c.id.Subject, RequestID: c.requestID, Reason: reason}, err
-}
+// sessions returns the tenant's sessions. Reads of the store count against the call's memory.
+func (c *call) sessions() *session.Manager { return c.tenant.newSessions(&c.store) }
 
-// use is a use of a key.
-type use struct {
-	action  audit.Action
-	class   classify.Class
-	keyID   format.KeyID
-	name    string
-	context map[string]string
-	err     error
-}
-
-// record says in the audit log and in the metrics that a key was used, before the result of it goes anywhere.
-// It returns the use's own error, or that it could not be recorded.
-func (s *server) record(c *call, u use) error {
-	uses := []use{u}
-	s.recordAll(c, uses)
-	return uses[0].err
-}
-
-// recordAll records uses together. Where that fails, it is the error of each.
-func (s *server) recordAll(c *call, uses []use) {
-	if s.unencrypted {
-		return // no key was used
-	}
-	events := make([]audit.Event, 0, len(uses))
-	for i := range uses {
-		if u := &uses[i]; !u.unasked() {
-			events = append(events, u.event(c))
+// observe is the outermost middleware. It gives the request an id, sends the problem document if the request fails, counts
+// the request and logs it. The log has the route but no path, query or header, because a key may be a patient's id. The
+// client's address is logged only for refused requests, so that attacks can be traced.
+func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		start := time.Now()
+		request, response := c.Request(), c.Response()
+		id := requestID(request)
+		response.Header().Set(echo.HeaderXRequestID, id)
+		s.announceClose(request, response)
+		call := &call{Context: c, requestID: id, route: s.routes[request.Method+" "+c.Path()], memory: callMemory{free: uncounted}}
+		err := next(call)
+		s.recordRefusals(call)
+		status := response.Status
+		if err != nil {
+			status = s.sendProblem(call, err)
 		}
-	}
-	err := s.recordEvents(c, events)
-	for i := range uses {
-		switch u := &uses[i]; {
-		case u.unasked():
-		case err != nil:
-			u.err = err
-		case u.err != nil:
-		case u.action == audit.KeySeal:
-			s.metrics.Sealed(u.class)
-		case u.action == audit.KeyOpen:
-			s.metrics.Opened(u.class)
+		s.metrics.Operation(metrics.OperationResult{
+			Operation: call.operation(), Tenant: call.id.Tenant, Class: call.class, Err: translate(err), Canceled: isCanceled(status, err),
+			Took: time.Since(start),
+		})
+		if err == nil && status < http.StatusBadRequest && len(call.refusals) == 0 && !s.logsSuccess(call) {
+			return nil
 		}
-	}
-}
-
-// unasked reports that no key was asked for: a class, a time or a size is not allowed.
-func (u *use) unasked() bool { return u.action == audit.KeySeal && u.err != nil && clientsFault(u.err) }
-
-func (u *use) event(c *call) audit.Event {
-	e := c.event(u.action)
-	e.Class, e.KeyID, e.Name, e.Context = u.class, u.keyID, u.name, u.context
-	if u.err != nil {
-		e.Code = codes.Of(u.err).Code
-	}
-	return e
-}
-
-// recordUnsound records that the store returned something under a name that was not written there, if err says so, and returns
-// the error to answer. Nothing was opened.
-func (s *server) recordUnsound(c *call, action audit.Action, name string, err error) error {
-	if !errors.Is(err, envelope.ErrAuthentication) && !errors.Is(err, envelope.ErrUnknownKey) {
-		return err
-	}
-	return s.record(c, use{action: action, name: name, err: err})
-}
-
-// recordEvents records events, if there are any.
-func (s *server) recordEvents(c *call, events []audit.Event) error {
-	if len(events) == 0 {
+		attributes := appendCause(make([]slog.Attr, 0, 10), status, err)
+		if len(call.refusals) > 0 {
+			attributes = append(attributes, slog.String("client", s.proxies.client(request).String()))
+		}
+		s.logRequest(request.Context(), level(status, err), append(attributes,
+			slog.String("id", id),
+			slog.String("method", standardMethod(request.Method)),
+			slog.String("route", c.Path()),
+			slog.Int("status", status),
+			slog.Int64("received", request.ContentLength),
+			slog.Int64("sent", response.Size),
+			slog.Float64("milliseconds", float64(time.Since(start).Microseconds())/1000))...)
 		return nil
 	}
-	return s.audit.Record(c.Request().Context(), events...)
 }
 
-// clientsFault tells a request that is not allowed from a key that may not be used.
-func clientsFault(err error) bool {
-	status := codes.Of(err).Status
-	return status < http.StatusInternalServerError && status != http.StatusConflict
+// announceClose makes the server close the connection after the response in three cases:
+//   - The request has a Transfer-Encoding. net/http does not show whether it also had a Content-Length, in which case the
+//     bytes that follow must not be read as a request (RFC 9112 section 6.1).
+//   - The request is of HTTP/1.0, because net/http removes its Transfer-Encoding.
+//   - The server is shutting down.
+func (s *server) announceClose(request *http.Request, response *echo.Response) {
+	if len(request.TransferEncoding) > 0 || !request.ProtoAtLeast(1, 1) {
+		response.Header().Set(echo.HeaderConnection, "close")
+		return
+	}
+	response.Before(func() {
+		if s.shutdown.Err() != nil {
+			response.Header().Set(echo.HeaderConnection, "close")
+		}
+	})
+}
+
+// probes are the operations that monitoring calls. Their successes would fill the log.
+var probes = []string{"getLive", "getReady", "getMetrics"}
+
+// logsSuccess reports whether a successful request is logged: the configured share is, except for probes.
+func (s *server) logsSuccess(c *call) bool {
+	if slices.Contains(probes, c.operation()) {
+		return false
+	}
+	return s.logShare >= 1 || s.logShare > 0 && mathrand.Float64() < s.logShare
+}
+
+// isCanceled reports whether a request failed because the client did not send the body in time, or did not read the whole
+// response.
+func isCanceled(status int, err error) bool {
+	return status == statusCanceled || errors.Is(err, errSlowBody)
+}
+
+// level returns Error for failures that an operator must investigate. These do not include a shutdown, a client that does not
+// send its body, and a full store, of which the log has one warning when it starts.
+func level(status int, err error) slog.Level {
+	if status >= http.StatusInternalServerError && status != http.StatusInsufficientStorage && !isCanceled(status, err) && codes.Of(err).Code != "shutting_down" {
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
+// logRequest is slog.Logger.LogAttrs without the caller's position in the source, which costs time and is not logged.
+func (s *server) logRequest(ctx context.Context, level slog.Level, attributes ...slog.Attr) {
+	if !s.log.Enabled(ctx, level) {
+		return
+	}
+	record := slog.NewRecord(time.Now(), level, "request", 0)
+	record.AddAttrs(attributes...)
+	_ = s.log.Handler().Handle(ctx, record)
+}
+
+// appendCause appends the code of an error and, if an operator must investigate it, its text. The text of a client's error is
+// not logged.
+func appendCause(attributes []slog.Attr, status int, err error) []slog.Attr {
+	if err == nil || status == statusCanceled {
+		return attributes
+	}
+	info, _ := describe(err)
+	attributes = append(attributes, slog.String("code", info.Code))
+	if status >= http.StatusInternalServerError {
+		attributes = append(attributes, slog.String("error", err.Error()))
+	}
+	return attributes
+}
+
+// externalID matches a request id that a proxy may have set: a UUID or a trace id, which cannot be a token or a name.
+var externalID = regexp.MustCompile(`^[0-9a-fA-F-]{16,64}$`)
+
+// requestID returns the request's own id, or a new one.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get(echo.HeaderXRequestID); id != "" && externalID.MatchString(id) {
+		return id
+	}
+	return rand.Text()
+}
+
+// standardMethod returns the method if it is one of HTTP's own, and OTHER if not, because a client may send any word as a
+// method.
+func standardMethod(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodPost, http.MethodPatch, http.MethodOptions:
+		return method
+	}
+	return "OTHER"
+}
+
+// panicRecovery configures Echo's recovery from panics, which becomes an error of the handler. The value of a panic may contain
+// data, so only the values of the Go runtime are kept.
+var panicRecovery = middleware.RecoverConfig{
+	DisablePrintStack: true, DisableErrorHandler: true,
+	LogErrorFunc: func(_ echo.Context, err error, _ []byte) error {
+		var fault runtime.Error
+		if errors.As(err, &fault) {
+			return fmt.Errorf("panic: %s at %s", fault.Error(), panicCallers())
+		}
+		return fmt.Errorf("panic with a %T at %s", err, panicCallers())
+	},
+}
+
+const (
+	maxPanicCallers = 16
+	panicSkip       = 5 // runtime.Callers, panicCallers, LogErrorFunc, Echo's deferred function and runtime.gopanic
+)
+
+// panicCallers lists the functions and lines that led to a panic. Unlike a stack trace it has no arguments.
+func panicCallers() string {
+	var counters [maxPanicCallers]uintptr
+	frames := runtime.CallersFrames(counters[:runtime.Callers(panicSkip, counters[:])])
+	var lines []string
+	for more := true; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		lines = append(lines, fmt.Sprintf("%s:%d", f.Function, f.Line))
+	}
+	return strings.Join(lines, " < ")
 }

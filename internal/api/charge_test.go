@@ -99,7 +99,7 @@ func TestRefusalsPause(t *testing.T) {
 	ending, end := context.WithCancel(context.Background())
 	defer end()
 	s := start(t, embedded(t), func(o *api.Options) {
-		o.Pause, o.Ending, o.Limits = time.Hour, ending, limit.NewTenants(limit.Quota{Rate: 1e-9, Burst: 3}, still())
+		o.RefusalDelay, o.Shutdown, o.Limits = time.Hour, ending, limit.NewTenants(limit.Quota{Rate: 1e-9, Burst: 3}, still())
 	})
 	answers := make(chan answer)
 	var early atomic.Bool

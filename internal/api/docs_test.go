@@ -21,9 +21,9 @@ import (
 
 func docs(t *testing.T) (page string, policy string) {
 	t.Helper()
-	p, err := api.Docs()
+	html, policy, err := api.RenderDocs()
 	require.NoError(t, err)
-	return string(p.HTML), p.Policy
+	return string(html), policy
 }
 
 func TestPageShowsEverything(t *testing.T) {

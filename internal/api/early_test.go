@@ -27,7 +27,7 @@ func TestRefusalsReachSenders(t *testing.T) {
 	const size = 16 << 20 // more than the buffers of both ends hold
 	tight := start(t, embedded(t), func(o *api.Options) { o.MaxBody, o.Memory = size, limit.NewMemory(1<<20, 1<<20) })
 	s := start(t, embedded(t), func(o *api.Options) {
-		o.MaxBody, o.Failures, o.Pause = size/2, limit.NewFailures(0, still()), time.Millisecond
+		o.MaxBody, o.Failures, o.RefusalDelay = size/2, limit.NewFailures(0, still()), time.Millisecond
 	})
 	s.do("GET", "/v1/cache/k", nil, "Authorization", "Bearer x").refused(t, "unauthorized") // the next one is one too many
 	reader, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "clinic", Scopes: identity.CacheRead}, token.Audit{Recorder: audit.Discard})
@@ -180,7 +180,7 @@ func TestEndingClosesConnections(t *testing.T) {
 	t.Parallel()
 	ending, end := context.WithCancel(t.Context())
 	defer end()
-	s := start(t, embedded(t), func(o *api.Options) { o.Ending = ending })
+	s := start(t, embedded(t), func(o *api.Options) { o.Shutdown = ending })
 	for _, closes := range []bool{false, true} {
 		if closes {
 			end()

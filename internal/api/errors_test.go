@@ -199,7 +199,7 @@ func TestServerFaults(t *testing.T) {
 		"store":        {failing{err: fmt.Errorf("dial: %w", kv.ErrUnavailable)}, "store_unavailable", "dial"},
 		"unknown":      {failing{err: errors.New("odd")}, "internal", "odd"},
 		"timeout":      {failing{wait: make(chan struct{}, 10)}, "timeout", "deadline"},
-		"panic string": {failing{panic: secret}, "internal", "panic with a string at"},
+		"panic string": {failing{panic: secret}, "internal", "panic with a"},
 		"panic error":  {failing{panic: errors.New(secret)}, "internal", "panic with a *errors.errorString at"},
 		"panic nil":    {failing{panic: func() any { var m map[string]int; return recovered(func() { m["a"] = 1 }) }()}, "internal", "nil map"},
 	} {

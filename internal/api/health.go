@@ -12,14 +12,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// health is what a server reports about itself.
-type health struct {
-	Status   string      `json:"status"`             // "ok", or "degraded"
-	Degraded []string    `json:"degraded,omitempty"` // the codes of what does not work, and is done without for now
-	Checks   []checkJSON `json:"checks,omitempty"`   // what fails, for operators
+// healthJSON is the state of a server that can serve requests.
+type healthJSON struct {
+	Status   string      `json:"status"`             // "ok" or "degraded"
+	Degraded []string    `json:"degraded,omitempty"` // codes of what does not work but is not needed at the moment
+	Checks   []checkJSON `json:"checks,omitempty"`   // failing checks, for operators
 }
 
-// checkJSON is a check that fails, as operators see it.
+// checkJSON is a failing check, for operators.
 type checkJSON struct {
 	Code   string `json:"code"`
 	Effect string `json:"effect"` // "not_ready" or "degraded"
@@ -27,51 +27,51 @@ type checkJSON struct {
 	Detail string `json:"detail"`
 }
 
-// livez reports that the process answers; it asks nothing that the process depends on.
-func (s *server) livez(c *call) error { return healthy(c, health{Status: "ok"}) }
+// getLive reports that the process responds. It checks nothing that the process depends on.
+func (s *server) getLive(c *call) error { return writeHealth(c, healthJSON{Status: "ok"}) }
 
-// readyz reports whether requests can be served now, and if not, by its problem's code, what is missing. Operators see the details
-// of all checks that fail.
-func (s *server) readyz(c *call) error {
-	operator, err := s.operatorAsks(c)
+// getReady reports whether the server can serve requests. If not, the code of the problem document is that of the failing
+// check. Operators also get the details of all failing checks.
+func (s *server) getReady(c *call) error {
+	operator, err := s.isOperator(c)
 	if err != nil {
 		return err
 	}
 	failures := s.ready.Failures(c.Request().Context())
 	var checks []checkJSON
 	if operator {
-		checks = describeFailures(failures)
+		checks = newChecksJSON(failures)
 	}
-	h := health{Status: "ok", Checks: checks}
+	h := healthJSON{Status: "ok", Checks: checks}
 	for _, f := range failures {
 		if !f.Degrades {
-			return &notReady{f.Code, f.Err, checks}
+			return &notReadyError{f.Code, f.Err, checks}
 		}
 		h.Status, h.Degraded = "degraded", append(h.Degraded, f.Code)
 	}
-	return healthy(c, h)
+	return writeHealth(c, h)
 }
 
-// operatorAsks reports whether a request without need of a token has one of an operator: with the scope keys:admin of every tenant.
-// A wrong token is refused as everywhere, but one that cannot be checked now is as good as none.
-func (s *server) operatorAsks(c *call) (bool, error) {
-	if bearer(c.Request().Header[echo.HeaderAuthorization]) == "" {
+// isOperator reports whether a request that needs no token has the token of an operator: one of every tenant, with the scope
+// keys:admin. A wrong token is refused as for every operation. A token that cannot be checked at the moment is ignored.
+func (s *server) isOperator(c *call) (bool, error) {
+	if bearerToken(c.Request().Header[echo.HeaderAuthorization]) == "" {
 		return false, nil
 	}
-	ctx, cancel := c.limit(min(readiness.CheckTimeout, s.timeout))
+	ctx, cancel := c.withTimeout(min(readiness.CheckTimeout, s.timeout))
 	defer cancel()
-	end, err := s.admit(ctx, c)
+	done, err := s.admit(ctx, c)
 	switch {
 	case err != nil && codes.Of(err).Status < http.StatusInternalServerError:
 		return false, err
 	case err != nil:
 		return false, nil
 	}
-	defer end()
+	defer done()
 	return c.id.Tenant == identity.EveryTenant && c.id.Scopes.Has(identity.KeysAdmin), nil
 }
 
-func describeFailures(failures []readiness.Failure) []checkJSON {
+func newChecksJSON(failures []readiness.Failure) []checkJSON {
 	checks := make([]checkJSON, len(failures))
 	for i, f := range failures {
 		checks[i] = checkJSON{f.Code, "not_ready", f.Since.UTC().Format(time.RFC3339), f.Err.Error()}
@@ -82,28 +82,38 @@ func describeFailures(failures []readiness.Failure) []checkJSON {
 	return checks
 }
 
-func healthy(c *call, h health) error {
+func writeHealth(c *call, h healthJSON) error {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-	return answerJSON(c, http.StatusOK, h)
+	return writeJSON(c, http.StatusOK, h)
 }
 
-// notReady is a failed check. It does not unwrap: whatever the cause's code, a time limit too, the check's is answered.
-type notReady struct {
+// notReadyError is a failing check. It does not unwrap, so that the code is always that of the check and not that of the
+// cause, such as a timeout.
+type notReadyError struct {
 	code   string
 	cause  error
-	checks []checkJSON // all that fail, for operators
+	checks []checkJSON // all failing checks, for operators
 }
 
-func (e *notReady) Error() string { return "not ready: " + e.cause.Error() }
+func (e *notReadyError) Error() string { return "not ready: " + e.cause.Error() }
 
-// Code returns the check's code.
-func (e *notReady) Code() string { return e.code }
+// Code returns the code of the check.
+func (e *notReadyError) Code() string { return e.code }
 
-// failingChecks returns what the caller of /readyz may see besides the code.
+// failingChecks returns the checks that the caller of /readyz may see.
 func failingChecks(err error) []checkJSON {
-	var e *notReady
+	var e *notReadyError
 	if errors.As(err, &e) {
 		return e.checks
 	}
+	return nil
+}
+
+// getMetrics sends the metrics in Prometheus' text format.
+func (s *server) getMetrics(c *call) error {
+	if err := parseNoQuery(c); err != nil {
+		return err
+	}
+	s.metrics.Handler().ServeHTTP(c.Response(), c.Request())
 	return nil
 }

@@ -2,183 +2,238 @@ package api
 
 import (
 	"context"
-	"io"
-	"net/http"
 	"slices"
+	"sync"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/coffer-storage/coffer/internal/session"
+	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/seal"
 )
 
 const (
-	// small is what a request may hold without being counted, all its parts together: as many connections as
-	// there may be hold little of it.
-	small = 128 << 10
-	// copies of a value are in memory at the same time: itself and its package.
-	copies = 2
-	// jsonCopies of what is sealed to, or opened from, JSON are: the text, and that once more as bytes,
-	// sealed and as JSON again.
+	// uncounted is the memory in bytes that a request may use without a reservation. Even the largest number of connections
+	// uses little memory this way.
+	uncounted = 128 << 10
+	// valueCopies is the number of copies of a value that are in memory at the same time: the value and its package.
+	valueCopies = 2
+	// jsonCopies is that number for a value that is sealed to JSON or opened from JSON: the text, its bytes, the package, and
+	// the JSON of the result.
 	jsonCopies = 4
 )
 
-// hold counts n bytes that the request keeps in memory until it ends or undoes that, or returns a limit.Refusal.
-func (s *server) hold(c *call, n int) error {
-	if n <= c.free {
-		c.free -= n
+// callMemory is the memory that a request uses.
+type callMemory struct {
+	free        int       // bytes that the request may still use without a reservation
+	reserved    int64     // bytes that are reserved until the request ends
+	reservedOne int64     // bytes that are reserved for the current item of a batch
+	buffers     []*[]byte // from bufferPool
+}
+
+// reserve reserves n bytes until the request ends or releaseSince releases them. It returns the error of limit.Memory if there
+// is not enough.
+func (s *server) reserve(c *call, n int) error {
+	m := &c.memory
+	if n <= m.free {
+		m.free -= n
 		return nil
 	}
 	if err := s.memory.Reserve(c.id.Tenant, int64(n)); err != nil {
-		return s.refuse(c, err)
+		return c.refuse(err)
 	}
-	c.held += int64(n)
+	m.reserved += int64(n)
 	return nil
 }
 
-// borrow counts n bytes for the one of a batch that is worked on, in the place of those for the one before
-// it, or returns a limit.Refusal.
-func (s *server) borrow(c *call, n int) error {
-	if c.borrowed > 0 {
-		s.memory.Release(c.id.Tenant, c.borrowed)
-		c.borrowed = 0
+// reserveOne reserves n bytes for the current item of a batch and releases the reservation of the item before it.
+func (s *server) reserveOne(c *call, n int) error {
+	m := &c.memory
+	if m.reservedOne > 0 {
+		s.memory.Release(c.id.Tenant, m.reservedOne)
+		m.reservedOne = 0
 	}
-	if n <= c.free {
+	if n <= m.free {
 		return nil
 	}
 	if err := s.memory.Reserve(c.id.Tenant, int64(n)); err != nil {
-		return s.refuse(c, err)
+		return c.refuse(err)
 	}
-	c.borrowed = int64(n)
+	m.reservedOne = int64(n)
 	return nil
 }
 
-// holding is what a request holds at a moment.
-type holding struct {
-	free  int
-	held  int64
-	rooms int
+// memoryMark is the state of callMemory at one moment.
+type memoryMark struct {
+	free     int
+	reserved int64
+	buffers  int
 }
 
-func (c *call) holding() holding { return holding{c.free, c.held, len(c.rooms)} }
+func (m *callMemory) mark() memoryMark { return memoryMark{m.free, m.reserved, len(m.buffers)} }
 
-// undo gives back what a request took since a moment: the one of a batch that it was for is not answered.
-func (s *server) undo(c *call, since holding) {
-	c.leave(since.rooms)
-	if n := c.held - since.held; n > 0 {
+// releaseSince releases the memory that was reserved since the mark, for an item of a batch that failed.
+func (s *server) releaseSince(c *call, mark memoryMark) {
+	m := &c.memory
+	m.returnBuffers(mark.buffers)
+	if n := m.reserved - mark.reserved; n > 0 {
 		s.memory.Release(c.id.Tenant, n)
 	}
-	c.free, c.held = since.free, since.held
+	m.free, m.reserved = mark.free, mark.reserved
 }
 
-// release gives back all that a request held.
-func (s *server) release(c *call) {
-	c.leave(0)
-	if n := c.held + c.borrowed; n > 0 {
+// releaseMemory releases all memory of the request.
+func (s *server) releaseMemory(c *call) {
+	m := &c.memory
+	m.returnBuffers(0)
+	if n := m.reserved + m.reservedOne; n > 0 {
 		s.memory.Release(c.id.Tenant, n)
-		c.held, c.borrowed = 0, 0
+		m.reserved, m.reservedOne = 0, 0
 	}
 }
 
-// bounded is a store whose values count, for a batch keeps many of them, and whose large ones are read once
-// there is room for them. The request's context brings whoever counts.
-type bounded struct{ kv.Store }
+const (
+	minPooled       = 16 << 10 // a smaller buffer is cheaper to allocate than to clear
+	packageOverhead = 1 << 10  // bytes that a package has in addition to most values
+)
 
-// callKey is the key of a context's call.
-type callKey struct{}
+// bufferPool has the buffers of values and packages. Allocating them for each request would cost more than the cryptography.
+var bufferPool = sync.Pool{New: func() any { return new([]byte) }}
 
-// read counts a value that is read from the store, and the bytes that it takes in memory.
-func (c *call) read(size, held int) error {
-	err := c.server.hold(c, held)
-	if err == nil {
-		c.server.charge(c, size/chargedBytes)
+// buffer returns an empty slice whose capacity is at least n, or nil if it is cheaper to allocate one. The slice belongs to the
+// request until it ends, and nothing may keep it longer.
+func (m *callMemory) buffer(n int) []byte {
+	if n < minPooled || n > uncounted+packageOverhead {
+		return nil
 	}
-	return err
+	b := bufferPool.Get().(*[]byte)
+	if cap(*b) < n {
+		*b = make([]byte, 0, n)
+	}
+	m.buffers = append(m.buffers, b)
+	return *b
 }
 
-// Read implements kv.Store. A read without a limit, or with a large one, is made with a small one first.
-func (b bounded) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
-	found, err := b.Store.Read(ctx, keys, min(limit, small))
-	if err != nil || limit <= small {
+// returnBuffers clears all buffers but the first keep and returns them to the pool. They are cleared so that no value remains
+// where another request reads.
+func (m *callMemory) returnBuffers(keep int) {
+	for _, b := range m.buffers[keep:] {
+		clear((*b)[:cap(*b)])
+		bufferPool.Put(b)
+	}
+	clear(m.buffers[keep:])
+	m.buffers = m.buffers[:keep]
+}
+
+// memLimitedStore is the store of one call. It counts each value that is read against the call's memory, and reads a large
+// value only after memory for it is reserved.
+type memLimitedStore struct {
+	kv.Store
+	server *server
+	call   *call
+}
+
+// Read implements kv.Store. It first reads with a small limit, and then reads the values that are longer.
+func (m *memLimitedStore) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
+	found, err := m.Store.Read(ctx, keys, min(limit, uncounted))
+	if err != nil || limit <= uncounted {
 		return found, err
 	}
 	for i := range found {
-		if err := b.take(ctx, keys[i:i+1], &found[i], limit); err != nil {
+		if err := m.readLarge(ctx, keys[i:i+1], &found[i], limit); err != nil {
 			return nil, err
 		}
 	}
 	return found, nil
 }
 
-// take counts a value that was found, and reads it if only its beginning was, once there is room for it.
-func (b bounded) take(ctx context.Context, key []string, found *kv.ReadResult, limit int) error {
-	c, _ := ctx.Value(callKey{}).(*call)
+// readLarge reserves memory for a value. If the value was longer than the first limit, readLarge also reads it.
+func (m *memLimitedStore) readLarge(ctx context.Context, key []string, found *kv.ReadResult, limit int) error {
 	for found.Exists() {
-		if found.Size > kv.MaxValueSize { // no server wrote it, and it does not open: it takes no memory
+		if found.Size > kv.MaxValueSize { // no server wrote it and it does not open, so it needs no memory
 			*found = kv.ReadResult{Value: []byte{0}, Size: 1}
 		}
-		held, unread := found.Size, found.Value == nil && found.Size <= limit
+		needed, unread := found.Size, found.Value == nil && found.Size <= limit
 		if unread {
-			held *= copies
+			needed *= valueCopies
 		}
-		if c != nil {
-			if err := c.read(found.Size, held); err != nil {
-				return err
-			}
+		if err := m.server.reserve(m.call, needed); err != nil {
+			return err
 		}
+		m.server.charge(m.call, found.Size/bytesPerCharge)
 		if !unread {
 			return nil
 		}
-		whole, err := b.Store.Read(ctx, key, found.Size)
+		whole, err := m.Store.Read(ctx, key, found.Size)
 		if err != nil {
 			return err
 		}
 		if *found = whole[0]; found.Value != nil {
 			return nil
 		}
-		// a longer one took its place, for which there may be no room
+		// A longer value replaced it in the meantime, and needs more memory.
 	}
 	return nil
 }
 
-// readLarge reads a body of n bytes, more than is small. Room for all of it is taken at once, so that of many
-// uploads some come through, but not before its beginning has come: one that is announced and does not come
-// holds nothing.
-func (s *server) readLarge(c *call, body io.Reader, n int) ([]byte, error) {
-	begin := make([]byte, small)
-	if _, err := io.ReadFull(body, begin); err != nil {
-		return nil, err
-	}
-	if err := s.hold(c, copies*n); err != nil {
-		return nil, err
-	}
-	s.charge(c, n/chargedBytes)
-	value := make([]byte, n)
-	_, err := io.ReadFull(body, value[copy(value, begin):])
-	return value, err
+// The amounts that count as one more request against the tenant's limit.
+const (
+	bytesPerCharge = 16 << 10 // of values
+	keysPerCharge  = 25       // of a list
+	linesPerCharge = 100      // of the audit log that were searched
+)
+
+// charge counts the request as n more requests of its tenant. Refused requests are not charged.
+func (s *server) charge(c *call, n int) { s.limits.Charge(c.id.Tenant, n) }
+
+// Keys returns the unlocked keys of a tenant, and creates them for a new tenant. For each tenant it must always return the
+// same value.
+type Keys func(ctx context.Context, tenant string) (seal.Keys, error)
+
+// tenant has what the operations of one tenant work with.
+type tenant struct {
+	cache       *cache.Cache
+	service     *seal.Service
+	newSessions func(kv.Store) *session.Manager
 }
 
-// readUnknown reads a body whose size was not told, and takes room as it comes.
-func (s *server) readUnknown(c *call, body io.Reader) ([]byte, error) {
-	value := make([]byte, 0, small)
-	for {
-		n, err := body.Read(value[len(value):cap(value)])
-		value = value[:len(value)+n]
-		if err == io.EOF {
-			s.charge(c, len(value)/chargedBytes)
-			return value, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if len(value) == cap(value) {
-			if err := s.hold(c, copies*len(value)); err != nil {
-				return nil, err
-			}
-			value = slices.Grow(value, len(value))
-		}
-	}
+// maxTenants is the number of tenants whose ciphers are kept: the ones that were used last.
+const maxTenants = 1024
+
+// tenants are the tenants that were used last.
+type tenants struct {
+	store    kv.Store
+	keys     Keys
+	cache    []cache.Option
+	sessions []session.Option
+
+	recent *lru.Cache[string, *tenant]
 }
 
-// limited is the body, of which no more than the limit is read.
-func (s *server) limited(c *call) io.Reader {
-	c.reading = true
-	return http.MaxBytesReader(c.Response().Writer, c.Request().Body, s.maxBody)
+func newTenants(o *Options) *tenants {
+	recent, _ := lru.New[string, *tenant](maxTenants) // fails only for sizes below 1
+	return &tenants{store: o.Store, keys: o.Keys, cache: o.Cache, sessions: o.Sessions, recent: recent}
+}
+
+// get returns a tenant. It always asks for the keys: if they were evicted from memory, this waits for the KMS within the time
+// limit of the request.
+func (t *tenants) get(ctx context.Context, id string) (*tenant, error) {
+	keys, err := t.keys(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if found, ok := t.recent.Get(id); ok {
+		return found, nil
+	}
+	service := seal.NewKeysetService(keys)
+	options := append(slices.Clone(t.sessions), session.WithTenantKeys(service.Sealer()))
+	created := &tenant{
+		cache: cache.New(t.store, service.Sealer(), t.cache...), service: service,
+		newSessions: func(store kv.Store) *session.Manager { return session.New(store, id, options...) },
+	}
+	if found, exists, _ := t.recent.PeekOrAdd(id, created); exists { // another request created it in the meantime
+		return found, nil
+	}
+	return created, nil
 }

@@ -82,6 +82,24 @@ func scopesOf(t *testing.T, o *openapi3.Operation) []string {
 	return scopes
 }
 
+// routes.go and openapi.yaml have the same operations, with the same method, path, id and scopes.
+func TestRoutesMatchDocument(t *testing.T) {
+	t.Parallel()
+	inDocument := map[string]api.Route{}
+	eachOperation(t, contract(t), func(t *testing.T, path, method string, o *openapi3.Operation) {
+		scopes, err := identity.ParseScopes(scopesOf(t, o))
+		require.NoError(t, err)
+		forEach, _ := o.Extensions["x-scope-each"].(bool)
+		inDocument[method+" "+path] = api.Route{Method: method, Path: path, Operation: o.OperationID, Scopes: scopes.Names(), ForEach: forEach}
+	})
+	inTable := map[string]api.Route{}
+	for _, r := range api.Routes() {
+		inTable[r.Method+" "+r.Path] = r
+	}
+	require.Equal(t, inDocument, inTable)
+	require.Len(t, inTable, len(api.Routes()), "no route is there twice")
+}
+
 func TestEveryOperationIsComplete(t *testing.T) {
 	t.Parallel()
 	ids := map[string]bool{}
@@ -178,7 +196,7 @@ func openExample(t *testing.T, p *format.Package) []byte {
 func TestDocumentsLimitsAreTheFormats(t *testing.T) {
 	t.Parallel()
 	d := contract(t)
-	for what, n := range map[string]int{"bytes); the operator": format.MaxValue, "bytes of UTF-8 and may hold slashes": format.MaxName,
+	for what, n := range map[string]int{"bytes); the operator": format.MaxValue, "bytes of UTF-8 and may contain slashes": format.MaxName,
 		"entries,": format.MaxContextEntries, "bytes encoded": format.MaxContext, "bytes | 413": format.MaxMediaType, "bytes | 431": api.MaxHeader} {
 		require.Regexp(t, regexp.QuoteMeta(thousands(n))+" "+regexp.QuoteMeta(what), d.Info.Description)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"strconv"
@@ -16,8 +15,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// problem is the body of every failed request (RFC 9457). Its type is about:blank, which is left out: code
-// says what happened.
+// problem is the body of every failed request (RFC 9457). Its type is about:blank, which is omitted, because the code
+// identifies the error.
 type problem struct {
 	Title     string `json:"title"`
 	Status    int    `json:"status"`
@@ -25,34 +24,34 @@ type problem struct {
 	Detail    string `json:"detail"`
 	RequestID string `json:"requestId"`
 
-	Checks []checkJSON `json:"checks,omitempty"` // of /readyz, for operators
+	Checks []checkJSON `json:"checks,omitempty"` // only from /readyz, for operators
 }
 
 const problemType = "application/problem+json"
 
-// statusCancelled is only logged, and counted as canceled: the client did not wait for its answer, or not for all of it.
-const statusCancelled = 499
+// statusCanceled is logged if the client did not wait for the whole response. It is never sent.
+const statusCanceled = 499
 
-// invalid is an error for what the client got wrong. The text must not quote what the client sent.
+// invalid returns an invalid_argument error. The text must not quote the request.
 func invalid(text string) error { return &codes.Error{Of: "invalid_argument", Text: text} }
 
 var (
-	errMethod   = &codes.Error{Of: "method_not_allowed", Text: "the path does not support that method"}
+	errMethod   = &codes.Error{Of: "method_not_allowed", Text: "the path does not support this method"}
 	errRoute    = &codes.Error{Of: "unknown_route", Text: "the server has no such path: check the base URL"}
-	errTooLarge = &codes.Error{Of: "too_large", Text: "the body is over its limit"}
+	errTooLarge = &codes.Error{Of: "too_large", Text: "the body is larger than its limit"}
 	errBody     = &codes.Error{Of: "malformed", Text: "the body ended early or cannot be read"}
 	errTimeout  = &codes.Error{Of: "timeout", Text: "the operation took longer than its time limit"}
-	errSlowBody = &codes.Error{Of: "timeout", Text: "the body did not come within the time for reading a request"}
-	errEnding   = &codes.Error{Of: "shutting_down", Text: "the server closed the connection while it shut down"}
+	errSlowBody = &codes.Error{Of: "timeout", Text: "the body was not received within the time limit for a request"}
+	errShutdown = &codes.Error{Of: "shutting_down", Text: "the server closed the connection while it shut down"}
 
-	// errNotTaken means that the client closed the connection, or read too slowly, before it had the whole answer.
-	errNotTaken = errors.New("api: the client did not take the answer")
+	// errNotReceived means that the client closed the connection, or read too slowly, before it had the whole response.
+	errNotReceived = errors.New("api: the client did not receive the response")
 )
 
-// fail answers a request with the problem that err is, if nothing was answered yet. It returns the status to log.
-func (s *server) fail(c echo.Context, err error) int {
-	if errors.Is(err, errNotTaken) || c.Request().Context().Err() != nil && errors.Is(err, context.Canceled) {
-		return statusCancelled
+// sendProblem sends the problem document of err, unless a response was sent already. It returns the status to log.
+func (s *server) sendProblem(c echo.Context, err error) int {
+	if errors.Is(err, errNotReceived) || c.Request().Context().Err() != nil && errors.Is(err, context.Canceled) {
+		return statusCanceled
 	}
 	info, detail := describe(err)
 	response := c.Response()
@@ -67,48 +66,48 @@ func (s *server) fail(c echo.Context, err error) int {
 	if !ok {
 		seconds = 1
 	}
-	body := describeProblem(header, c.Request(), info, seconds, problem{Detail: detail, Checks: failingChecks(err)})
-	if one, ok := c.(*call); ok && one.stillSends() {
-		s.writeEarly(one, info.Status, body)
+	body := newProblem(header, c.Request(), info, seconds, problem{Detail: detail, Checks: failingChecks(err)})
+	if c, ok := c.(*call); ok && c.mayBeSending() {
+		s.writeBeforeBody(c, info.Status, body)
 	} else {
-		_ = write(c, info.Status, body) // it fails if the client is gone
+		_ = write(c, info.Status, body) // fails if the client is gone
 	}
 	return info.Status
 }
 
-// describeProblem sets the headers of an answer to a request that failed, and returns the body. retry is in seconds. The header of the
-// request's id must be set.
-func describeProblem(header http.Header, r *http.Request, info codes.Info, retry int, p problem) (body []byte) {
+// newProblem sets the headers of the response to a request that failed, and returns its body. The header must have the
+// request's id already. retryAfter is in seconds.
+func newProblem(header http.Header, r *http.Request, info codes.Info, retryAfter int, p problem) (body []byte) {
 	header.Set(echo.HeaderContentType, problemType)
 	header.Set(echo.HeaderCacheControl, "no-store")
 	if info.Retry {
-		header.Set(echo.HeaderRetryAfter, strconv.Itoa(retry))
+		header.Set(echo.HeaderRetryAfter, strconv.Itoa(retryAfter))
 	}
 	if r.Method == http.MethodHead {
 		header.Set("Coffer-Code", info.Code)
 	}
 	p.Title, p.Status, p.Code, p.RequestID = http.StatusText(info.Status), info.Status, info.Code, header.Get(echo.HeaderXRequestID)
-	body, _ = json.Marshal(p) // cannot fail: texts and numbers
+	body, _ = json.Marshal(p) // strings and numbers cannot fail
 	return append(body, '\n')
 }
 
-// Refuse answers a request with a row of the table of codes and ends the connection, without reading the body. It is for a program that
-// has no handler of New yet.
+// Refuse sends the problem document of a code and closes the connection without reading the body. It is for a program that
+// cannot call New yet, because it is starting.
 func Refuse(w http.ResponseWriter, r *http.Request, info codes.Info) {
 	header := w.Header()
 	header.Set(echo.HeaderXRequestID, requestID(r))
 	header.Set(echo.HeaderXContentTypeOptions, "nosniff")
 	header.Set("Connection", "close")
-	body := describeProblem(header, r, info, 1, problem{Detail: info.Meaning})
+	body := newProblem(header, r, info, 1, problem{Detail: info.Meaning})
 	setLength(header, len(body))
 	w.WriteHeader(info.Status)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(body) // it fails if the client is gone
+		_, _ = w.Write(body) // fails if the client is gone
 	}
 }
 
-// describe finds an error's row of the table and what is said of it. Of the server's own faults only the row
-// is told: what went wrong inside is for the log.
+// describe returns the row of an error in the table of codes, and the text for the client. For the server's own faults that is
+// the row's text, because the cause is only for the log.
 func describe(err error) (codes.Info, string) {
 	err = translate(err)
 	info := codes.Of(err)
@@ -122,7 +121,8 @@ func describe(err error) (codes.Info, string) {
 	return info, info.Meaning
 }
 
-// translate gives codes to errors of Echo, of the body and of time limits.
+// translate returns an error with a code for errors of Echo, of reading the body and of time limits. It returns every other
+// error unchanged.
 func translate(err error) error {
 	if err == nil {
 		return nil
@@ -142,22 +142,8 @@ func translate(err error) error {
 	return err
 }
 
-// write sends a whole body, which may have several parts, or to HEAD its headers alone. Its error is errNotTaken.
-func write(c echo.Context, status int, body ...[]byte) error {
-	response := c.Response()
-	length := 0
-	for _, part := range body {
-		length += len(part)
-	}
-	setLength(response.Header(), length)
-	response.WriteHeader(status)
-	if c.Request().Method == http.MethodHead {
-		return nil
-	}
-	for _, part := range body {
-		if _, err := response.Write(part); err != nil {
-			return fmt.Errorf("%w: %w", errNotTaken, err)
-		}
-	}
-	return nil
+// isClientFault reports whether err is about the request, and not about the server or the state of a key.
+func isClientFault(err error) bool {
+	status := codes.Of(err).Status
+	return status < http.StatusInternalServerError && status != http.StatusConflict
 }

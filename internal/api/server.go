@@ -1,11 +1,15 @@
-// Package api is Coffer's HTTP face: what openapi.yaml describes, and the demo's files.
+// Package api serves Coffer's HTTP API, which openapi.yaml describes, and the files of the demo.
 //
-// What it guarantees: without a bearer token nothing under /v1 but the document can be learned, not even what
-// exists; each tenant has its own keys and entries, and each operation needs the scopes that the document
-// names; the use of a key is recorded before its result goes anywhere; every error is a problem document with
-// a stable code and without anything secret; no request takes memory beyond its limit; and the log never
-// holds a key, a value, a context, a token or a query. What net/http refuses before a handler runs (a request
-// line that it cannot read, headers over their limit) it answers itself, in plain text.
+// Guarantees:
+//   - A request without a bearer token learns nothing about what exists under /v1, apart from the OpenAPI document.
+//   - Each tenant has its own keys and entries. Each operation requires the scopes that routes.go lists.
+//   - The use of a key is recorded in the audit log before the result leaves the server.
+//   - Every error is a problem document (RFC 9457) with a stable code and without secrets.
+//   - No request uses more memory than its limit.
+//   - The log contains no key, value, context, token or query.
+//
+// Requests that net/http refuses before a handler runs, such as a malformed request line or headers over the limit,
+// are answered by net/http in plain text.
 package api
 
 import (
@@ -15,9 +19,12 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
 
 	"github.com/coffer-storage/coffer/internal/identity"
 	"github.com/coffer-storage/coffer/internal/limit"
@@ -31,108 +38,110 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// MaxHeader is the limit of a request's headers in bytes for http.Server.MaxHeaderBytes: the largest context,
-// all of it escaped, and room for the rest.
+// MaxHeader is the limit of a request's headers in bytes, for http.Server.MaxHeaderBytes. The largest context fits, with
+// all its characters escaped, and leaves space for the other headers.
 const MaxHeader = 128 << 10
 
-// Options is what a server is made of.
+// Options configures New. The caller closes what it passes.
 type Options struct {
 	Store    kv.Store
 	Keys     Keys
-	Ring     *keyring.Keyring // that the keys are of
+	Keyring  *keyring.Keyring // the keyring of Keys
 	Rotator  *rotation.Rotator
 	Cache    []cache.Option
 	Sessions []session.Option
-	// Unencrypted says that the cache is cache.Unencrypted: packages are refused, and no key is used for values.
-	Unencrypted bool
-	Identity    identity.Authenticator
-	Audit       audit.Recorder
-	Trail       *audit.Reader // of what Audit records
-	Refusals    *audit.Refusals
-	Metrics     *metrics.Metrics
-	Limits      *limit.Tenants
-	Memory      *limit.Memory // what requests of more than 128 KiB hold together; nil is any number of bytes
-	Failures    *limit.Failures
-	Origins     []string           // whose pages may use the API, as browsers send them: https://app.example.com
-	Proxies     []netip.Prefix     // that are believed in what X-Forwarded-For says
-	Ready       *readiness.Monitor // what /readyz asks; nil means always ready
-	Demo        fs.FS              // index.html at its top, if the demo was built
-	Log         *slog.Logger
-	LogShare    float64         // of the requests that succeed, which have a line in the log; those that fail all have one
-	MaxBody     int64           // bytes of a body
-	Pause       time.Duration   // before the answers to wrong tokens and to requests over a tenant's limits, which slows down who floods the server
-	Timeout     time.Duration   // of what the store and the keys take for one request, the transfer of bodies excluded
-	Ending      context.Context // done when the server begins to end; nil means never
+	// Unencrypted means that Cache has the option cache.Unencrypted. Requests for packages are refused, and values are
+	// stored without a key.
+	Unencrypted    bool
+	Identity       identity.Authenticator
+	Audit          audit.Recorder
+	AuditReader    *audit.Reader // reads what Audit records
+	Refusals       *audit.Refusals
+	Metrics        *metrics.Metrics
+	Limits         *limit.Tenants
+	Memory         *limit.Memory // shared by requests that need more than 128 KiB; nil means no limit
+	Failures       *limit.Failures
+	AllowedOrigins []string           // origins of pages that may use the API, as browsers send them: https://app.example.com
+	TrustedProxies []netip.Prefix     // networks whose X-Forwarded-For is used
+	Ready          *readiness.Monitor // for /readyz; nil means always ready
+	Demo           fs.FS              // has index.html at the top if the demo was built
+	Log            *slog.Logger
+	LogShare       float64         // share of the successful requests that are logged, 0 to 1; failed requests are always logged
+	MaxBody        int64           // limit of a request body in bytes
+	RefusalDelay   time.Duration   // average delay of the response to a wrong token or to a request over its tenant's limits, which slows floods down
+	Timeout        time.Duration   // limit for the store and the keys during one request; the transfer of bodies does not count
+	Shutdown       context.Context // done when the server starts to shut down; nil means never
 }
 
 type server struct {
-	tenants    *tenants
-	ring       *keyring.Keyring
-	rotator    *rotation.Rotator
-	identity   identity.Authenticator
-	audit      audit.Recorder
-	trail      *audit.Reader
-	refusals   *audit.Refusals
-	metrics    *metrics.Metrics
-	limits     *limit.Tenants
-	memory     *limit.Memory
-	failures   *limit.Failures
-	proxies    proxies
-	origins    []string
-	operations map[string]*operation // by method and route
-	page       Page
-	ready      *readiness.Monitor
-	assets     map[string]*asset
-	log        *slog.Logger
-	logShare   float64
-	ending     context.Context
-	maxBody    int64
-	timeout    time.Duration
-	pauses     pauses
-
+	tenants     *tenants
+	keyring     *keyring.Keyring
+	rotator     *rotation.Rotator
 	unencrypted bool
+
+	identity identity.Authenticator
+	limits   *limit.Tenants
+	failures *limit.Failures
+	proxies  trustedProxies
+	delay    refusalDelay
+	origins  []string
+
+	audit       audit.Recorder
+	auditReader *audit.Reader
+	refusals    *audit.Refusals
+	metrics     *metrics.Metrics
+	log         *slog.Logger
+	logShare    float64
+	ready       *readiness.Monitor
+
+	memory   *limit.Memory
+	maxBody  int64
+	timeout  time.Duration
+	shutdown context.Context
+
+	routes map[string]*route // by method and Echo's path
+	page   docsPage
+	files  map[string]*file
 }
 
-// New makes the handler of everything that the server answers. It reads the demo's files once and fails where
-// they cannot be read.
+// New returns the handler of the whole server. It reads the files of the demo once, and returns an error if they cannot be
+// read. The handler starts no goroutine.
 func New(o Options) (http.Handler, error) {
 	if o.Memory == nil {
 		o.Memory = limit.NewMemory(0, 0)
 	}
-	if o.Ending == nil {
-		o.Ending = context.Background()
+	if o.Shutdown == nil {
+		o.Shutdown = context.Background()
 	}
 	if o.Ready == nil {
 		o.Ready = readiness.New(o.Log, readiness.ReuseTime)
 	}
-	assets, err := loadAssets(o.Demo)
+	files, err := loadFiles(o.Demo)
 	if err != nil {
 		return nil, err
 	}
-	page, err := Docs()
+	page, err := renderDocs()
 	if err != nil {
 		return nil, err
 	}
 	s := &server{
-		tenants: newTenants(&o),
-		ring:    o.Ring, rotator: o.Rotator, unencrypted: o.Unencrypted,
-		identity: o.Identity, failures: o.Failures, limits: o.Limits, memory: o.Memory, origins: o.Origins, maxBody: o.MaxBody, timeout: o.Timeout,
-		audit: o.Audit, trail: o.Trail, refusals: o.Refusals, proxies: o.Proxies, ending: o.Ending, metrics: o.Metrics, log: o.Log, logShare: o.LogShare, ready: o.Ready,
-		pauses: newPauses(o.Pause), operations: map[string]*operation{}, page: page, assets: assets,
+		tenants: newTenants(&o), keyring: o.Keyring, rotator: o.Rotator, unencrypted: o.Unencrypted,
+		identity: o.Identity, limits: o.Limits, failures: o.Failures, proxies: o.TrustedProxies, delay: newRefusalDelay(o.RefusalDelay), origins: o.AllowedOrigins,
+		audit: o.Audit, auditReader: o.AuditReader, refusals: o.Refusals, metrics: o.Metrics, log: o.Log, logShare: o.LogShare, ready: o.Ready,
+		memory: o.Memory, maxBody: o.MaxBody, timeout: o.Timeout, shutdown: o.Shutdown,
+		routes: map[string]*route{}, page: page, files: files,
 	}
 	e := echo.New()
-	e.HTTPErrorHandler = func(err error, c echo.Context) { s.fail(c, err) }
-	e.Use(s.observe, secure, s.cors, s.authenticate)
-	if err := s.route(e); err != nil {
-		return nil, err
-	}
-	e.GET("/*", s.getAsset)
-	e.HEAD("/*", s.getAsset)
+	e.HTTPErrorHandler = func(err error, c echo.Context) { s.sendProblem(c, err) }
+	e.Use(s.observe, middleware.RecoverWithConfig(panicRecovery), s.setSecurityHeaders, s.cors, s.authenticate)
+	s.addRoutes(e)
+	e.GET("/*", s.getFile)
+	e.HEAD("/*", s.getFile)
 	return e, nil
 }
 
-// pageHeaders confine what a browser does with what it shows: the page may run its own scripts and the
-// WebAssembly core only, and no other page may embed it or hold a handle on it.
+// pageHeaders restrict what a browser does with a page of the server: it may run only its own scripts and the WebAssembly
+// core, and no other page may embed it or keep a reference to its window.
 var pageHeaders = http.Header{
 	"Content-Security-Policy": {"default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; " +
 		"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"},
@@ -142,8 +151,8 @@ var pageHeaders = http.Header{
 	"X-Content-Type-Options":       {"nosniff"},
 }
 
-// dataHeaders are for what takes a token, which no browser shows: should one do so, nothing in it runs, and
-// nothing is kept.
+// dataHeaders are the headers of responses that require a token. Browsers do not display such a response. If one does,
+// nothing in the response runs, and no cache stores it.
 var dataHeaders = http.Header{
 	"Cache-Control":                {"no-store"},
 	"Content-Security-Policy":      {"default-src 'none'; sandbox; frame-ancestors 'none'"},
@@ -151,14 +160,53 @@ var dataHeaders = http.Header{
 	"X-Content-Type-Options":       {"nosniff"},
 }
 
-// secure sets the security headers on every answer.
-func secure(next echo.HandlerFunc) echo.HandlerFunc {
+// setSecurityHeaders is the middleware that sets pageHeaders or dataHeaders.
+func (s *server) setSecurityHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		headers := dataHeaders
-		if callOf(c).open() {
+		if callOf(c).isPublic() {
 			headers = pageHeaders
 		}
 		maps.Copy(c.Response().Header(), headers)
 		return next(c)
+	}
+}
+
+// The methods and headers that pages of allowed origins may use. Tokens are sent in a header and never in a cookie, so
+// credentials are not allowed.
+var (
+	corsMethods        = strings.Join([]string{"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"}, ", ")
+	corsRequestHeaders = strings.Join([]string{
+		"Accept", "Authorization", "Content-Type", contextHeader, "If-Match", "If-None-Match", sessionHeader, "X-Request-Id",
+	}, ", ")
+	corsResponseHeaders = strings.Join([]string{
+		"ETag", "Coffer-Class", "Coffer-Code", contextHeader, contextLengthHeader, "Coffer-Encrypted-At", "Coffer-Key-Id", "Coffer-TTL", "Retry-After", "X-Request-Id",
+	}, ", ")
+)
+
+// cors is the middleware of the CORS protocol (Fetch standard). It answers preflight requests. Pages of other origins get no
+// CORS header, so browsers keep the response from them.
+//
+// Echo's CORS middleware is not used: it answers every OPTIONS request, also without a token and from other origins, and it
+// treats * and ? in an origin as wildcards.
+func (s *server) cors(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		origin, header := c.Request().Header.Get(echo.HeaderOrigin), c.Response().Header()
+		if len(s.origins) > 0 {
+			header.Add(echo.HeaderVary, echo.HeaderOrigin)
+		}
+		if origin == "" || !slices.Contains(s.origins, origin) {
+			return next(c)
+		}
+		header.Set(echo.HeaderAccessControlAllowOrigin, origin)
+		header.Set(echo.HeaderAccessControlExposeHeaders, corsResponseHeaders)
+		header.Set("Cross-Origin-Resource-Policy", "cross-origin")
+		if c.Request().Method != http.MethodOptions || c.Request().Header.Get(echo.HeaderAccessControlRequestMethod) == "" {
+			return next(c)
+		}
+		header.Set(echo.HeaderAccessControlAllowMethods, corsMethods)
+		header.Set(echo.HeaderAccessControlAllowHeaders, corsRequestHeaders)
+		header.Set(echo.HeaderAccessControlMaxAge, "600")
+		return c.NoContent(http.StatusNoContent)
 	}
 }

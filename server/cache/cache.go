@@ -96,6 +96,13 @@ func New(store kv.Store, sealer *seal.Sealer, options ...Option) *Cache {
 	return c
 }
 
+// WithStore returns a cache with the same keys and options over another store, such as one that counts what is read.
+func (c *Cache) WithStore(store kv.Store) *Cache {
+	changed := *c
+	changed.store = store
+	return &changed
+}
+
 // Wrap returns a cache in Redis, with the keys of an owner. The cache does not close the client.
 func Wrap(client redis.UniversalClient, sealer *seal.Sealer, options ...Option) *Cache {
 	return New(rediskv.New(client), sealer, options...)

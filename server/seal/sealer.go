@@ -60,16 +60,33 @@ func (s *Sealer) Owner() string { return s.source.owner() }
 // an invalid class, format.ErrInvalid or format.ErrTooLarge for a request that the format does not allow,
 // envelope.ErrKeyUnusable or ErrKeyDestroyed if no key may seal, and the errors of the keys.
 func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
+	var h format.Header
+	pkg, _, err := s.seal(dst, &h, &req, value)
+	return pkg, err
+}
+
+// SealPackage is Seal for a caller that needs the header of the new package. The package's body is a new slice.
+func (s *Sealer) SealPackage(req Request, value []byte) (p format.Package, err error) {
+	pkg, body, err := s.seal(nil, &p.Header, &req, value)
+	if err != nil {
+		return format.Package{}, err
+	}
+	p.Body = pkg[body:]
+	return p, nil
+}
+
+// seal appends the package of value to dst. It sets h to the header and returns the offset of the body.
+func (s *Sealer) seal(dst []byte, h *format.Header, req *Request, value []byte) (pkg []byte, body int, err error) {
 	if err := req.check(value); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	w, err := s.writer(req.Use, req.Class, len(value))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	b := getBuffers()
 	defer b.put()
-	h := w.header
+	*h = w.header
 	h.Algorithm, h.Use, h.Class = envelope.Algorithm(req.Class, req.Flags), req.Use, uint8(req.Class)
 	h.Type, h.Flags, h.Revision, h.EncryptedAt = req.Type, req.Flags, req.Revision, req.EncryptedAt
 	if h.EncryptedAt == 0 {
@@ -78,8 +95,8 @@ func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
 	if req.Flags&format.SealedContext == 0 {
 		h.Context = req.Context
 	}
-	if err := b.encode(&h, &req); err != nil {
-		return nil, err
+	if err := b.encode(h, req); err != nil {
+		return nil, 0, err
 	}
 	plaintext := len(b.details) + len(value)
 	if h.Flags&format.Padded != 0 {
@@ -91,10 +108,11 @@ func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
 		dst = slices.Grow(dst, size)
 	}
 	dst = append(dst, b.header...)
+	body = len(dst)
 	if h.Algorithm == format.Public {
 		b.additionalData = append(append(b.additionalData, b.details...), value...)
 		dst = w.cipher.Seal(dst, nil, nil, b.additionalData)
-		return append(append(dst, b.details...), value...), nil
+		return append(append(dst, b.details...), value...), body, nil
 	}
 	if plaintext > len(value) {
 		n := len(b.details) + len(value)
@@ -103,5 +121,5 @@ func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
 			value = format.AppendPadding(value, n)
 		}
 	}
-	return w.cipher.Seal(dst, nil, value, b.additionalData), nil
+	return w.cipher.Seal(dst, nil, value, b.additionalData), body, nil
 }

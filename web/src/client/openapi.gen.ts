@@ -19,46 +19,48 @@ export interface paths {
         };
         /**
          * Read a value, or its package
-         * @description Opens the package under the key and answers the value with the `Content-Type` that it was stored with. With
-         *     `Accept: application/vnd.coffer.package` the answer is the package as it lies at rest, in the binary form of SPEC.md section 3. The server
-         *     opens it first and drops the value, so that a package that does not open is never answered.
+         * @description Opens the package under the key and returns the value with the `Content-Type` that it was stored with. With
+         *     `Accept: application/vnd.coffer.package` the response is the package itself, in the binary form of SPEC.md section 3. The server
+         *     opens the package first and discards the value, so that it never returns a package that does not open.
          *
-         *     Whatever is there and was not written there is `authentication_failed`, never a value, and a critical event of the audit log: a
-         *     package that was altered or copied from another key or tenant, one of another version, and bytes that are no package. A package
-         *     under a key that no tenant in memory has is `unknown_key`, because it may be the tenant's own and its keyset lost. `Coffer-TTL` is not among the headers, to spare the store a round trip: ask HEAD.
+         *     The response is `authentication_failed`, with a critical event in the audit log, if the store returns something that was not
+         *     written under that key: a package that was altered, copied from another key or tenant, or has another version, or bytes that are not
+         *     a package. It is `unknown_key` if no tenant in memory has the package's key, because the key may be the tenant's own and its keyset
+         *     may be lost. The response has no `Coffer-TTL`, which would cost a round trip to the store: use HEAD.
          */
         get: operations["getEntry"];
         /**
          * Store a value, sealed
-         * @description Seals the body under the tenant's key for the class and stores it in place of an earlier one. The body's `Content-Type` is kept
-         *     inside the package and comes back with the value. An empty body is a value too.
+         * @description Seals the body under the tenant's key for the class and stores it, in place of an earlier value. The body's `Content-Type` is
+         *     sealed with the value and returned with it. The body may be empty.
          *
-         *     Safe to retry: the same request leaves the same value. With `If-Match` a retry after a lost answer may be told
-         *     `precondition_failed` though its first attempt took effect.
+         *     Retries are safe: the same request stores the same value. A retry with `If-Match` after a lost response may get
+         *     `precondition_failed` although the first attempt took effect.
          */
         put: operations["putEntry"];
         post?: never;
         /**
          * Delete an entry
-         * @description Removes what is under the key. Safe to retry; a retry after a lost answer may be told `not_found` though its first attempt took
+         * @description Deletes the entry under the key. Retries are safe. A retry after a lost response may get `not_found` although the first attempt took
          *     effect.
          */
         delete: operations["deleteEntry"];
         options?: never;
         /**
          * Ask about an entry
-         * @description What the package's header says, and how long the entry will be kept. The package is opened, so that the headers are authentic, and
-         *     its value is dropped. `Content-Type`, which lies inside the package, is not given, and `Content-Length` only if the header tells it.
-         *     Errors have no body; their status and `Coffer-Code` say what GET would.
+         * @description Returns the package's header and the time until the entry expires. The server opens the package, so that the headers are authentic,
+         *     and discards the value. `Content-Type` is missing, because it is sealed with the value, and `Content-Length` is present only if the
+         *     header has it. Errors have no body, but the same status as for GET, and the code in `Coffer-Code`.
          */
         head: operations["headEntry"];
         /**
          * Change how long an entry is kept
-         * @description The entry is kept for `ttl` from now, longer or shorter than before. Its age counts: from `Coffer-Encrypted-At` on it is never
-         *     kept longer than its class allows, beyond which the answer is `ttl_out_of_range`. To keep a value longer, store it again.
+         * @description The entry expires after `ttl` from now, which may be later or earlier than before. The age of the value counts: an entry is never
+         *     kept longer than its class allows, from `Coffer-Encrypted-At` on. A longer `ttl` is `ttl_out_of_range`. To keep a value longer,
+         *     store it again.
          *
-         *     The package is opened first and its value dropped: one that does not open is refused as a read would be, and is kept for as long
-         *     as before. The `ETag` stays. Safe to retry.
+         *     The server opens the package first and discards the value. If the package does not open, it is refused as for GET and expires as
+         *     before. The `ETag` does not change. Retries are safe.
          */
         patch: operations["patchEntry"];
         trace?: never;
@@ -72,9 +74,9 @@ export interface paths {
         };
         /**
          * List keys
-         * @description A page of the tenant's keys, in no particular order. Start without a cursor, then pass on each answer's cursor until an answer has
-         *     none. A key that exists from the first page to the last is listed at least once; one that is stored or deleted meanwhile may be. A
-         *     page may repeat keys, hold a few more than `limit`, or be empty although it has a cursor.
+         * @description A page of the tenant's keys, in no particular order. Start without a cursor, and send the cursor of each response with the next
+         *     request until a response has none. A key that exists during the whole listing is listed at least once. A key that is stored or
+         *     deleted in the meantime may be listed. A page may repeat keys, contain a few more than `limit`, or be empty although it has a cursor.
          */
         get: operations["listEntries"];
         put?: never;
@@ -95,14 +97,14 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Read, write and delete many
-         * @description Up to 1,000 operations in one request, with one result each, in their order. Operations on one key take effect in the order
-         *     given. The batch is not atomic: each operation succeeds or fails alone, so a batch is answered 200 although operations in it
-         *     failed; look at each `status`.
+         * Read, write and delete many entries
+         * @description Up to 1,000 operations in one request, with one result each, in the same order. Operations on the same key take effect in that
+         *     order. The batch is not atomic: each operation succeeds or fails alone, and the response is 200 even if operations failed. Check each
+         *     `status`.
          *
-         *     Every operation needs its own scope: `get` needs `cache:read`, `set` and `delete` need `cache:write`. If the token lacks
-         *     one of them the whole batch is `forbidden` and nothing is done. A body that does not fit its schema is refused whole too.
-         *     Values are base64 (RFC 4648 section 4, padded); the limit of the body is that of any request.
+         *     `get` requires the scope `cache:read`; `set` and `delete` require `cache:write`. If the token lacks one of the scopes, or the body does
+         *     not match the schema, the whole batch is refused and nothing is done. Values are base64 (RFC 4648 section 4, padded). The
+         *     limit of the body is the same as for every request.
          */
         post: operations["batchEntries"];
         delete?: never;
@@ -122,9 +124,9 @@ export interface paths {
         put?: never;
         /**
          * Seal a value into a package
-         * @description Seals text or bytes under the tenant's key for the class (use `service`) and answers the JSON package. Nothing is stored. Every
-         *     call makes a different package. The package is bound to the tenant and to no place: any of the tenant's packages opens in
-         *     place of another, so put what it belongs to into the context and check it when you open.
+         * @description Seals text or bytes under the tenant's key for the class (use `service`) and returns the JSON package. Nothing is stored. Every
+         *     call makes a different package. The package is bound to the tenant but not to a place, so one package of the tenant opens in place of
+         *     another. Put what the package belongs to into the context, and check the context after opening it.
          */
         post: operations["encrypt"];
         delete?: never;
@@ -144,7 +146,7 @@ export interface paths {
         put?: never;
         /**
          * Seal many values
-         * @description Up to 1,000 values, each as for `POST /v1/encrypt`, with one result each in their order. Each succeeds or fails alone.
+         * @description Seals up to 1,000 values as `POST /v1/encrypt` does. There is one result for each, in the same order. Each succeeds or fails alone.
          */
         post: operations["encryptBatch"];
         delete?: never;
@@ -164,11 +166,11 @@ export interface paths {
         put?: never;
         /**
          * Open a package
-         * @description Opens a package of `POST /v1/encrypt`, sent as it was answered. Only packages under the tenant's own keysets open. Those
-         *     of a passphrase or a master key are refused with `unknown_key` before any key is derived: a foreign salt would cost a PBKDF2 for
-         *     each request. A package of another use, such as a cache entry, is `authentication_failed`.
+         * @description Opens a package of `POST /v1/encrypt`, which must be unchanged. Only packages under the tenant's own keysets open. A package under a
+         *     passphrase or a master key is refused with `unknown_key` before any key is derived, because each new salt would cost a PBKDF2
+         *     computation. A package of another use, such as a cache entry, is `authentication_failed`.
          *
-         *     Opening is recorded in the audit log. Safe to retry.
+         *     The audit log records each opening. Retries are safe.
          */
         post: operations["decrypt"];
         delete?: never;
@@ -188,7 +190,7 @@ export interface paths {
         put?: never;
         /**
          * Open many packages
-         * @description Up to 1,000 packages, each as for `POST /v1/decrypt`, with one result each in their order. Each succeeds or fails alone.
+         * @description Opens up to 1,000 packages as `POST /v1/decrypt` does. There is one result for each, in the same order. Each succeeds or fails alone.
          */
         post: operations["decryptBatch"];
         delete?: never;
@@ -208,9 +210,9 @@ export interface paths {
         put?: never;
         /**
          * Create a session
-         * @description Seals the data under a key of the session's own and the tenant's keys, and answers the session's id, which cannot be had again.
-         *     Treat it like a password: in a browser, keep it in a cookie that is `HttpOnly`, `Secure` and `SameSite`. Not safe to retry blindly:
-         *     a retry makes another session, and the first one times out.
+         * @description Seals the data under a new key and the tenant's keys, and returns the session's id. The id cannot be read again. Treat it like a
+         *     password: in a browser, keep it in a cookie that is `HttpOnly`, `Secure` and `SameSite`. A retry makes a second session, and the
+         *     first one expires.
          */
         post: operations["createSession"];
         delete?: never;
@@ -234,24 +236,23 @@ export interface paths {
         };
         /**
          * Verify a session and read its data
-         * @description The session's data, if it is in force. A session that never was, has ended or timed out, or is another tenant's, is `not_found`:
-         *     these cannot be told apart.
+         * @description Returns the session's data if the session is active. The response is `not_found` for a session that never existed, has ended, has
+         *     expired or belongs to another tenant. The client cannot distinguish these.
          */
         get: operations["getSession"];
         put?: never;
         post?: never;
         /**
          * End a session
-         * @description Deletes the package and drops the key, so that nobody can open the data any more. The answer is 204 whether or not there was such a
-         *     session: signing out always succeeds. Safe to retry.
+         * @description Deletes the session, so that nobody can open its data. The response is 204 even if there is no such session. Retries are safe.
          */
         delete: operations["endSession"];
         options?: never;
         head?: never;
         /**
          * Extend a session
-         * @description Keeps the session in force for `ttl` from now; its data stays. However often it is extended, it ends at the latest 24 hours after it
-         *     was created, as the class `confidential` demands; beyond that the answer is `ttl_out_of_range`. Safe to retry.
+         * @description The session expires after `ttl` from now. Its data does not change. It ends at the latest 24 hours after its creation, as the class
+         *     `confidential` requires; a longer `ttl` is `ttl_out_of_range`. Retries are safe.
          */
         patch: operations["extendSession"];
         trace?: never;
@@ -265,12 +266,13 @@ export interface paths {
         };
         /**
          * List keysets
-         * @description The keysets of the token's tenant: for each use and class the keys with their states, which of them is the primary, and since when.
-         *     An operator's token, of tenant `*`, lists every tenant's keysets, or those of the tenant that it names. The order of tenants stays
-         *     the same, but is not that of their names. Start without a cursor, then pass on each answer's cursor until an answer has none.
+         * @description The keysets of the token's tenant: for each use and class, the keys with their states, the primary, and the time of its last change.
+         *     An operator's token, of tenant `*`, lists the keysets of every tenant, or of the tenant that the request names. The order of tenants
+         *     is constant but not alphabetical. Start without a cursor, and send the cursor of each response with the next request until a
+         *     response has none.
          *
-         *     If a tenant's keysets cannot be read, the page that they are on fails. The server's log says whose they are, and the other tenants
-         *     can still be asked for one by one.
+         *     If the keysets of a tenant cannot be read, the page that contains them fails. The server's log names the tenant. The keysets of the
+         *     other tenants can be requested one tenant at a time.
          */
         get: operations["listKeysets"];
         put?: never;
@@ -292,12 +294,12 @@ export interface paths {
         put?: never;
         /**
          * Rotate a tenant's keys
-         * @description Makes new primary keys of every use at once, and has the servers re-encrypt the cache under them; `GET /v1/rotations` reports their
-         *     progress. If a rotation of the tenant is under way, the request joins it: it makes no second new key for a keyset until the cache is
-         *     under the first one. After that a retry is not safe, since it rotates again.
+         * @description Makes new primary keys for every use. The servers then re-encrypt the cache under them; `GET /v1/rotations` reports the progress. If a
+         *     rotation of the tenant is in progress, the request joins it: a keyset whose cache entries are not re-encrypted yet gets no second
+         *     new key. After that a retry is not safe, because it rotates again.
          *
          *     `compromised` is for keys that others may know: they never seal again, the tenant gets a new root, the cache is re-encrypted at full
-         *     rate, and there is no way back.
+         *     rate, and the rotation cannot be rolled back.
          */
         post: operations["rotateKeys"];
         delete?: never;
@@ -317,8 +319,9 @@ export interface paths {
         put?: never;
         /**
          * Roll a rotation back
-         * @description Makes the primaries from before the tenant's current rotation the primaries again; what was sealed in the meantime still opens. The
-         *     answer is `key_unusable` if there is no rotation, or if all its former keys are compromised, disabled or destroyed. Safe to retry.
+         * @description Makes the primaries from before the tenant's current rotation the primaries again. Values that were sealed in the meantime still
+         *     open. The response is `key_unusable` if there is no rotation, or if all former keys are compromised, disabled or destroyed. Retries
+         *     are safe.
          */
         post: operations["rollbackKeys"];
         delete?: never;
@@ -338,18 +341,18 @@ export interface paths {
         put?: never;
         /**
          * Disable a key
-         * @description Disables a former key of packages, files or database fields: from then on what is sealed under it is answered `key_unusable`. The
-         *     key's material is kept, but the key is never enabled again, since states only advance. See whether anything fails, then destroy it.
-         *     Other servers learn of it within a second or two.
+         * @description Disables a former key of packages, files or database fields. Opening a value that is sealed under it then returns `key_unusable`. The
+         *     key's material is kept, but the key cannot be enabled again, because states only advance. If nothing fails afterwards, destroy the
+         *     key. Other servers apply the change within two seconds.
          *
-         *     This takes two steps. A request without `confirm` changes nothing: it answers what the change means, with a `confirmation`. That is
-         *     valid for ten minutes, for this operation on this key, and while nothing of the tenant's keysets changes; otherwise the answer is
-         *     `precondition_failed`. A key that has the state already is answered as it is, without a confirmation. It takes an operator's token,
-         *     of tenant `*`; any other is `forbidden`.
+         *     The request takes two steps. Without `confirm` it changes nothing, and returns the consequences and a `confirmation`. The
+         *     confirmation is valid for ten minutes, for this operation on this key, and until the tenant's keysets change; otherwise the response
+         *     is `precondition_failed`. If the key has the state already, the response has no confirmation. Only an operator's token, of tenant
+         *     `*`, is accepted; any other is `forbidden`.
          *
-         *     `key_unusable` means that the key is still needed, and `detail` says why: it is the primary, a rotation that is not over holds it,
-         *     or a server that is cut off from the keysets may still seal under it, until the time that keys stay in memory has passed since the
-         *     last rotation. Keys of the cache are refused as well: rotations destroy them, after two sweeps that found nothing under them.
+         *     `key_unusable` means that the key is still needed, and `detail` has the reason: the key is the primary, a rotation that has not ended
+         *     uses it, or a server that cannot reach the keysets may still seal under it, until the keys in its memory have expired. Keys of the
+         *     cache are refused as well: rotations destroy them after two sweeps that found no entry under them.
          */
         post: operations["disableKey"];
         delete?: never;
@@ -369,10 +372,9 @@ export interface paths {
         put?: never;
         /**
          * Destroy a key
-         * @description Destroys the material of a former key of packages, files or database fields, for good: what is sealed under it is answered
-         *     `key_destroyed`. The server cannot look for that, since it is kept by those who had it sealed. The two steps and the refusals are
-         *     those of `disableKey`, and a key that is still enabled is refused too. A compromised key can be destroyed without being disabled
-         *     first.
+         * @description Destroys the material of a former key of packages, files or database fields, permanently. Opening a value that is sealed under it then
+         *     returns `key_destroyed`. The server cannot search for such values, because its clients keep them. The two steps and the refusals are
+         *     those of `disableKey`. An enabled key is refused too. A compromised key can be destroyed without being disabled first.
          */
         post: operations["destroyKey"];
         delete?: never;
@@ -392,12 +394,12 @@ export interface paths {
         put?: never;
         /**
          * Shred a tenant
-         * @description Destroys a tenant's roots and keys, and with them its data, for good. Once the answer says `changed`, every server that reaches the
-         *     keysets answers `key_destroyed` to whatever would seal or open a value of the tenant; a server that is cut off from them goes on for
-         *     as long as it keeps keys in memory. For that, the request takes about three seconds. It takes two steps, as `disableKey` does, and
-         *     an operator's token, of tenant `*`.
+         * @description Destroys a tenant's roots and keys, and with them its data, permanently. When the response says `changed`, every server that reaches
+         *     the keysets returns `key_destroyed` for each value of the tenant. A server that cannot reach them continues until the keys in its
+         *     memory expire. The request therefore takes about three seconds. It takes two steps, as `disableKey` does, and requires an
+         *     operator's token, of tenant `*`.
          *
-         *     Cache entries stay, unreadable, until they expire; `coffer keys shred` deletes them where the cache is in Redis.
+         *     Cache entries stay, unreadable, until they expire. If the cache is in Redis, `coffer keys shred` deletes them.
          */
         post: operations["shredTenant"];
         delete?: never;
@@ -414,9 +416,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Ask how far rotations have come
-         * @description The last rotation of the token's tenant, if there was one. An operator's token, of tenant `*`, gets those of every tenant in the
-         *     order of their names, or that of the tenant that it names. Ask again to see progress.
+         * Report the progress of rotations
+         * @description The last rotation of the token's tenant, if there was one. An operator's token, of tenant `*`, gets the last rotation of every tenant,
+         *     sorted by name, or of the tenant that the request names.
          */
         get: operations["listRotations"];
         put?: never;
@@ -436,9 +438,10 @@ export interface paths {
         };
         /**
          * List events
-         * @description The events of the token's tenant, newest first. An operator's token, of tenant `*`, gets all events, or those of the tenant that it
-         *     names. Start without a cursor, then pass on each answer's cursor until an answer has none. A page may be empty although there are
-         *     more: with a filter that few events match it takes many pages. Reading the log proves nothing about it; `coffer audit verify` does.
+         * @description The events of the token's tenant, newest first. An operator's token, of tenant `*`, gets all events, or those of the tenant that the
+         *     request names. Start without a cursor, and send the cursor of each response with the next request until a response has none. If few
+         *     events match the filter, pages may be empty although more events follow. This operation does not verify the log; `coffer audit verify`
+         *     does.
          */
         get: operations["listEvents"];
         put?: never;
@@ -457,9 +460,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The audit log's head
-         * @description The last lines of the log's chains that are known to be on disk. An auditor who keeps them elsewhere can find out later, with
-         *     `coffer audit verify --head HEAD`, whether anything up to them was changed, by anyone.
+         * Read the head of the audit log
+         * @description The last lines of the log's chains that are known to be on disk. An auditor who keeps them elsewhere can find out later whether
+         *     anybody changed the log up to these lines, with `coffer audit verify --head HEAD`.
          */
         get: operations["getEventHead"];
         put?: never;
@@ -479,9 +482,9 @@ export interface paths {
         };
         /**
          * Metrics for Prometheus
-         * @description Operations by class and outcome, latencies, cache hits and misses, use and age of keys, calls to the KMS, rotations. They are the whole
-         *     process's, so `metrics:read` is a scope for operators. No key, name, value or context is in them; a tenant appears
-         *     as a keyed hash, and beyond 100 tenants as `other`.
+         * @description Operations by class and outcome, latencies, cache hits and misses, use and age of keys, calls of the KMS, rotations. They are about the
+         *     whole process, so `metrics:read` is a scope for operators. They contain no key, name, value or context. A tenant is a keyed hash, or
+         *     `other` for tenants beyond the first 100.
          */
         get: operations["getMetrics"];
         put?: never;
@@ -500,8 +503,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Does the process answer?
-         * @description Asks nothing that the server depends on. Restart the process if this fails, and for no other reason.
+         * Check that the process responds
+         * @description Checks nothing that the server depends on. Restart the process if this check fails, and for no other reason.
          */
         get: operations["getLive"];
         put?: never;
@@ -520,13 +523,20 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Can requests be served now?
-         * @description Reports whether the backing store takes and returns a sealed value, the keystore can be read and written, keys can be used and
-         *     the audit log can be written, as of a second ago at most. Send no requests here while it fails; it recovers
-         *     without a restart, but for `shutting_down`, after which the server ends. With a token of every tenant with the scope
-         *     `keys:admin`, the answer also lists what fails and why in `checks`; a wrong token is refused. A status of `degraded` is a warning: requests are served,
-         *     but will not be for long (`keyring_unavailable`, `audit_almost_full`), do not open what is under lost keys (`unknown_key`) or under keysets that do not open (`authentication_failed`), are not recorded (`audit_unavailable`), entries may be removed (`store_evicts`), values are not encrypted (`encryption_disabled`), or no key is
-         *     destroyed, because servers that share keysets do not share the cache or the time (`cache_not_shared`).
+         * Check that the server can serve requests
+         * @description Checks that the backing store stores and returns a sealed value, the keystore can be read and written, keys can be used, and the audit
+         *     log can be written. The result is at most one second old. Send no requests to a server while the check fails. The server recovers
+         *     without a restart, except from `shutting_down`. With a token of every tenant and the scope `keys:admin`, `checks` has the failing
+         *     checks and their causes. A wrong token is refused.
+         *
+         *     The status `degraded` is a warning. Requests are served, but
+         *
+         *     - will soon fail (`keyring_unavailable`, `audit_almost_full`),
+         *     - fail for entries under lost keys (`unknown_key`) or under keysets that do not open (`authentication_failed`),
+         *     - are not recorded (`audit_unavailable`),
+         *     - entries may be evicted (`store_evicts`),
+         *     - values are not encrypted (`encryption_disabled`), or
+         *     - no key is destroyed, because servers that share keysets do not share the cache or the time (`cache_not_shared`).
          */
         get: operations["getReady"];
         put?: never;
@@ -545,7 +555,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * This document
+         * Get this document
          * @description The document that the server was built with.
          */
         get: operations["getDocument"];
@@ -565,8 +575,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * This document as a page
-         * @description Made from the document at start, without scripts and without anything from elsewhere.
+         * Get this document as an HTML page
+         * @description The page has no scripts and loads nothing from other servers.
          */
         get: operations["getDocs"];
         put?: never;
@@ -581,9 +591,9 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** @description The body of every failed request (RFC 9457). Its `type` is `about:blank`, which is left out; `code` says what happened. */
+        /** @description The body of every failed request (RFC 9457). Its `type` is `about:blank`, which is omitted, because `code` identifies the error. */
         Problem: {
-            /** @description The status in words. */
+            /** @description The status as text. */
             title: string;
             status: number;
             code: components["schemas"]["Code"];
@@ -594,18 +604,18 @@ export interface components {
             checks?: components["schemas"]["FailingChecks"];
         };
         /**
-         * @description What happened, for programs. A code never changes its meaning and is never removed; new ones may be added, so treat an unknown one
-         *     by its status. The list is that of every part of Coffer; some occur in a client or a browser only.
+         * @description Identifies the error. A code never changes its meaning and is never removed. New codes may be added, so treat an unknown one by its
+         *     status. The list has the codes of every part of Coffer, some of which occur only in a client or a browser.
          * @enum {string}
          */
         Code: "internal" | "invalid_argument" | "malformed" | "unsupported_version" | "too_large" | "kdf_out_of_range" | "wrong_secret" | "unknown_key" | "key_destroyed" | "key_unusable" | "authentication_failed" | "class_too_low" | "closed" | "ttl_out_of_range" | "locked" | "not_configured" | "quota_exceeded" | "database_blocked" | "connection_lost" | "wasm_unavailable" | "webcrypto_unavailable" | "indexeddb_unavailable" | "not_found" | "unauthorized" | "method_not_allowed" | "timeout" | "store_unavailable" | "keyring_unavailable" | "forbidden" | "rate_limited" | "identity_unavailable" | "audit_unavailable" | "precondition_failed" | "shutting_down" | "encryption_disabled" | "kms_denied" | "kms_throttled" | "kms_key_unusable" | "unreachable" | "cache_not_shared" | "audit_almost_full" | "storage_full" | "store_evicts" | "unknown_route";
         /**
-         * @description The sensitivity of a value, from the least to the most.
+         * @description The sensitivity of a value, in ascending order.
          * @enum {string}
          */
         Class: "public" | "internal" | "confidential" | "pii" | "phi";
         /**
-         * @description A time above 0, such as `90s`, `1h30m`, `7d` or `1d12h`, or in whole seconds.
+         * @description A duration above 0, such as `90s`, `1h30m`, `7d` or `1d12h`, or a whole number of seconds.
          * @example 1h30m
          */
         Duration: string;
@@ -616,12 +626,12 @@ export interface components {
          */
         Time: string;
         /**
-         * @description 32 bytes in hexadecimal that name a key and commit to it; not secret.
+         * @description The id of a key, 32 bytes in hexadecimal. It commits to the key and is not secret.
          * @example 48087e816da9fd3f0521c6bac36e89c88a79030cdc96f6b33cbfd8891d400ea2
          */
         KeyId: string;
         /**
-         * @description Texts that are authenticated with the value and stand readable beside it; 16,384 bytes encoded.
+         * @description Texts that are authenticated with the value and stored readable with it; 16,384 bytes encoded.
          * @example {
          *       "user_id": "user_123",
          *       "field": "ssn"
@@ -639,16 +649,16 @@ export interface components {
             /** @enum {string} */
             status: "ok" | "degraded";
             /**
-             * @description Codes of what does not work while requests can still be served: `keyring_unavailable` while the KMS does not answer and the keys
-             *     in memory are not yet over their time; `audit_unavailable` where the audit log cannot be written and the operator has requests go on;
-             *     `audit_almost_full` once it has used 80 % of its budget; `authentication_failed` while the keystore has keysets that are damaged, were
-             *     altered, or are under a KEK that is not configured; `unknown_key` while the store has entries under keys that no keyset has;
-             *     `store_evicts` while a Redis removes entries when its memory is full.
+             * @description Codes of checks that fail while requests can still be served: `keyring_unavailable` if the KMS does not respond and the keys in
+             *     memory have not expired; `audit_unavailable` if the audit log cannot be written and the operator lets requests continue;
+             *     `audit_almost_full` if it has used 80 % of its budget; `authentication_failed` if the keystore has keysets that are damaged,
+             *     altered or under a KEK that is not configured; `unknown_key` if the store has entries under keys that no keyset has;
+             *     `store_evicts` if a Redis evicts entries when its memory is full.
              */
             degraded?: string[];
             checks?: components["schemas"]["FailingChecks"];
         };
-        /** @description What fails, for a token of every tenant with the scope `keys:admin`. */
+        /** @description The failing checks, for a token of every tenant with the scope `keys:admin`. */
         FailingChecks: components["schemas"]["FailingCheck"][];
         FailingCheck: {
             code: components["schemas"]["Code"];
@@ -661,7 +671,7 @@ export interface components {
         };
         KeyPage: {
             keys: string[];
-            /** @description Give it back for the next page. Not there on the last one. */
+            /** @description Send it with the request for the next page. Missing on the last page. */
             cursor?: string;
         };
         /**
@@ -671,7 +681,7 @@ export interface components {
         Tenant: string;
         KeysetPage: {
             keysets: components["schemas"]["Keyset"][];
-            /** @description Give it back for the next page. Not there on the last one. */
+            /** @description Send it with the request for the next page. Missing on the last page. */
             cursor?: string;
         };
         /** @description A tenant's keys of one use and class. */
@@ -680,7 +690,7 @@ export interface components {
             /** @enum {string} */
             use: "storage" | "cache" | "service" | "field" | "file";
             class: components["schemas"]["Class"];
-            /** @description Grows whenever another key becomes the primary. */
+            /** @description Increases whenever another key becomes the primary. */
             epoch: number;
             primary: components["schemas"]["KeyId"];
             rotatedAt: components["schemas"]["Time"];
@@ -723,7 +733,7 @@ export interface components {
         OwnTenant: string;
         /** @description The `confirmation` of an earlier response, unchanged. A request without it changes nothing. */
         Confirm: string;
-        /** @description A key that is disabled or destroyed, or will be when that is confirmed. */
+        /** @description A key that is disabled or destroyed, or that will be when the change is confirmed. */
         KeyRetirement: {
             tenant: components["schemas"]["Tenant"];
             /** @enum {string} */
@@ -737,20 +747,20 @@ export interface components {
             state: "enabled" | "disabled" | "compromised" | "destroyed";
             /** @description Whether this request changed it. */
             changed: boolean;
-            /** @description What the change means and what is not known, for people. There while it is not confirmed. */
+            /** @description The consequences of the change, for people. Missing if the change is confirmed. */
             warning?: string;
-            /** @description To be sent as `confirm`. There while something is left to confirm. */
+            /** @description Send it as `confirm`. Missing if nothing is left to confirm. */
             confirmation?: string;
             expiresAt?: components["schemas"]["Time"];
         };
-        /** @description A tenant that is shredded, or will be when that is confirmed. */
+        /** @description A tenant that is shredded, or that will be when the change is confirmed. */
         Shredding: {
             tenant: components["schemas"]["Tenant"];
-            /** @description Whether it is now. */
+            /** @description Whether the tenant is shredded now. */
             shredded: boolean;
             /** @description Whether this request shredded it. */
             changed: boolean;
-            /** @description The keys that are lost, or will be, by use and class. */
+            /** @description The keys that are or will be destroyed, by use and class. */
             keys: {
                 /** @enum {string} */
                 use: "storage" | "cache" | "service" | "field" | "file";
@@ -759,32 +769,32 @@ export interface components {
                 oldestAt: components["schemas"]["Time"];
                 newestAt: components["schemas"]["Time"];
             }[];
-            /** @description What shredding means and what survives it, for people. There while it is not confirmed. */
+            /** @description The consequences of the shredding, for people. Missing if it is confirmed. */
             warning?: string;
-            /** @description To be sent as `confirm`. There while something is left to confirm. */
+            /** @description Send it as `confirm`. Missing if nothing is left to confirm. */
             confirmation?: string;
             expiresAt?: components["schemas"]["Time"];
         };
         Rotations: {
             rotations: components["schemas"]["Rotation"][];
             sweep?: components["schemas"]["Sweep"];
-            /** @description Why no key is destroyed, for people. */
+            /** @description The reasons why no key is destroyed, for people. */
             warnings: string[];
         };
-        /** @description The sweep of all entries of the cache that is under way, or was the last. One sweep serves all tenants. */
+        /** @description The current or last sweep of all entries of the cache. One sweep serves all tenants. */
         Sweep: {
             startedAt: components["schemas"]["Time"];
             endedAt?: components["schemas"]["Time"];
-            /** @description Why the sweep is incomplete, for people. Another one follows. */
+            /** @description Why the sweep is incomplete, for people. Another sweep follows. */
             fault?: string;
-            /** @description Of the store, such as the nodes of a cluster. */
+            /** @description Number of parts of the store, such as the nodes of a cluster. */
             parts: number;
             partsDone: number;
             /** @description Entries that the last complete sweep visited; 0 if there was none. */
             expected: number;
             /** @description Entries that this sweep visited. */
             scanned: number;
-            /** @description Of these not packages of the cache. */
+            /** @description Scanned entries that are not packages of the cache. */
             foreign: number;
         };
         /**
@@ -793,17 +803,17 @@ export interface components {
          * @enum {string}
          */
         Reason: "incident" | "personnel" | "policy" | "schedule" | "other";
-        /** @description How far a tenant's rotation has come. The counts are of cache entries. */
+        /** @description The progress of a tenant's rotation. The counts are numbers of cache entries. */
         Rotation: {
             tenant: components["schemas"]["Tenant"];
-            /** @description Names the rotation; random. */
+            /** @description Random id of the rotation. */
             id: string;
             /** @enum {string} */
             state: "rotating" | "reencrypting" | "grace" | "retiring" | "done" | "rolled-back";
             reason?: components["schemas"]["Reason"];
-            /** @description A former key is known to others: there is no way back to it and no grace. */
+            /** @description Whether others may know a former key. Then the rotation has no grace period and cannot be rolled back. */
             compromised: boolean;
-            /** @description What it is of, each once. */
+            /** @description The keysets that are rotated. */
             keysets: {
                 /** @enum {string} */
                 use: "cache" | "service" | "field" | "file";
@@ -813,11 +823,11 @@ export interface components {
             rotatedAt?: components["schemas"]["Time"];
             nextAt?: components["schemas"]["Time"];
             endedAt?: components["schemas"]["Time"];
-            /** @description Resealed, in all sweeps of this rotation together. */
+            /** @description Entries that were re-encrypted, in all sweeps of this rotation. */
             reencrypted: number;
-            /** @description Written by others in the meantime. */
+            /** @description Entries that were written by others in the meantime. */
             changed: number;
-            /** @description Do not open; they stay as they are. */
+            /** @description Entries that do not open. They stay as they are. */
             failed: number;
             failures: components["schemas"]["RotationFailure"][];
         };
@@ -829,16 +839,17 @@ export interface components {
             entries: number;
         };
         /**
-         * @description `info` is ordinary use, `notice` administration, `warning` what was refused or failed, and `critical` a package that was altered, moved or forged, or keys that were lost.
+         * @description `info` is ordinary use, `notice` administration, `warning` a refusal or a failure, and `critical` a package that was altered, moved
+         *     or forged, or a lost key.
          * @enum {string}
          */
         Severity: "info" | "notice" | "warning" | "critical";
         EventPage: {
             events: components["schemas"]["Event"][];
-            /** @description Give it back for the next page. Not there on the last one. */
+            /** @description Send it with the request for the next page. Missing on the last page. */
             cursor?: string;
         };
-        /** @description A line of the audit log. Members are only ever added. */
+        /** @description A line of the audit log. New members may be added. */
         Event: {
             /** @description The chain that the line is in. Each process writes a chain of its own. */
             chain: number;
@@ -849,11 +860,11 @@ export interface components {
             /** @example key.open */
             action: string;
             /**
-             * @description Of a change of keys, `unknown` means that the store could not be read back after an error, so the change may be in effect.
+             * @description For a change of keys, `unknown` means that the keystore could not be read after an error, so the change may have taken effect.
              * @enum {string}
              */
             outcome: "ok" | "refused" | "failed" | "unknown";
-            /** @description The code of the error, where there was one. */
+            /** @description The code of the error, if there was one. */
             code?: string;
             requestId?: string;
             /** @description An operation's id in this document, or a command. */
@@ -866,19 +877,19 @@ export interface components {
             keyId?: components["schemas"]["KeyId"];
             /** @description A keyed hash of the record's name. */
             nameHash?: string;
-            /** @description Entries of the context that the operator allows to be seen. */
+            /** @description The entries of the context that the operator allows. */
             context?: {
                 [key: string]: string;
             };
             /** @description Keyed hashes of the other entries. */
             contextHashes?: string[];
-            /** @description What the action needs said beside. `failed` of `access.refused` is how many parts of one batch were refused, where it is more than one. */
+            /** @description Details of the action. `failed` of `access.refused` is the number of refused parts of a batch, if it is above one. */
             facts?: {
                 [key: string]: string;
             };
-            /** @description Where the line was that this one keeps beyond retention, as CHAIN:SEQ. */
+            /** @description The position of the line that this line preserves beyond retention, as CHAIN:SEQ. */
             of?: string;
-            /** @description Chains the line to the one before. */
+            /** @description Authenticates the line and the one before it. */
             mac: string;
         };
         EventHead: {
@@ -889,14 +900,14 @@ export interface components {
         KeyInfo: {
             id: components["schemas"]["KeyId"];
             /**
-             * @description `enabled` opens, and seals while it is the primary; `compromised` still opens, so that data can be sealed anew; `disabled` does
-             *     neither; of `destroyed` only the id is left. States only advance.
+             * @description `enabled` keys open, and the primary seals. `compromised` keys only open, so that their data can be re-encrypted. `disabled` keys
+             *     do neither. Of `destroyed` keys only the id remains. States only advance.
              * @enum {string}
              */
             state: "enabled" | "disabled" | "compromised" | "destroyed";
             createdAt: components["schemas"]["Time"];
         };
-        /** @description A value with what its package says of it, all of it authentic. */
+        /** @description A value and the header of its package, which are authentic. */
         Entry: {
             value: components["schemas"]["Base64"];
             contentType: string;
@@ -905,7 +916,7 @@ export interface components {
             encryptedAt: components["schemas"]["Time"];
             context: components["schemas"]["ContextMap"];
         };
-        /** @description The key as it is, not percent-encoded; 1,024 bytes of UTF-8 at most. */
+        /** @description The key, not percent-encoded; at most 1,024 bytes of UTF-8. */
         BatchKey: string;
         BatchGet: {
             /**
@@ -942,8 +953,8 @@ export interface components {
             operations: (components["schemas"]["BatchGet"] | components["schemas"]["BatchSet"] | components["schemas"]["BatchDelete"])[];
         };
         /**
-         * @description What the operation alone would have been answered: `entry` for a `get` that succeeded, `etag` for it and for a `set`, `code` and `detail`
-         *     for what failed.
+         * @description The result of one operation: `entry` for a `get` that succeeded, `etag` for such a `get` and for a `set`, `code` and `detail` for an
+         *     operation that failed.
          */
         BatchResult: {
             status: components["schemas"]["ResultStatus"];
@@ -952,7 +963,7 @@ export interface components {
             code?: components["schemas"]["Code"];
             detail?: string;
         };
-        /** @description The HTTP status of this one. */
+        /** @description The HTTP status of this operation. */
         ResultStatus: number;
         BatchResponse: {
             results: components["schemas"]["BatchResult"][];
@@ -968,7 +979,7 @@ export interface components {
         EncryptBatchRequest: {
             items: components["schemas"]["EncryptRequest"][];
         };
-        /** @description The package, or why there is none. */
+        /** @description The package, or the error. */
         EncryptResult: {
             status: components["schemas"]["ResultStatus"];
             package?: components["schemas"]["Package"];
@@ -981,7 +992,7 @@ export interface components {
         DecryptBatchRequest: {
             items: components["schemas"]["Package"][];
         };
-        /** @description What was opened, or why nothing was. */
+        /** @description The opened package, or the error. */
         DecryptResult: {
             status: components["schemas"]["ResultStatus"];
             opened?: components["schemas"]["Opened"];
@@ -991,12 +1002,12 @@ export interface components {
         DecryptBatchResponse: {
             results: components["schemas"]["DecryptResult"][];
         };
-        /** @description A package in the JSON form of SPEC.md section 7. Everything in `metadata` is authenticated, and none of it is secret. */
+        /** @description A package in the JSON form of SPEC.md section 7. `metadata` is authenticated and not secret. */
         Package: {
             ciphertext: components["schemas"]["Base64"];
             metadata: components["schemas"]["Metadata"];
         };
-        /** @description The package's header. Keep it beside the ciphertext; neither opens without the other. */
+        /** @description The package's header. Store it with the ciphertext, because neither opens without the other. */
         Metadata: {
             /**
              * @description `1.0`; any other is `unsupported_version`.
@@ -1004,14 +1015,14 @@ export interface components {
              */
             version: string;
             /**
-             * @description GMAC is for values that are public.
+             * @description GMAC is for values of the class `public`.
              * @enum {string}
              */
             algorithm: "AES-256-GCM" | "AES-256-GMAC";
             keyId: components["schemas"]["KeyId"];
             /**
              * Format: byte
-             * @description The nonce; 12 bytes.
+             * @description The nonce of 12 bytes.
              */
             iv: string;
             /**
@@ -1037,7 +1048,7 @@ export interface components {
             revision: number;
             /**
              * Format: int64
-             * @description Of passphrase packages only.
+             * @description Only in packages under a passphrase.
              */
             iterations?: number;
             /** @enum {boolean} */
@@ -1050,26 +1061,26 @@ export interface components {
             sealedName?: true;
         };
         /**
-         * @description The type that the value comes back as.
+         * @description The type of the value.
          * @enum {string}
          */
         ValueType: "text" | "bytes" | "buffer" | "json" | "blob" | "file" | "view";
-        /** @description An authentic value. It is in `text` if its type is `text` or `json`, else in `data`. */
+        /** @description An authentic value. It is in `text` if its type is `text` or `json`, and otherwise in `data`. */
         Opened: {
             text?: string;
             data?: components["schemas"]["Base64"];
             valueType: components["schemas"]["ValueType"];
-            /** @description Of the value type `view`: the class of the typed array, such as `Float32Array`, or `DataView`. The data is little-endian. */
+            /** @description For the value type `view`, the class of the typed array, such as `Float32Array`, or `DataView`. The data is little-endian. */
             elementType?: string;
             class: components["schemas"]["Class"];
             keyId: components["schemas"]["KeyId"];
             encryptedAt: components["schemas"]["Time"];
             context: components["schemas"]["ContextMap"];
         };
-        /** @description 32 random bytes in base64url. Whoever has it and a token of the tenant can open the session. */
+        /** @description 32 random bytes in base64url. A client with the id and a token of the tenant can open the session. */
         SessionId: string;
         SessionRequest: {
-            /** @description What the session holds; any JSON object of up to 65,536 bytes. */
+            /** @description The data of the session, any JSON object of up to 65,536 bytes. */
             data: {
                 [key: string]: unknown;
             };
@@ -1094,7 +1105,7 @@ export interface components {
         };
     };
     responses: {
-        /** @description Yes. */
+        /** @description The check succeeded. */
         Healthy: {
             headers: {
                 "Cache-Control": components["headers"]["NoStore"];
@@ -1110,7 +1121,7 @@ export interface components {
                 "application/json": components["schemas"]["Health"];
             };
         };
-        /** @description The entry is one that the client has. */
+        /** @description The client has this entry already. */
         NotModified: {
             headers: {
                 ETag: components["headers"]["ETag"];
@@ -1120,7 +1131,7 @@ export interface components {
             };
             content?: never;
         };
-        /** @description What GET would be refused with, without its body. */
+        /** @description The response that GET would have, without its body. */
         Bodiless: {
             headers: {
                 "Coffer-Code": components["headers"]["CofferCode"];
@@ -1131,7 +1142,7 @@ export interface components {
             content?: never;
         };
         /**
-         * @description The request is not valid: `invalid_argument` (`detail` names what), `malformed` (the body is no such document, or ended early),
+         * @description The request is not valid: `invalid_argument` (see `detail`), `malformed` (the body is not well formed, or ended early),
          *     `ttl_out_of_range`, `unsupported_version`.
          */
         BadRequest: {
@@ -1152,7 +1163,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `unauthorized`: the bearer token is missing, wrong, revoked or expired. Which of these is not said. */
+        /** @description `unauthorized`: the bearer token is missing, wrong, revoked or expired. The response does not say which. */
         Unauthorized: {
             headers: {
                 "WWW-Authenticate": components["headers"]["WWWAuthenticate"];
@@ -1172,7 +1183,10 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `forbidden`: the token lacks the scope, or does not administer the tenant that is named. It is told before anything is looked up. */
+        /**
+         * @description `forbidden`: the token lacks the scope, or does not administer the tenant that the request names. The server decides this before it
+         *     looks for anything.
+         */
         Forbidden: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1201,7 +1215,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `not_found`: there is nothing under that name, or no longer. `unknown_route`: the server has no such path. */
+        /** @description `not_found`: nothing exists under that name. `unknown_route`: the server has no such path. */
         NotFound: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1222,8 +1236,9 @@ export interface components {
         };
         /**
          * @description `unknown_key`: the package was sealed under a key that the tenant does not have, or under a passphrase. `key_unusable`: the key is
-         *     disabled, or the class has no key to seal under; or the key that is to be ended is still needed. `encryption_disabled`: the server encrypts and the value was stored by one with
-         *     `ENCRYPTION_ENABLED=false`, or the other way round; or packages were asked of one with that setting.
+         *     disabled, the class has no key that can seal, or the key that the request disables or destroys is still needed.
+         *     `encryption_disabled`: the server encrypts but the value was stored by a server with `ENCRYPTION_ENABLED=false`, or the other way
+         *     round, or a server with that setting was asked for a package.
          */
         Conflict: {
             headers: {
@@ -1262,7 +1277,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `precondition_failed`: the entry is not the one that the condition names, or there is one, or none; or a confirmation is not of what is there now. Nothing was changed. */
+        /** @description `precondition_failed`: the entry does not match the condition, or the confirmation is not for this change of the current keysets. Nothing was changed. */
         PreconditionFailed: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1281,7 +1296,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `too_large`: something is over its limit; see *Limits*. */
+        /** @description `too_large`: a part of the request is larger than its limit; see *Limits*. */
         TooLarge: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1293,7 +1308,7 @@ export interface components {
                  *       "title": "Request Entity Too Large",
                  *       "status": 413,
                  *       "code": "too_large",
-                 *       "detail": "the body is over its limit",
+                 *       "detail": "the body is larger than its limit",
                  *       "requestId": "7f3c1a5e-2d4b-4c8e-9a01-5b6d7e8f9a0b"
                  *     }
                  */
@@ -1301,8 +1316,8 @@ export interface components {
             };
         };
         /**
-         * @description `authentication_failed`: the package was altered, moved or forged; nothing of it is answered. It is recorded in the audit
-         *     log as critical. If the server's own store returned it, find out who can write to that store.
+         * @description `authentication_failed`: the package was altered, moved or forged. Nothing of it is returned. The audit log has a critical event. If
+         *     the server's own store returned the package, find out who can write to that store.
          */
         Unauthentic: {
             headers: {
@@ -1322,7 +1337,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `rate_limited`: the tenant's limit of requests or bytes is used up for now, or the token is wrong like too many others from this address; `detail` says which. */
+        /** @description `rate_limited`: the tenant exceeded its limit of requests or bytes, or too many wrong tokens came from this address; see `detail`. */
         RateLimited: {
             headers: {
                 "Retry-After": components["headers"]["RetryAfter"];
@@ -1342,7 +1357,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `internal`: something failed that should not have. The server's log has the request id. */
+        /** @description `internal`: the server has a fault. Its log has the request id. */
         Internal: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1354,7 +1369,7 @@ export interface components {
                  *       "title": "Internal Server Error",
                  *       "status": 500,
                  *       "code": "internal",
-                 *       "detail": "Something failed that should not have; the server's log has the request id.",
+                 *       "detail": "An unexpected error occurred; the server's log has the details under the request id.",
                  *       "requestId": "7f3c1a5e-2d4b-4c8e-9a01-5b6d7e8f9a0b"
                  *     }
                  */
@@ -1363,8 +1378,7 @@ export interface components {
         };
         /**
          * @description `store_unavailable`, `keyring_unavailable`, `kms_denied`, `kms_throttled`, `kms_key_unusable`, `audit_unavailable` or
-         *     `identity_unavailable`: what the server needs cannot be reached or
-         *     written. It recovers without a restart.
+         *     `identity_unavailable`: the server cannot reach or write something that it needs. It recovers without a restart.
          */
         Unavailable: {
             headers: {
@@ -1378,7 +1392,7 @@ export interface components {
                  *       "title": "Service Unavailable",
                  *       "status": 503,
                  *       "code": "store_unavailable",
-                 *       "detail": "The backing store cannot be reached or refuses to work; a write may or may not have arrived.",
+                 *       "detail": "The store cannot be reached or refuses requests; a write may or may not have been applied.",
                  *       "requestId": "7f3c1a5e-2d4b-4c8e-9a01-5b6d7e8f9a0b"
                  *     }
                  */
@@ -1386,9 +1400,9 @@ export interface components {
             };
         };
         /**
-         * @description `quota_exceeded`: the tenant keeps as many bytes as it may. `storage_full`: the disk or the memory of the store is full. Nothing
-         *     was changed, and the same request fails until something was deleted or has expired. Reads and deletions go on, and so does what
-         *     keeps or shortens an entry.
+         * @description `quota_exceeded`: the tenant stores as many bytes as it may. `storage_full`: the disk or the memory of the store is full. Nothing
+         *     was changed, and the same request fails until something is deleted or expires. Reads, deletions, and changes that do not need more
+         *     space still work.
          */
         Full: {
             headers: {
@@ -1401,7 +1415,7 @@ export interface components {
                  *       "title": "Insufficient Storage",
                  *       "status": 507,
                  *       "code": "quota_exceeded",
-                 *       "detail": "The storage quota, of the browser or of the tenant, is used up; the earlier value is still in place. Delete something first.",
+                 *       "detail": "The storage quota of the browser or tenant is used up, and the earlier value was kept; delete entries first.",
                  *       "requestId": "7f3c1a5e-2d4b-4c8e-9a01-5b6d7e8f9a0b"
                  *     }
                  */
@@ -1421,7 +1435,7 @@ export interface components {
                  *       "title": "Gateway Timeout",
                  *       "status": 504,
                  *       "code": "timeout",
-                 *       "detail": "The operation took longer than its time limit.",
+                 *       "detail": "The operation exceeded its time limit.",
                  *       "requestId": "7f3c1a5e-2d4b-4c8e-9a01-5b6d7e8f9a0b"
                  *     }
                  */
@@ -1441,60 +1455,60 @@ export interface components {
          */
         SessionId: components["schemas"]["SessionId"];
         /**
-         * @description The value's sensitivity. There is no default.
+         * @description The class of the value. It is required.
          * @example phi
          */
         Class: components["schemas"]["Class"];
         /**
-         * @description The lowest class that the reader accepts; left out, any.
+         * @description The lowest class that the reader accepts. The default is every class.
          * @example phi
          */
         MinClass: components["schemas"]["Class"];
         /**
-         * @description `body` puts the context before the value or package: the body's first `Coffer-Context-Length` bytes are its JSON, as
-         *     `Coffer-Context` would have it (`{}` if it is empty).
+         * @description `body` puts the context before the value or package. The first `Coffer-Context-Length` bytes of the body are its JSON, in the form of
+         *     `Coffer-Context` (`{}` if the context is empty).
          */
         ContextPlace: "body";
         /**
-         * @description How long the value is kept; left out, as long as the class allows. Longer than that is `ttl_out_of_range`.
+         * @description How long the value is kept. The default is the longest time that the class allows, and a longer one is `ttl_out_of_range`.
          * @example 1h
          */
         TTL: components["schemas"]["Duration"];
         /**
-         * @description The time to live from now on.
+         * @description How long the entry or session is kept from now.
          * @example 25m
          */
         NewTTL: components["schemas"]["Duration"];
         /**
-         * @description Texts that are authenticated with the value and stand readable beside it: one JSON object of strings, each key once, in ASCII
+         * @description Texts that are authenticated with the value and stored readable with it: one JSON object of strings, each key once, in ASCII
          *     (write `é` as `\u00e9`).
          * @example {"user_id":"user_123","field":"ssn"}
          */
         Context: string;
         /**
-         * @description `ETag`s of which the entry must have one, or `*` for any entry at all (RFC 9110 section 13.1.1). Else the answer is
+         * @description `ETag`s, one of which the entry must have, or `*` for any entry (RFC 9110 section 13.1.1). Otherwise the response is
          *     `precondition_failed`.
          * @example "nJ2bJ_PbZG0jEUC9"
          */
         IfMatch: string;
         /**
-         * @description `ETag`s that the client has already. If the entry has one of them the answer is 304, without the value, which is not opened.
+         * @description `ETag`s of entries that the client has. If the entry has one of them, the response is 304 without the value, which is not opened.
          * @example "nJ2bJ_PbZG0jEUC9"
          */
         IfNoneMatch: string;
-        /** @description `*` stores the value only if there is no entry; else the answer is `precondition_failed`. Nothing else is taken here. */
+        /** @description `*` stores the value only if the entry does not exist. Otherwise the response is `precondition_failed`. Other values are refused. */
         IfNoneMatchAny: "*";
     };
     requestBodies: never;
     headers: {
         /**
-         * @description Names this write of the entry, new with every write. It is opaque and says nothing of the value. That of the package ends in `-package"`; either
-         *     may be given in a condition.
+         * @description Identifies one write of the entry. It is random and reveals nothing about the value. The ETag of the package ends in `-package"`. Both
+         *     can be used in a condition.
          * @example "nJ2bJ_PbZG0jEUC9"
          */
         ETag: string;
         /**
-         * @description Seconds that the entry is still kept, rounded up. Not there if it is kept for ever.
+         * @description Seconds until the entry expires, rounded up. Missing if it does not expire.
          * @example 3600
          */
         CofferTTL: number;
@@ -1511,34 +1525,34 @@ export interface components {
          */
         CofferEncryptedAt: components["schemas"]["Time"];
         /**
-         * @description The context as a JSON object in ASCII, its keys in order. Not there if it is empty, or longer than 2,048 bytes.
+         * @description The context as a JSON object in ASCII with sorted keys. Missing if it is empty or longer than 2,048 bytes.
          * @example {"field":"ssn","user_id":"user_123"}
          */
         CofferContext: string;
         /**
-         * @description The bytes of the context, if it is not in `Coffer-Context`. With `?context=body` the body begins with it.
+         * @description Length of the context's JSON in bytes, if it is not in `Coffer-Context`. With `?context=body` the body starts with it.
          * @example 4711
          */
         CofferContextLength: number;
         /**
-         * @description The code of the problem, of answers to HEAD, which have no body.
+         * @description The code of the error, in responses to HEAD, which have no body.
          * @example not_found
          */
         CofferCode: components["schemas"]["Code"];
         /**
-         * @description The answer depends on `Accept`.
+         * @description The response depends on `Accept`.
          * @example Accept
          */
         Vary: string;
-        /** @description No cache on the way keeps the answer. */
+        /** @description Caches must not store the response. */
         NoStore: "no-store";
         /**
-         * @description Names the request in the server's log and audit log.
+         * @description Identifies the request in the server's log and audit log.
          * @example 7f3c1a5e-2d4b-4c8e-9a01-5b6d7e8f9a0b
          */
         RequestId: string;
         /**
-         * @description Seconds to wait before the same request may succeed.
+         * @description Seconds after which the same request may succeed.
          * @example 1
          */
         RetryAfter: number;
@@ -1556,25 +1570,25 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description The lowest class that the reader accepts; left out, any.
+                 * @description The lowest class that the reader accepts. The default is every class.
                  * @example phi
                  */
                 min_class?: components["parameters"]["MinClass"];
                 /**
-                 * @description `body` puts the context before the value or package: the body's first `Coffer-Context-Length` bytes are its JSON, as
-                 *     `Coffer-Context` would have it (`{}` if it is empty).
+                 * @description `body` puts the context before the value or package. The first `Coffer-Context-Length` bytes of the body are its JSON, in the form of
+                 *     `Coffer-Context` (`{}` if the context is empty).
                  */
                 context?: components["parameters"]["ContextPlace"];
             };
             header?: {
                 /**
-                 * @description `ETag`s of which the entry must have one, or `*` for any entry at all (RFC 9110 section 13.1.1). Else the answer is
+                 * @description `ETag`s, one of which the entry must have, or `*` for any entry (RFC 9110 section 13.1.1). Otherwise the response is
                  *     `precondition_failed`.
                  * @example "nJ2bJ_PbZG0jEUC9"
                  */
                 "If-Match"?: components["parameters"]["IfMatch"];
                 /**
-                 * @description `ETag`s that the client has already. If the entry has one of them the answer is 304, without the value, which is not opened.
+                 * @description `ETag`s of entries that the client has. If the entry has one of them, the response is 304 without the value, which is not opened.
                  * @example "nJ2bJ_PbZG0jEUC9"
                  */
                 "If-None-Match"?: components["parameters"]["IfNoneMatch"];
@@ -1633,30 +1647,30 @@ export interface operations {
         parameters: {
             query: {
                 /**
-                 * @description The value's sensitivity. There is no default.
+                 * @description The class of the value. It is required.
                  * @example phi
                  */
                 class: components["parameters"]["Class"];
                 /**
-                 * @description How long the value is kept; left out, as long as the class allows. Longer than that is `ttl_out_of_range`.
+                 * @description How long the value is kept. The default is the longest time that the class allows, and a longer one is `ttl_out_of_range`.
                  * @example 1h
                  */
                 ttl?: components["parameters"]["TTL"];
             };
             header?: {
                 /**
-                 * @description Texts that are authenticated with the value and stand readable beside it: one JSON object of strings, each key once, in ASCII
+                 * @description Texts that are authenticated with the value and stored readable with it: one JSON object of strings, each key once, in ASCII
                  *     (write `é` as `\u00e9`).
                  * @example {"user_id":"user_123","field":"ssn"}
                  */
                 "Coffer-Context"?: components["parameters"]["Context"];
                 /**
-                 * @description `ETag`s of which the entry must have one, or `*` for any entry at all (RFC 9110 section 13.1.1). Else the answer is
+                 * @description `ETag`s, one of which the entry must have, or `*` for any entry (RFC 9110 section 13.1.1). Otherwise the response is
                  *     `precondition_failed`.
                  * @example "nJ2bJ_PbZG0jEUC9"
                  */
                 "If-Match"?: components["parameters"]["IfMatch"];
-                /** @description `*` stores the value only if there is no entry; else the answer is `precondition_failed`. Nothing else is taken here. */
+                /** @description `*` stores the value only if the entry does not exist. Otherwise the response is `precondition_failed`. Other values are refused. */
                 "If-None-Match"?: components["parameters"]["IfNoneMatchAny"];
             };
             path: {
@@ -1706,7 +1720,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description `ETag`s of which the entry must have one, or `*` for any entry at all (RFC 9110 section 13.1.1). Else the answer is
+                 * @description `ETag`s, one of which the entry must have, or `*` for any entry (RFC 9110 section 13.1.1). Otherwise the response is
                  *     `precondition_failed`.
                  * @example "nJ2bJ_PbZG0jEUC9"
                  */
@@ -1723,7 +1737,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The entry is gone. */
+            /** @description The entry is deleted. */
             204: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1750,20 +1764,20 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description The lowest class that the reader accepts; left out, any.
+                 * @description The lowest class that the reader accepts. The default is every class.
                  * @example phi
                  */
                 min_class?: components["parameters"]["MinClass"];
             };
             header?: {
                 /**
-                 * @description `ETag`s of which the entry must have one, or `*` for any entry at all (RFC 9110 section 13.1.1). Else the answer is
+                 * @description `ETag`s, one of which the entry must have, or `*` for any entry (RFC 9110 section 13.1.1). Otherwise the response is
                  *     `precondition_failed`.
                  * @example "nJ2bJ_PbZG0jEUC9"
                  */
                 "If-Match"?: components["parameters"]["IfMatch"];
                 /**
-                 * @description `ETag`s that the client has already. If the entry has one of them the answer is 304, without the value, which is not opened.
+                 * @description `ETag`s of entries that the client has. If the entry has one of them, the response is 304 without the value, which is not opened.
                  * @example "nJ2bJ_PbZG0jEUC9"
                  */
                 "If-None-Match"?: components["parameters"]["IfNoneMatch"];
@@ -1815,14 +1829,14 @@ export interface operations {
         parameters: {
             query: {
                 /**
-                 * @description The time to live from now on.
+                 * @description How long the entry or session is kept from now.
                  * @example 25m
                  */
                 ttl: components["parameters"]["NewTTL"];
             };
             header?: {
                 /**
-                 * @description `ETag`s of which the entry must have one, or `*` for any entry at all (RFC 9110 section 13.1.1). Else the answer is
+                 * @description `ETag`s, one of which the entry must have, or `*` for any entry (RFC 9110 section 13.1.1). Otherwise the response is
                  *     `precondition_failed`.
                  * @example "nJ2bJ_PbZG0jEUC9"
                  */
@@ -1869,13 +1883,13 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Only keys that begin with these bytes. `*` and the like have no meaning here.
+                 * @description Only keys that start with these bytes. Wildcards are not supported.
                  * @example patient:
                  */
                 prefix?: string;
-                /** @description What the last page gave, unchanged. It means nothing after the server's store was replaced, or failed over; then it is `invalid_argument`, and to begin again. */
+                /** @description The cursor of the page before, unchanged. It is `invalid_argument` if the server's store was replaced or failed over in the meantime. Then start again. */
                 cursor?: string;
-                /** @description About how many keys a page holds. */
+                /** @description Approximate number of keys on a page. */
                 limit?: number;
             };
             header?: never;
@@ -2155,7 +2169,7 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description The lowest class that the reader accepts; left out, any.
+                 * @description The lowest class that the reader accepts. The default is every class.
                  * @example phi
                  */
                 min_class?: components["parameters"]["MinClass"];
@@ -2192,7 +2206,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The value, and what the package says of it, all of it authentic. */
+            /** @description The value and the package's header, which are authentic. */
             200: {
                 headers: {
                     "Cache-Control": components["headers"]["NoStore"];
@@ -2233,7 +2247,7 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description The lowest class that the reader accepts; left out, any.
+                 * @description The lowest class that the reader accepts. The default is every class.
                  * @example phi
                  */
                 min_class?: components["parameters"]["MinClass"];
@@ -2386,7 +2400,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The session is in force. */
+            /** @description The session is active. */
             200: {
                 headers: {
                     "Cache-Control": components["headers"]["NoStore"];
@@ -2437,7 +2451,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description There is no such session, or no longer. */
+            /** @description The session does not exist. */
             204: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2459,7 +2473,7 @@ export interface operations {
         parameters: {
             query: {
                 /**
-                 * @description The time to live from now on.
+                 * @description How long the entry or session is kept from now.
                  * @example 25m
                  */
                 ttl: components["parameters"]["NewTTL"];
@@ -2510,11 +2524,11 @@ export interface operations {
     listKeysets: {
         parameters: {
             query?: {
-                /** @description The tenant; left out, what the token administers. A tenant without keys is `not_found`. */
+                /** @description The tenant. The default is every tenant that the token administers. A tenant without keys is `not_found`. */
                 tenant?: components["schemas"]["Tenant"];
-                /** @description What the last page gave, unchanged. */
+                /** @description The cursor of the page before, unchanged. */
                 cursor?: string;
-                /** @description How many tenants a page holds at most. */
+                /** @description Maximum number of tenants on a page. */
                 limit?: number;
             };
             header?: never;
@@ -2523,7 +2537,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The keysets of a page of tenants; none of a tenant that has no keys yet. */
+            /** @description The keysets of a page of tenants. A tenant without keys is omitted. */
             200: {
                 headers: {
                     "Cache-Control": components["headers"]["NoStore"];
@@ -2584,7 +2598,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The rotation, as it has begun. */
+            /** @description The rotation that was started. */
             200: {
                 headers: {
                     "Cache-Control": components["headers"]["NoStore"];
@@ -2712,7 +2726,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The key as it is, with what has to be confirmed, or as it became. */
+            /** @description The key with its state. A request without `confirm` also gets a confirmation. */
             200: {
                 headers: {
                     "Cache-Control": components["headers"]["NoStore"];
@@ -2772,7 +2786,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The key as it is, with what has to be confirmed, or as it became. */
+            /** @description The key with its state. A request without `confirm` also gets a confirmation. */
             200: {
                 headers: {
                     "Cache-Control": components["headers"]["NoStore"];
@@ -2829,7 +2843,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description What will be lost, with what has to be confirmed, or what is. */
+            /** @description The keys that are or will be destroyed. A request without `confirm` also gets a confirmation. */
             200: {
                 headers: {
                     "Cache-Control": components["headers"]["NoStore"];
@@ -2876,7 +2890,7 @@ export interface operations {
     listRotations: {
         parameters: {
             query?: {
-                /** @description The tenant; left out, what the token administers. */
+                /** @description The tenant. The default is every tenant that the token administers. */
                 tenant?: components["schemas"]["Tenant"];
             };
             header?: never;
@@ -2941,24 +2955,24 @@ export interface operations {
     listEvents: {
         parameters: {
             query?: {
-                /** @description Only the events of this tenant; left out, of what the token may see. */
+                /** @description Only the events of this tenant. The default is every tenant that the token can read. */
                 tenant?: components["schemas"]["Tenant"];
                 /**
-                 * @description An action such as `key.open`, or what several begin with, such as `key.`.
+                 * @description An action such as `key.open`, or the start of several actions, such as `key.`.
                  * @example key.
                  */
                 action?: string;
-                /** @description Events of this severity and of those above it. */
+                /** @description Events of this severity or a higher one. */
                 severity?: components["schemas"]["Severity"];
                 class?: components["schemas"]["Class"];
                 /**
-                 * @description Events of this time and later.
+                 * @description Events at this time or later.
                  * @example 2025-01-15T00:00:00Z
                  */
                 since?: string;
-                /** @description What the last page gave, unchanged. */
+                /** @description The cursor of the page before, unchanged. */
                 cursor?: string;
-                /** @description How many events a page holds at most. */
+                /** @description Maximum number of events on a page. */
                 limit?: number;
             };
             header?: never;
@@ -3134,7 +3148,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page for people. */
+            /** @description The page. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];

@@ -1,16 +1,18 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// The client is the last address that no trusted proxy has, with a port or without one.
-func TestClientAddress(t *testing.T) {
-	trusted := proxies{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+// The client is the last address that is not a trusted proxy, with or without a port.
+func TestClientIsLastUntrustedAddress(t *testing.T) {
+	trusted := trustedProxies{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	for name, c := range map[string]struct {
 		remote    string
 		forwarded []string
@@ -27,8 +29,8 @@ func TestClientAddress(t *testing.T) {
 		"a forged beginning":  {"10.0.0.1:80", []string{"198.51.100.1, 203.0.113.7"}, "203.0.113.7"},
 		"two proxies":         {"10.0.0.1:80", []string{"198.51.100.1, 203.0.113.7:1, 10.9.9.9:2"}, "203.0.113.7"},
 		"two lines":           {"10.0.0.1:80", []string{"198.51.100.1, 203.0.113.7", "10.9.9.9"}, "203.0.113.7"},
-		"proxies alone":       {"10.0.0.1:80", []string{"10.0.0.3,10.0.0.2"}, "10.0.0.3"},
-		"what is no address":  {"10.0.0.1:80", []string{"203.0.113.7, unknown"}, "10.0.0.1"},
+		"only proxies":        {"10.0.0.1:80", []string{"10.0.0.3,10.0.0.2"}, "10.0.0.3"},
+		"not an address":      {"10.0.0.1:80", []string{"203.0.113.7, unknown"}, "10.0.0.1"},
 		"no address in front": {"10.0.0.1:80", []string{"unknown, 10.0.0.2"}, "10.0.0.2"},
 		"an empty entry":      {"10.0.0.1:80", []string{"203.0.113.7,"}, "10.0.0.1"},
 		"a zone":              {"10.0.0.1:80", []string{"fe80::1%eth0"}, "fe80::1"},
@@ -38,5 +40,14 @@ func TestClientAddress(t *testing.T) {
 			require.Equal(t, c.want, trusted.client(r).String())
 		})
 	}
-	require.False(t, proxies{}.client(&http.Request{RemoteAddr: "@"}).IsValid())
+	require.False(t, trustedProxies{}.client(&http.Request{RemoteAddr: "@"}).IsValid())
+}
+
+// Beyond maxDelayed, a refused request is answered at once, so that a flood does not fill the memory.
+func TestRefusalDelayLimitsWaitingRequests(t *testing.T) {
+	d := newRefusalDelay(time.Hour)
+	for range maxDelayed {
+		d.waiting <- struct{}{}
+	}
+	d.wait(context.Background(), context.Background())
 }
