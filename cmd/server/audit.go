@@ -8,8 +8,8 @@ func auditCommand() *cobra.Command {
 	group := &cobra.Command{
 		Use:     "audit",
 		GroupID: groupAdmin,
-		Short:   "Check and read the audit log, or begin another one",
-		Long:    "Works on the audit log in the data directory, or in a copy of it. Servers may write to it in the meantime.",
+		Short:   "Verify, read or restart the audit log",
+		Long:    "Works on the audit log in the data directory or in a copy of it. Servers may write to it at the same time.",
 	}
 	group.AddCommand(auditVerifyCommand(), auditTailCommand(), auditBeginCommand())
 	return group

@@ -21,10 +21,10 @@ import (
 func auditBeginCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "begin",
-		Short: "Begin another audit log, after the one that there was is gone or was put away",
-		Long: "Begins another audit log, under another key, in a data directory that had one of which nothing is left: servers do not start there, because nothing of the former\n" +
-			"one can be proven any more. Its first line is the critical event audit.begun. Restore the former one instead if you can; heads of it that were kept elsewhere\n" +
-			"prove copies of it. It does nothing if anything of a log is left.",
+		Short: "Begin another audit log after the former one was lost or moved away",
+		Long: "Begins another audit log under another key, in a data directory whose audit log is completely gone. Servers do not start there until then,\n" +
+			"because the former log cannot be verified any more. The first line of the new log is the critical event audit.begun. Restore the former log\n" +
+			"instead if you can; heads that were stored elsewhere prove a copy of it. The command does nothing if any part of a log is left.",
 		Example: "  coffer audit begin --data DIR",
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return beginAudit(cmd) },
@@ -34,8 +34,8 @@ func auditBeginCommand() *cobra.Command {
 	return cmd
 }
 
-// beginAudit begins another log in a directory of its own, and moves it to its place once it has its first line. A kill
-// before that leaves a log that is gone, and the command can be run again.
+// beginAudit creates a log in a temporary directory, and moves it to its path when it has its first line. If the process is killed before
+// that, the command can be run again.
 func beginAudit(cmd *cobra.Command) (err error) {
 	c, err := loadData(cmd)
 	if err != nil {
@@ -68,7 +68,7 @@ func beginAudit(cmd *cobra.Command) (err error) {
 	}
 	err = file.Record(cmd.Context(), audit.Event{Action: audit.LogBegun, Operation: "audit begin"})
 	if err = errors.Join(err, file.Close()); err == nil {
-		err = requireAuditLogGone(&c) // another process can have begun one in the meantime
+		err = requireAuditLogGone(&c) // another process may have begun one in the meantime
 	}
 	if err == nil {
 		err = moveAuditLog(made, auditPath(&c))
@@ -79,12 +79,12 @@ func beginAudit(cmd *cobra.Command) (err error) {
 	return printResult(cmd, struct {
 		Begun bool `json:"begun"`
 	}{true}, func(out io.Writer) error {
-		_, err := fmt.Fprintln(out, "another audit log is begun: what was before it is unproven")
+		_, err := fmt.Fprintln(out, "another audit log was begun: earlier events cannot be verified")
 		return err
 	})
 }
 
-// requireLogGone refuses a data directory whose audit log is there, or never was.
+// requireAuditLogGone returns an error if the data directory has an audit log, or never had one.
 func requireAuditLogGone(c *config.Config) error {
 	switch gone, err := auditLogGone(c); {
 	case err != nil:
@@ -92,15 +92,16 @@ func requireAuditLogGone(c *config.Config) error {
 	case !gone && exists(auditMarkPath(c)):
 		return refusedError(errors.New("there is an audit log, or a part of one: move the directory audit away, and keep it"))
 	case !gone:
-		return refusedError(errors.New("there was no audit log yet: servers begin one by themselves"))
+		return refusedError(errors.New("there was no audit log yet: a server begins one when it starts"))
 	}
 	return nil
 }
 
-// placeLog moves a log to a path where no directory is, or one without a log. It removes no log that another process has just begun.
+// moveAuditLog moves a log to a path with no directory, or with a directory that has no log. It removes no log that another process began in
+// the meantime.
 func moveAuditLog(made, path string) error {
 	err := durable.RemoveTemporary(path)
-	for _, empty := range []string{filepath.Join(path, "lock"), filepath.Join(path, durable.ReserveName), path} { // a directory is removed only if it is empty
+	for _, empty := range []string{filepath.Join(path, "lock"), filepath.Join(path, durable.ReserveName), path} { // os.Remove removes a directory only if it is empty
 		if e := os.Remove(empty); err == nil && !errors.Is(e, fs.ErrNotExist) {
 			err = e
 		}

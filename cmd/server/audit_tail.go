@@ -20,9 +20,9 @@ func auditTailCommand() *cobra.Command {
 	var filter audit.Filter
 	cmd := &cobra.Command{
 		Use:   "tail",
-		Short: "Show the last events of the audit log, and those to come",
-		Long: "Shows the last events that pass the filters, the oldest first: as a table on a terminal, and otherwise as the log has them, one JSON object a line.\n" +
-			"It does not check them: coffer audit verify does.",
+		Short: "Show the last events of the audit log, and follow it",
+		Long: "Shows the last events that match the filters, the oldest first: as a table on a terminal, and otherwise as the lines of the log, one JSON object\n" +
+			"each. It does not verify them: coffer audit verify does.",
 		Example: "  coffer audit tail --data DIR -n 50 --severity warning\n" +
 			"  coffer audit tail --data DIR --follow --tenant clinic-7 --since 24h",
 		Args: noArguments,
@@ -32,17 +32,17 @@ func auditTailCommand() *cobra.Command {
 				return err
 			}
 			if n < 0 || n > audit.MaxTail {
-				return usageError(fmt.Errorf("-n takes a number from 0 to %d", audit.MaxTail))
+				return usageError(fmt.Errorf("-n must be a number from 0 to %d", audit.MaxTail))
 			}
 			known := severity == ""
 			if !known {
 				filter.Severity, known = audit.ParseSeverity(severity)
 			}
 			if !known {
-				return usageError(errors.New("--severity takes info, notice, warning or critical"))
+				return usageError(errors.New("--severity must be info, notice, warning or critical"))
 			}
 			if filter.Action != "" && !audit.MatchesAction(filter.Action) {
-				return usageError(errors.New("--action takes the name of an action, such as key.open or access.refused, or what several begin with, such as 'key.'"))
+				return usageError(errors.New("--action must be an action, such as key.open or access.refused, or the prefix of several, such as 'key.'"))
 			}
 			if filter.Since, err = parseSinceFlag(since); err != nil {
 				return err
@@ -55,13 +55,13 @@ func auditTailCommand() *cobra.Command {
 		},
 	}
 	config.AddFlags(cmd.Flags(), "data")
-	cmd.Flags().IntVarP(&n, "lines", "n", 20, "how many of the last ones")
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with those that are recorded, until SIGINT")
+	cmd.Flags().IntVarP(&n, "lines", "n", 20, "number of events")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "show new events until SIGINT")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON on a terminal too")
-	cmd.Flags().StringVar(&filter.Tenant, "tenant", "", "only of this tenant")
-	cmd.Flags().StringVar(&filter.Action, "action", "", "only this action, such as key.open, or those that begin so, such as key.")
-	cmd.Flags().StringVar(&severity, "severity", "", "only from this one up: info, notice, warning, critical")
-	cmd.Flags().StringVar(&since, "since", "", "only after a time (RFC 3339), or not older than a duration such as 24h or 7d")
+	cmd.Flags().StringVar(&filter.Tenant, "tenant", "", "only events of this tenant")
+	cmd.Flags().StringVar(&filter.Action, "action", "", "only this action, such as key.open, or a prefix, such as key.")
+	cmd.Flags().StringVar(&severity, "severity", "", "only events of at least this severity: info, notice, warning, critical")
+	cmd.Flags().StringVar(&since, "since", "", "only events after a time (RFC 3339), or younger than a duration such as 24h or 7d")
 	return cmd
 }
 
@@ -74,7 +74,7 @@ func parseSinceFlag(text string) (time.Time, error) {
 	}
 	d, err := duration.Parse(text)
 	if err != nil || d < 0 {
-		return time.Time{}, usageError(errors.New("--since takes a time such as 2026-01-31T12:00:00Z, or a duration such as 24h or 7d"))
+		return time.Time{}, usageError(errors.New("--since must be a time such as 2026-01-31T12:00:00Z, or a duration such as 24h or 7d"))
 	}
 	return time.Now().Add(-d), nil
 }
@@ -86,8 +86,8 @@ func lineWriter(out io.Writer) func(*audit.Line) error {
 	}
 }
 
-// printEvent prints a row with columns of fixed widths, since what is to come is not known. What clients sent
-// is quoted: it could move a terminal's cursor.
+// eventTableWriter returns a function that prints events as rows with columns of fixed widths, because later events are not known yet. It
+// quotes values from clients, which could control the terminal.
 func eventTableWriter(out io.Writer) func(*audit.Line) error {
 	const row = "%-24s  %-8s  %-16s  %-7s  %-20s  %-18s  %-12s  %s\n"
 	begun := false

@@ -17,24 +17,24 @@ import (
 	"github.com/coffer-storage/coffer/server/keyring"
 )
 
-// errLog means that verify found a fault, which it printed.
-var errAuditLogAltered = errors.New("the audit log is not as it was written")
+// errAuditLogAltered means that verify found a fault, which it printed.
+var errAuditLogAltered = errors.New("the audit log was altered")
 
 func auditVerifyCommand() *cobra.Command {
 	var heads []string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Prove that no line of the audit log was changed, removed, inserted or moved, and compare keys and API tokens with it",
-		Long: "Reads every line of every file, and names the first one of each chain that is not as it was written, and what is wrong: changed, removed, inserted,\n" +
-			"truncated, rewritten, altered or head. The exit code is 0 only if nothing is wrong. It needs the server's keysets, KEK and environment.\n\n" +
-			"Give heads that were kept elsewhere by --head (the server's log has them as \"audit head\", and GET /v1/audit/head returns them). With them it also finds\n" +
-			"a log that was put back to an earlier state, and one that somebody wrote again who has the key. A head of a line that retention deleted is\n" +
-			"refused, because it cannot be checked.\n\n" +
-			"If the log is as it was written, the keystore is compared with it. It names tenants that were shredded and keys that were destroyed and that are there again,\n" +
-			"and tokens that are altered, that are in force although the log records their revocation (returned), that differ from what the log recorded (other), and\n" +
-			"that were made without an event (unrecorded). The log need not have the creation of tokens that were made before its first line, or on another host that\n" +
-			"shares the keysets: these are counted.",
+		Short: "Prove that the audit log was not altered, and compare keys and API tokens with it",
+		Long: "Reads every line of every file. For each chain it prints the first line that was altered, and how: changed, removed, inserted, truncated,\n" +
+			"rewritten, altered or head. The exit code is 0 only if it finds nothing. It needs the server's keysets, KEK and environment.\n\n" +
+			"Pass heads that were stored elsewhere with --head (the server's log has them as \"audit head\", and GET /v1/audit/head returns them). With a\n" +
+			"head, the command also detects a log that was rolled back to an earlier state, and one that a holder of the key rewrote. A head of a line\n" +
+			"that retention deleted is refused, because it cannot be checked.\n\n" +
+			"If the log was not altered, the command compares the keystore with it. It prints shredded tenants and destroyed keys that are in the keystore\n" +
+			"again, and tokens that are altered, that are valid although the log records their revocation (returned), that differ from their event\n" +
+			"(other), and that have no event (unrecorded). Tokens from before the log's first line, or from another host that shares the keysets, may have\n" +
+			"no event; they are counted.",
 		Example: "  coffer audit verify --data DIR\n" +
 			"  coffer audit verify --data COPY --head 1:4711:0f3a…,2:17:9c1e… --json",
 		Args: noArguments,
@@ -67,16 +67,16 @@ func auditVerifyCommand() *cobra.Command {
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
-	cmd.Flags().StringArrayVar(&heads, "head", nil, "heads that were kept elsewhere, as CHAIN:SEQ:MAC separated by commas; may be given again")
+	cmd.Flags().StringArrayVar(&heads, "head", nil, "heads that were stored elsewhere, as CHAIN:SEQ:MAC separated by commas; may be repeated")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
 
-// verification is what is known of the log, and of tokens and keys by it. Of them nothing is known if the log is not as it was written.
+// verification is the result of the command. Tokens and keys are compared only with a log that was not altered.
 type verification struct {
 	*audit.Verification
 	Tokens   *token.Comparison `json:"tokens,omitempty"`
-	Returned []endedTenant     `json:"returned,omitempty"` // alive, although the log records that the tenant was shredded or keys were destroyed
+	Returned []endedTenant     `json:"returned,omitempty"` // in the keystore, although the log records that they were shredded or destroyed
 }
 
 func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *verification, err error) {
@@ -91,7 +91,7 @@ func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *verification, err er
 	}
 	path := auditPath(o.config)
 	key, err := existingAuditKey(cmd.Context(), path, system)
-	if err != nil && !errors.Is(err, audit.ErrHead) { // which Verify finds
+	if err != nil && !errors.Is(err, audit.ErrHead) { // Verify reports it
 		return nil, err
 	}
 	v = &verification{}
@@ -106,10 +106,10 @@ func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *verification, err er
 	return v, err
 }
 
-// errReturned means that verify found keys that were destroyed, which it printed.
-var errDestroyedKeysReturned = errors.New("the keystore has keys that were destroyed, as the audit log records: shred the tenants again, and destroy the keys again")
+// errDestroyedKeysReturned means that verify found destroyed keys in the keystore, which it printed.
+var errDestroyedKeysReturned = errors.New("the keystore has keys that were destroyed according to the audit log: shred the tenants again, and destroy the keys again")
 
-// compareKeys returns the tenants that are alive in the keystore, or that have keys there, although a log that was verified records their end.
+// compareKeys returns the tenants and keys in the keystore that were shredded or destroyed according to a verified log.
 func compareKeys(ctx context.Context, r *recovery.Recovery, path string, key *audit.Key) ([]endedTenant, error) {
 	compare := func() ([]recovery.Destroyed, error) {
 		var endings recovery.Tombstones
@@ -119,17 +119,17 @@ func compareKeys(ctx context.Context, r *recovery.Recovery, path string, key *au
 		return r.FindNotDestroyed(ctx, &endings)
 	}
 	returned, err := compare()
-	if len(returned) > 0 { // a change is recorded before it is made, so it may be under way
+	if len(returned) > 0 { // a change is recorded before it is made, and may be in progress
 		recovery.WaitForPropagation(ctx)
 		returned, err = compare()
 	}
 	return toEndedTenants(returned), err
 }
 
-// errTokens means that verify found tokens that differ from the audit log, which it printed.
-var errTokensDiffer = errors.New("tokens in the keystore are not as the audit log recorded them: revoke them by coffer token revoke")
+// errTokensDiffer means that verify found tokens that differ from the audit log, which it printed.
+var errTokensDiffer = errors.New("tokens in the keystore differ from the audit log: revoke them by coffer token revoke")
 
-// compareTokens compares the tokens in the keystore with a log that was verified.
+// compareTokens compares the tokens in the keystore with a verified log.
 func compareTokens(ctx context.Context, o *operator, system *keyring.System, v *audit.Verification, key *audit.Key) (*token.Comparison, error) {
 	var events token.AuditEvents
 	if err := audit.ReadVerified(ctx, auditPath(o.config), key, &audit.Filter{Action: "token."}, events.Add); err != nil {
@@ -142,7 +142,7 @@ func compareTokens(ctx context.Context, o *operator, system *keyring.System, v *
 	return &c, err
 }
 
-// beginOf returns the time from which on the log has all events: when its first line was written, or the first line that retention left.
+// completeSince returns the time since which the log has all events: that of its first line, or of the first one that retention left.
 func completeSince(v *audit.Verification) (begin time.Time) {
 	var pruned time.Time
 	for _, c := range v.Chains {

@@ -18,18 +18,18 @@ import (
 )
 
 var (
-	// errLogGone means that the data directory had an audit log and nothing of it is left.
+	// errAuditLogGone means that the data directory had an audit log and nothing of it is left.
 	errAuditLogGone = &codes.Error{Of: "audit_unavailable", Text: "the audit log of this data directory is gone: restore the directory audit; " +
-		"if it is lost, or was put away on purpose, `coffer audit begin` begins another log, which records that"}
-	// errLogKey means that the key that an audit log names is not in the system document.
-	errAuditKeyMissing = &codes.Error{Of: "audit_unavailable", Text: "the audit log's key is missing: it is with the environment's own keys " +
-		"among the keysets. Restore them by coffer keys restore; if it is lost, move the log away, keep it, and begin another one by coffer audit begin"}
-	// errSystem means that there are keysets of tenants without the system document.
-	errSystemKeysMissing = &codes.Error{Of: "keyring_unavailable", Text: "the environment's own keys are missing beside the tenants' keysets: restore them by " +
+		"if it is lost or was moved away, `coffer audit begin` begins another log, which records that"}
+	// errAuditKeyMissing means that the key that an audit log names is not in the system document.
+	errAuditKeyMissing = &codes.Error{Of: "audit_unavailable", Text: "the audit log's key is missing: it is one of the environment's own keys " +
+		"in the keystore. Restore them by coffer keys restore; if it is lost, move the log away, keep it, and begin another one by coffer audit begin"}
+	// errSystemKeysMissing means that the keystore has keysets of tenants and no system document.
+	errSystemKeysMissing = &codes.Error{Of: "keyring_unavailable", Text: "the environment's own keys are missing, but tenants have keysets: restore them by " +
 		"coffer keys restore; if they are lost, run coffer audit begin in a data directory whose audit log you moved away"}
 )
 
-// openAudit opens the audit log with its key, and makes it if there never was one. It returns errLogGone if there was one.
+// openAudit opens the audit log and its key. It creates a log if there never was one, and returns errAuditLogGone if there was one.
 func openAudit(ctx context.Context, c *config.Config, system *keyring.System, options audit.Options) (*audit.File, *audit.Key, error) {
 	if gone, err := auditLogGone(c); err != nil || gone {
 		return nil, nil, errors.Join(err, errAuditLogGone)
@@ -48,7 +48,7 @@ func openAudit(ctx context.Context, c *config.Config, system *keyring.System, op
 	return file, key, nil
 }
 
-// logKey returns the key that a log names, or the one for a log that is to be begun.
+// auditKey returns the key that a log names, or the key for a new log.
 func auditKey(ctx context.Context, path string, system *keyring.System) (*audit.Key, error) {
 	id, used, err := audit.ReadKeyID(path)
 	if err != nil {
@@ -72,7 +72,7 @@ func auditKey(ctx context.Context, path string, system *keyring.System) (*audit.
 	return audit.NewKey(key), nil
 }
 
-// readLogKey returns the key of a log that is there.
+// existingAuditKey returns the key of a log that must exist.
 func existingAuditKey(ctx context.Context, path string, system *keyring.System) (*audit.Key, error) {
 	used, err := audit.Exists(path)
 	if err == nil && !used {
@@ -91,10 +91,10 @@ func auditOptions(c *config.Config, log *slog.Logger) audit.Options {
 	}
 }
 
-// copies is where the lines of the server's audit log go beside its file.
+// auditCopy writes the lines of the server's audit log to a second place.
 type auditCopy struct {
-	mirror *mirror.Mirror // nil: nowhere
-	store  *rediskv.Store // its own connections: a copy takes none from requests
+	mirror *mirror.Mirror // nil if no copy is configured
+	store  *rediskv.Store // has its own connections, so that requests keep theirs
 }
 
 func openAuditCopy(c *config.Config, out io.Writer, lost func(lines int), log *slog.Logger) (*auditCopy, error) {
@@ -111,7 +111,7 @@ func openAuditCopy(c *config.Config, out io.Writer, lost func(lines int), log *s
 	return &auditCopy{}, nil
 }
 
-// copy is what the log gives its lines to; nil where they go nowhere.
+// copy returns the function that copies lines; nil if no copy is configured.
 func (c *auditCopy) copy() func(lines []byte) {
 	if c.mirror == nil {
 		return nil

@@ -49,7 +49,7 @@ func TestAuditLogGone(t *testing.T) {
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	serving := []string{"serve", "--listen", "127.0.0.1:0", "--data", data}
 	begin := []string{"audit", "begin", "--data", data}
-	require.Contains(t, refused(t, environ, "", begin...), "servers begin one by themselves")
+	require.Contains(t, refused(t, environ, "", begin...), "a server begins one when it starts")
 	p := serve(t, data, environ...)
 	p.put(p.token, "patient-1", record)
 	require.Zero(t, p.stop(syscall.SIGTERM))
@@ -64,7 +64,7 @@ func TestAuditLogGone(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Join(data, "audit"), 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(data, "audit", name), []byte("content"), 0o600))
 	}
-	require.Contains(t, coffer(t, environ, begin...), "unproven")
+	require.Contains(t, coffer(t, environ, begin...), "earlier events cannot be verified")
 	var first struct {
 		Seq                         int
 		Action, Severity, Operation string

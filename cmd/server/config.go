@@ -14,9 +14,9 @@ import (
 func configCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Print what is in force and where each value comes from",
-		Long: "Prints every setting as `coffer serve` would use it with the same environment and flags, and checks them all. Secrets are not shown.\n" +
-			"What has no value is listed by name at the end.",
+		Short: "Print the settings in force and the source of each value",
+		Long: "Checks and prints every setting as `coffer serve` would use it with the same environment and flags. Secrets are not shown.\n" +
+			"Settings without a value are listed by name at the end.",
 		Example: "  coffer config\n  COFFER_ENVIRONMENT=staging coffer config --listen :8080",
 		GroupID: groupServer,
 		Args:    noArguments,

@@ -13,22 +13,22 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-// auditPath is of the directory of the audit log.
+// auditPath returns the directory of the audit log.
 func auditPath(c *config.Config) string { return filepath.Join(c.Data, "audit") }
 
-// cacheDir is the embedded store's.
+// cacheDir returns the directory of the embedded cache.
 func cacheDir(c *config.Config) string { return filepath.Join(c.Data, "cache") }
 
-// keysDir is where keysets are without a Redis for them.
+// keysDir returns the directory of the embedded keystore.
 func keysDir(c *config.Config) string { return filepath.Join(c.Data, "keys") }
 
-// auditMarkPath is the path of the file that marks a data directory with an audit log.
+// auditMarkPath returns the file that marks a data directory with an audit log.
 func auditMarkPath(c *config.Config) string { return filepath.Join(c.Data, "log.made") }
 
-const auditMark = "There is an audit log. While this file is here, no other one is begun in its place but by coffer audit begin.\n"
+const auditMark = "This data directory has an audit log. While this file exists, only `coffer audit begin` begins another log in its place.\n"
 
-// logGone reports whether there was an audit log and nothing is left of it. If a part is left, package audit refuses
-// the rest.
+// auditLogGone reports whether the data directory had an audit log and nothing of it is left. Package audit refuses a log of which a part is
+// left.
 func auditLogGone(c *config.Config) (bool, error) {
 	if !exists(auditMarkPath(c)) {
 		return false, nil
@@ -37,18 +37,17 @@ func auditLogGone(c *config.Config) (bool, error) {
 	return err == nil && !left, err
 }
 
-// markPath is of the file that says that servers of this data directory once had keysets, wherever these and
-// the cache are.
+// keysetMarkPath returns the file that marks a data directory whose servers had keysets, in the directory or in Redis.
 func keysetMarkPath(c *config.Config) string { return filepath.Join(c.Data, "keys.made") }
 
-const keysetMark = "There were keysets. While this file is here, servers do not start where there are none, since new ones would open nothing.\n"
+const keysetMark = "This data directory had keysets. While this file exists, servers do not start without keysets, because new ones would open nothing.\n"
 
-// markUsed leaves the mark.
+// createKeysetMark marks a data directory with keysets.
 func createKeysetMark(c *config.Config) error {
 	return createMark(keysetMarkPath(c), keysetMark)
 }
 
-// leaveMark makes a file that says what there was, for its being gone to be noticed.
+// createMark creates a file, if it does not exist.
 func createMark(path, text string) error {
 	if exists(path) {
 		return nil
@@ -59,10 +58,10 @@ func createMark(path, text string) error {
 	return nil
 }
 
-// wasUsed reports whether there were keysets: by the mark, or an embedded cache.
+// hadKeysets reports whether there were keysets, by the mark or an embedded cache.
 func hadKeysets(c *config.Config) bool { return exists(keysetMarkPath(c)) || exists(cacheDir(c)) }
 
-// missingKeys says what is to be done, and what is in the way of who wants to begin anew.
+// missingKeysError returns an error that says how to restore the keysets, and which files to remove to start again.
 func missingKeysError(c *config.Config, where string) error {
 	var left []string
 	for _, path := range []string{cacheDir(c), keysetMarkPath(c), auditPath(c), auditMarkPath(c)} {
@@ -70,8 +69,8 @@ func missingKeysError(c *config.Config, where string) error {
 			left = append(left, path)
 		}
 	}
-	return refusedError(fmt.Errorf("the keys that this data directory was used with are missing from %s: restore them; to begin anew, where nothing that is under them is needed any more, "+
-		"remove %s", where, strings.Join(left, " and ")))
+	return refusedError(fmt.Errorf("the keys of this data directory are missing from %s: restore them; if nothing that they sealed is needed any more, start again by "+
+		"removing %s", where, strings.Join(left, " and ")))
 }
 
 func exists(path string) bool {

@@ -20,8 +20,8 @@ func doctorCommand() *cobra.Command {
 		Use:     "doctor",
 		GroupID: groupServer,
 		Short:   "Check an installation: permissions, tokens, space, keys, KMS, backups, clock, limits",
-		Long: "Checks what keeps an installation from working, or from being safe, with the configuration of the server, and says of each what to do. It changes nothing,\n" +
-			"and a server may run meanwhile. It has the KMS open every keyset, one by one. The exit code is 0 if no check failed, warnings included, and 1 otherwise.",
+		Long: "Checks with the server's configuration whether an installation works and is safe, and says for each problem what to do. It changes nothing,\n" +
+			"and servers may run. The KMS opens every keyset, one by one. The exit code is 0 if no check failed; a warning is not a failure.",
 		Example: "  coffer doctor --data DIR\n  coffer doctor --data DIR --json",
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd) },
@@ -58,17 +58,17 @@ func runDoctor(cmd *cobra.Command) error {
 	return err
 }
 
-// verdict is how a check of the doctor ended.
+// verdict is the result of a check.
 type verdict string
 
 // The verdicts.
 const (
 	verdictOK      verdict = "ok"
-	verdictWarning verdict = "warn" // it works, and should be changed
+	verdictWarning verdict = "warn" // it works, but should be changed
 	verdictFailure verdict = "fail" // it does not work, or is not safe
 )
 
-// finding is one line of the doctor's report.
+// finding is one line of the report.
 type finding struct {
 	Check   string  `json:"check"`
 	Verdict verdict `json:"verdict"`
@@ -88,13 +88,13 @@ func failureFinding(do, format string, args ...any) finding {
 	return finding{Verdict: verdictFailure, Found: fmt.Sprintf(format, args...), Do: do}
 }
 
-// examination is one check. It returns at least one finding, and changes nothing.
+// check is one check of an installation. It returns at least one finding, and changes nothing.
 type check struct {
 	name string
 	run  func(ctx context.Context, p *installation) []finding
 }
 
-// examinations are all checks, in the order in which they are reported.
+// checks are all checks, in the order of the report.
 var checks = []check{
 	{"configuration", checkConfiguration},
 	{"permissions", checkPermissions},
@@ -112,7 +112,7 @@ var checks = []check{
 	{"clock", checkClock},
 }
 
-// patient is the installation that is examined.
+// installation is the installation that is checked.
 type installation struct {
 	config   *config.Config
 	warnings []string // of the configuration
@@ -122,13 +122,13 @@ type installation struct {
 	now      time.Time
 }
 
-// examineTimeout bounds one check, but for that of the keysets, which takes a call of the KMS for each.
+// checkTimeout limits one check, except that of the keysets, which calls the KMS for each.
 const checkTimeout = 20 * time.Second
 
-// errSick means that a check failed, which is printed.
+// errCheckFailed means that a check failed, which the command printed.
 var errCheckFailed = errors.New("a check failed")
 
-// examine runs all checks.
+// runChecks runs all checks.
 func (p *installation) runChecks(ctx context.Context) (found []finding) {
 	for _, e := range checks {
 		for _, f := range e.run(ctx, p) {

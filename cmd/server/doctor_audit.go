@@ -65,14 +65,14 @@ func checkDrill(ctx context.Context, p *installation) []finding {
 	return p.lastEvent(ctx, audit.BackupDrill, maxDrillAge, "drill", "coffer keys drill --in FILE proves that a backup opens")
 }
 
-// lastEvent judges how long ago an action last succeeded, by this host's audit log.
+// lastEvent checks in this host's audit log how long ago an action succeeded.
 func (p *installation) lastEvent(ctx context.Context, action audit.Action, old time.Duration, name, do string) []finding {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	at, err := lastSuccess(ctx, p.config, action)
 	switch {
 	case err != nil:
-		return []finding{warningFinding(do, "this host's audit log does not tell of a %s: %s", name, errorText(err))}
+		return []finding{warningFinding(do, "cannot find a %s in this host's audit log: %s", name, errorText(err))}
 	case at.IsZero():
 		return []finding{warningFinding(do, "this host's audit log has no %s that succeeded", name)}
 	case p.now.Sub(at) > old:
@@ -83,9 +83,9 @@ func (p *installation) lastEvent(ctx context.Context, action audit.Action, old t
 
 // lastSuccess returns when an action last succeeded; the zero time if the log has no such event.
 func lastSuccess(ctx context.Context, c *config.Config, action audit.Action) (last time.Time, err error) {
-	const looked = 100 // of the last events: others are beginnings, and what failed
+	const maxEvents = 100 // an action has several events, and may have failed
 	filter := audit.Filter{Action: action.String()}
-	err = audit.Tail(ctx, auditPath(c), looked, &filter, false, func(l *audit.Line) error {
+	err = audit.Tail(ctx, auditPath(c), maxEvents, &filter, false, func(l *audit.Line) error {
 		if l.Outcome != "ok" || l.Facts[audit.FactPhase] == audit.PhaseBegin {
 			return nil
 		}

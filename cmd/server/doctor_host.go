@@ -31,7 +31,7 @@ func checkConfiguration(_ context.Context, p *installation) (found []finding) {
 	return found
 }
 
-// exposure is a path that users of this host, other than the server's, can read or change, and must not.
+// exposure is a path that every user of this host can read or change, but must not.
 type exposure struct {
 	path   string
 	writes bool // they can change it
@@ -44,13 +44,13 @@ func (e exposure) String() string {
 	return e.path + " can be read by every user of this host"
 }
 
-// secretFiles are the files and directories below a data directory that hold secrets or what is trusted; the others hold ciphertext.
+// secretFiles are the files and directories of a data directory that have secrets, or that the server trusts. The others have ciphertext.
 var secretFiles = []string{"master.key", "audit", "keys", "keys/keys.db", "cache", "cache/cache.db"}
 
-// exposures returns the data directory and what is in it that others can reach. If they cannot enter the directory, they reach nothing in it.
+// exposures returns the data directory and the paths in it that every user can reach. A user who cannot enter the directory reaches none of them.
 func exposures(data string) (found []exposure) {
 	if runtime.GOOS == "windows" {
-		return nil // which has no such modes
+		return nil // it has no such modes
 	}
 	look := func(path string, readable bool) bool {
 		info, err := os.Stat(path)
@@ -90,9 +90,9 @@ func checkListening(_ context.Context, p *installation) []finding {
 	host, _, _ := net.SplitHostPort(p.config.Listen) // config checked it
 	ip, err := netip.ParseAddr(host)
 	if host == "localhost" || err == nil && ip.IsLoopback() {
-		return []finding{okFinding("on %s, which only this host reaches", p.config.Listen)}
+		return []finding{okFinding("on %s, which only this host can reach", p.config.Listen)}
 	}
-	return []finding{warningFinding("let a proxy with TLS be the only one to reach it: tokens travel in the clear", "on %s, beyond this host, without TLS", p.config.Listen)}
+	return []finding{warningFinding("allow only a proxy with TLS to reach it: tokens are sent in the clear", "on %s, beyond this host, without TLS", p.config.Listen)}
 }
 
 func checkReadiness(ctx context.Context, p *installation) []finding {
@@ -107,7 +107,7 @@ func checkReadiness(ctx context.Context, p *installation) []finding {
 	return []finding{failureFinding("see its log", "the server on %s is %s", address, errorText(err))}
 }
 
-// The least of what the doctor finds sufficient.
+// The minimums below which the doctor warns.
 const (
 	minOpenFiles  = 4096
 	minFreeFactor = 4 // times COFFER_MIN_FREE
@@ -127,10 +127,10 @@ func checkLimits(_ context.Context, p *installation) (found []finding) {
 		}
 	}
 	if len(off) > 0 && p.config.Production {
-		found = append(found, warningFinding("set them, so that one tenant cannot take what others need", "%s are off", strings.Join(off, ", ")))
+		found = append(found, warningFinding("set them, so that one tenant cannot use up the resources of others", "%s are off", strings.Join(off, ", ")))
 	}
 	if files, err := maxOpenFiles(); err == nil && files < minOpenFiles {
-		found = append(found, warningFinding("raise it to 65536 (LimitNOFILE= in systemd)", "this user may open %d files at once, and each connection is one", files))
+		found = append(found, warningFinding("raise it to 65536 (LimitNOFILE= in systemd)", "this user may open %d files at once, and each connection needs one", files))
 	}
 	if memory, ok := cgroupMemory(); ok && l.Bytes > 0 && memory < 2*int64(l.Bytes) {
 		found = append(found, failureFinding("raise the memory limit, or lower COFFER_BYTES to a third of it", "the memory limit of this control group, %s, is less than twice COFFER_BYTES",
@@ -150,7 +150,7 @@ func cgroupMemory() (int64, bool) {
 			continue
 		}
 		n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-		return n, err == nil && n < 1<<60 // a larger one is no limit
+		return n, err == nil && n < 1<<60 // a larger number means no limit
 	}
 	return 0, false
 }
@@ -159,7 +159,7 @@ func checkFreeSpace(_ context.Context, p *installation) []finding {
 	free, err := durable.FreeSpace(p.config.Data)
 	switch {
 	case err != nil:
-		return []finding{warningFinding("", "the free space cannot be found out: %s", errorText(err))}
+		return []finding{warningFinding("", "cannot read the free space: %s", errorText(err))}
 	case free < p.config.MinFree:
 		return []finding{failureFinding("free some: writes are refused", "%s are free for %s", formatSize(free), p.config.Data)}
 	case free < minFreeFactor*p.config.MinFree:
@@ -168,7 +168,7 @@ func checkFreeSpace(_ context.Context, p *installation) []finding {
 	return []finding{okFinding("%s are free for %s", formatSize(free), p.config.Data)}
 }
 
-// size writes bytes for people.
+// formatSize returns a number of bytes with a unit.
 func formatSize(n int64) string {
 	const unit = 1024
 	if n < unit {
@@ -182,7 +182,7 @@ func formatSize(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", value, units[i])
 }
 
-// farApart is how far the clock may be from another one.
+// maxClockSkew is the tolerated difference between two clocks.
 const maxClockSkew = 5 * time.Second
 
 func checkClock(ctx context.Context, p *installation) (found []finding) {

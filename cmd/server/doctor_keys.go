@@ -13,14 +13,14 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
-// The limits from which the doctor warns.
+// The limits beyond which the doctor warns.
 const (
 	expirySoon       = 14 * duration.Day
 	unusedTokenAge   = 90 * duration.Day
 	maxBackupAge     = 8 * duration.Day
 	maxDrillAge      = 100 * duration.Day
 	slowWrapTime     = 500 * time.Millisecond
-	proofInterval    = 5 * time.Millisecond // so that servers' calls of the KMS come first
+	proofInterval    = 5 * time.Millisecond // leaves time for the servers' calls of the KMS
 	maxNamedFailures = 10
 )
 
@@ -43,7 +43,7 @@ func checkTokens(ctx context.Context, p *installation) []finding {
 
 func judgeTokens(tokens []token.Token, now time.Time) (found []finding) {
 	if len(tokens) == 0 {
-		return []finding{warningFinding("coffer token create makes one", "there is no token")}
+		return []finding{warningFinding("create one by coffer token create", "there is no token")}
 	}
 	of := func(t *token.Token) string { return t.ID + " " + strconv.Quote(t.Name) }
 	for i := range tokens {
@@ -58,11 +58,11 @@ func judgeTokens(tokens []token.Token, now time.Time) (found []finding) {
 		case !t.ExpiresAt.IsZero() && left <= 0:
 			found = append(found, warningFinding("coffer token revoke "+t.ID, "%s has expired", of(t)))
 		case !t.ExpiresAt.IsZero() && left < expirySoon:
-			found = append(found, warningFinding("make another one, and give it to its users", "%s expires at %s", of(t), formatTime(t.ExpiresAt, "")))
+			found = append(found, warningFinding("create another one for its users", "%s expires at %s", of(t), formatTime(t.ExpiresAt, "")))
 		case t.ExpiresAt.IsZero() && t.Scopes == identity.AllScopes:
 			found = append(found, warningFinding("give each user a token with the scopes that it needs, and revoke this one", "%s has every scope, and never expires", of(t)))
 		case t.ExpiresAt.IsZero() && t.Tenant == identity.EveryTenant:
-			found = append(found, warningFinding("make one that expires instead", "%s administers every tenant, and never expires", of(t)))
+			found = append(found, warningFinding("replace it by one that expires", "%s administers every tenant, and never expires", of(t)))
 		case now.Sub(used) > unusedTokenAge:
 			found = append(found, warningFinding("coffer token revoke "+t.ID, "%s was not used for %s", of(t), duration.Format(now.Sub(used).Truncate(duration.Day))))
 		}
@@ -85,7 +85,7 @@ func checkKMS(ctx context.Context, p *installation) (found []finding) {
 		case err != nil:
 			found = append(found, failureFinding("", "%s", errorText(err)))
 		case proof.Wrap > slowWrapTime || proof.Unwrap > slowWrapTime:
-			found = append(found, warningFinding("use a region nearby: each tenant waits for it when its keys are unlocked", "%s is slow: wrap %s, unwrap %s", kek.URL(),
+			found = append(found, warningFinding("use a nearby region: unlocking a tenant's keys waits for it", "%s is slow: wrap %s, unwrap %s", kek.URL(),
 				roundDuration(proof.Wrap), roundDuration(proof.Unwrap)))
 		default:
 			found = append(found, okFinding("%s: wrap %s, unwrap %s", kek.URL(), roundDuration(proof.Wrap), roundDuration(proof.Unwrap)))
@@ -94,7 +94,7 @@ func checkKMS(ctx context.Context, p *installation) (found []finding) {
 	return found
 }
 
-// examineKeysets has the KEKs open every keyset, as coffer keys drill does with those of a backup.
+// checkKeysets opens every keyset with the KEKs, as coffer keys drill does for a backup.
 func checkKeysets(ctx context.Context, p *installation) []finding {
 	k, found := p.openKeys(ctx)
 	if k == nil {
@@ -107,7 +107,7 @@ func checkKeysets(ctx context.Context, p *installation) []finding {
 	return p.proveKeysets(ctx, k)
 }
 
-// openKeys opens the keyring, or returns why it does not. It makes nothing.
+// openKeys opens the keyring, or returns findings instead. It creates nothing.
 func (p *installation) openKeys(ctx context.Context) (*keys, []finding) {
 	if p.kekErr != nil {
 		return nil, []finding{failureFinding("", "they cannot be opened without the KEK")}
@@ -166,7 +166,7 @@ func (p *installation) proveKeysets(ctx context.Context, k *keys) (found []findi
 		}
 	}
 	if len(found) == 0 {
-		found = append(found, okFinding("all of %d tenants open; %d are shredded", opened, shredded))
+		found = append(found, okFinding("the keysets of all %d tenants open; %d tenants are shredded", opened, shredded))
 	}
 	return found
 }

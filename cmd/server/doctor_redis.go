@@ -8,7 +8,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
-// eachRedis calls do with the Redis of the cache and that of the keysets, if there are any.
+// eachRedis calls do with each configured Redis: that of the cache and that of the keysets.
 func (p *installation) eachRedis(ctx context.Context, do func(ctx context.Context, name string, store *rediskv.Store) []finding) (found []finding) {
 	for _, one := range []struct {
 		name string
@@ -28,7 +28,7 @@ func (p *installation) eachRedis(ctx context.Context, do func(ctx context.Contex
 		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 		found = append(found, do(ctx, one.name, store)...)
 		cancel()
-		_ = store.Close() // it was only asked
+		_ = store.Close() // nothing was written
 	}
 	return found
 }
@@ -46,7 +46,7 @@ func checkRedis(ctx context.Context, p *installation) []finding {
 				return []finding{failureFinding("", "the Redis of %s: %s", name, errorText(err))}
 			case err != nil:
 				return append(checkEviction(ctx, name, store, failureFinding),
-					warningFinding("make sure of appendonly yes, appendfsync always and maxmemory-policy noeviction", "the Redis of %s does not tell its settings", name))
+					warningFinding("set appendonly yes, appendfsync always and maxmemory-policy noeviction", "the Redis of %s does not show its settings", name))
 			}
 		}
 		if found := checkEviction(ctx, name, store, warningFinding); len(found) > 0 {
@@ -60,7 +60,7 @@ func checkRedis(ctx context.Context, p *installation) []finding {
 	return found
 }
 
-// examineEviction returns a finding if Redis may remove entries, or does not tell.
+// checkEviction returns a finding if Redis may remove entries, or does not report whether it may.
 func checkEviction(ctx context.Context, name string, store *rediskv.Store, judge func(advice, format string, args ...any) finding) []finding {
 	const advice = "set maxmemory-policy to noeviction"
 	state, err := store.Eviction(ctx)
@@ -73,17 +73,17 @@ func checkEviction(ctx context.Context, name string, store *rediskv.Store, judge
 	return nil
 }
 
-// redisClocks compares this clock with those of Redis.
+// checkRedisClocks compares this host's clock with that of each Redis.
 func checkRedisClocks(ctx context.Context, p *installation) []finding {
 	return p.eachRedis(ctx, func(ctx context.Context, name string, store *rediskv.Store) []finding {
 		begin := time.Now()
 		theirs, err := store.Client().Time(ctx).Result()
 		if err != nil {
-			return nil // which the check of Redis tells
+			return nil // the check of Redis reports it
 		}
 		ours := begin.Add(time.Since(begin) / 2)
 		if apart := theirs.Sub(ours).Abs(); apart > maxClockSkew {
-			return []finding{failureFinding("have both hosts set their clocks by NTP", "the clock of the Redis of %s is %s away from this one", name, roundDuration(apart))}
+			return []finding{failureFinding("synchronize the clocks of both hosts by NTP", "the clock of the Redis of %s differs from this one by %s", name, roundDuration(apart))}
 		}
 		return nil
 	})

@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// message returns the text of an error for people: without the names of packages, without saying anything twice, and with the system's errors
-// in plain words.
+// errorText returns the text of an error for operators: without names of packages, without repetitions, and with the errors of the operating
+// system in plain words.
 func errorText(err error) string {
 	var lines []string
 	for line := range strings.SplitSeq(plainText(err), "\n") {
@@ -29,11 +29,11 @@ func errorText(err error) string {
 	return strings.Join(lines, "\n")
 }
 
-// internals are segments of an error's text that name packages or programs: they help who reads the code, and not who runs the command.
+// packageNames are segments of an error's text that help developers only.
 var packageNames = regexp.MustCompile(`^(coffer|api|audit|cache|config|durable|duration|envelope|format|identity|keyring|keystore|kms|kv|lifecycle|limit|mirror|oidc|` +
 	`recovery|rediskeys|rediskv|rotation|seal|session|sqlitekeys|sqlitekv|token|awskms|gcpkms|azurekeyvault|hashivault|redis|sqlite|\{coffer-keys\}/\S*)$`)
 
-// connections are the system's words about a connection, and plain ones.
+// connectionProblems are texts of the operating system about a connection, and plain words for them.
 var connectionProblems = []struct {
 	system *regexp.Regexp
 	plain  string
@@ -48,12 +48,12 @@ var connectionProblems = []struct {
 	{regexp.MustCompile(`\b(?:unexpected )?EOF\b`), "the connection or the file ended too early"},
 }
 
-// plain returns an error's text with what the system says of a file or a connection in plain words.
+// plainText returns the text of an error, with the errors of the operating system about files and connections in plain words.
 func plainText(err error) string {
 	text := err.Error()
 	if path := (*fs.PathError)(nil); errors.As(err, &path) {
 		where := path.Path
-		if strings.HasPrefix(filepath.Base(where), ".writing-") { // a file that is not in place yet
+		if strings.HasPrefix(filepath.Base(where), ".writing-") { // a temporary file
 			where = filepath.Dir(where)
 		}
 		text = strings.ReplaceAll(text, path.Error(), where+" "+fileProblem(path.Err))
@@ -80,7 +80,7 @@ func fileProblem(err error) string {
 	case errors.Is(err, syscall.ENOSPC):
 		return "is on a disk with no space left"
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EISDIR):
-		return "is of another kind: a file where a directory is needed, or the reverse"
+		return "is a file and must be a directory, or the reverse"
 	}
 	return "cannot be used (" + err.Error() + ")"
 }

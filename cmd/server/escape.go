@@ -11,12 +11,12 @@ import (
 	"github.com/coffer-storage/coffer/internal/identity"
 )
 
-// printable escapes text that comes from outside, whichever command prints it: a control character, C1 included, can take command of a
-// terminal, a format character can reverse what a person reads, and an invisible one makes two names look the same. It writes them as
-// \uXXXX, which keeps the meaning of JSON. It is not safe for concurrent use.
+// escapingWriter escapes characters that a terminal must not get: control characters, including C1, which can control it, format characters,
+// which can reverse the order of text, and invisible ones, which make different names look the same. It writes them as \uXXXX, which does
+// not change the meaning of JSON. It is not safe for concurrent use.
 type escapingWriter struct {
 	to      io.Writer
-	partial []byte // the beginning of a character whose end was not written yet
+	partial []byte // the first bytes of a character that is not complete yet
 }
 
 // Write implements io.Writer.
@@ -36,7 +36,7 @@ func (p *escapingWriter) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// completeRunes returns how many bytes of text are before a character that is cut short at its end.
+// completeRunes returns the length of text without an incomplete character at its end.
 func completeRunes(text []byte) int {
 	for i := len(text) - 1; i >= 0 && i >= len(text)-utf8.UTFMax; i-- {
 		if utf8.RuneStart(text[i]) {
@@ -49,7 +49,7 @@ func completeRunes(text []byte) int {
 	return len(text)
 }
 
-// escape returns text without what a terminal obeys; the same slice if there is nothing to escape.
+// escape returns the escaped text; the same slice if there is nothing to escape.
 func escape(text []byte) []byte {
 	if bytes.IndexFunc(text, unprintable) < 0 && utf8.Valid(text) {
 		return text

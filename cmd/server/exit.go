@@ -16,7 +16,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// exit is the exit code of a command that did not succeed.
+// exit is the exit code of a command that failed.
 type exit int
 
 // The exit codes. Scripts rely on them: they never change.
@@ -28,10 +28,10 @@ const (
 	exitUnreachable exit = 5
 )
 
-const exitHelp = `Exit codes: 0 it succeeded; 1 it failed; 2 the command line or a setting is not valid; 3 it was refused, and nothing was changed; 4 what it is
-about does not exist; 5 the server, the store or the KMS cannot be reached.`
+const exitHelp = `Exit codes: 0 success; 1 failure; 2 the command line or a setting is not valid; 3 the command was refused, and nothing was changed; 4 the tenant,
+key, token or file does not exist; 5 the server, the store or the KMS cannot be reached.`
 
-// exitError is an error that states its exit code, because no code of the table does.
+// exitError is an error with an exit code of its own.
 type exitError struct {
 	error
 	code exit
@@ -47,14 +47,14 @@ func exitWith(code exit, err error) error {
 	return &exitError{err, code}
 }
 
-// usage, refuse and notFound are for errors that a command makes itself.
+// usageError, refusedError and notFoundError return errors with these exit codes.
 func usageError(err error) error { return exitWith(exitUsage, err) }
 
 func refusedError(err error) error { return exitWith(exitRefused, err) }
 
 func notFoundError(err error) error { return exitWith(exitNotFound, err) }
 
-// exits are the exit codes of the table's codes. Those that are not here have failed.
+// exitCodes are the exit codes of the error codes in package codes. Other codes exit with exitFailed.
 var exitCodes = map[string]exit{
 	"invalid_argument": exitUsage, "not_configured": exitUsage, "ttl_out_of_range": exitUsage, "kdf_out_of_range": exitUsage,
 
@@ -68,7 +68,7 @@ var exitCodes = map[string]exit{
 	"identity_unavailable": exitUnreachable, "shutting_down": exitUnreachable, "kms_throttled": exitUnreachable, "unreachable": exitUnreachable,
 }
 
-// sentinels are errors without a code, or with an exit code that differs from that of their code.
+// errorExitCodes are the exit codes of errors that have no code, or another exit code than their code.
 var errorExitCodes = []struct {
 	is   error
 	code exit
@@ -83,7 +83,7 @@ var errorExitCodes = []struct {
 	{context.DeadlineExceeded, exitUnreachable},
 }
 
-// exitOf returns the exit code of an error. A command whose RunE has not begun was refused for its command line.
+// exitOf returns the exit code of an error. If no RunE has started, the command line was refused.
 func exitOf(err error, begun bool) exit {
 	if !begun {
 		return exitUsage

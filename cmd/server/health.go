@@ -16,7 +16,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/config"
 )
 
-// healthTimeout is longer than the server takes to ask what it depends on.
+// healthTimeout is longer than the server's own checks may take.
 const healthTimeout = 5 * time.Second
 
 func healthCommand() *cobra.Command {
@@ -24,8 +24,8 @@ func healthCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Ask a running server on this machine whether it is ready",
-		Long: "Asks the server on --listen for /readyz, or with --live for /livez, and exits 0 if it is well, 1 if it is not, and 5 if no server answers: for\n" +
-			"health checks of containers, which have no other program to ask with. Readiness needs the store and the keys; liveness only the process itself.",
+		Long: "Requests /readyz, or with --live /livez, of the server on --listen. The exit code is 0 if it is healthy, 1 if it is not, and 5 if no server\n" +
+			"answers. This is for health checks of containers, which have no other HTTP client. Readiness needs the store and the keys, liveness only the process.",
 		Example: "  coffer health\n  coffer health --live --listen 127.0.0.1:9000",
 		GroupID: groupServer,
 		Args:    noArguments,
@@ -51,11 +51,11 @@ func healthCommand() *cobra.Command {
 	}
 	config.AddFlags(cmd.Flags(), "listen")
 	addJSONFlag(cmd)
-	cmd.Flags().BoolVar(&live, "live", false, "ask whether the process answers, not whether it can serve")
+	cmd.Flags().BoolVar(&live, "live", false, "check that the process answers, not that it can serve requests")
 	return cmd
 }
 
-// local is where a server that listens on an address can be reached from here.
+// localAddress returns the address at which this host reaches a server that listens on address.
 func localAddress(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	ip, _ := netip.ParseAddr(host)
@@ -77,7 +77,7 @@ func probe(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	client := http.Client{Transport: &http.Transport{}} // which asks no proxy
+	client := http.Client{Transport: &http.Transport{}} // uses no proxy
 	response, err := client.Do(request)
 	if err != nil {
 		return exitWith(exitUnreachable, errors.New("no server answers there"))

@@ -18,7 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kms/hashivault"
 )
 
-// providers are the KMSs that this program can ask, with the configured credentials.
+// providers returns the supported KMSs with the configured credentials.
 func providers(c *config.Config) []kms.Provider {
 	return []kms.Provider{
 		hashivault.Provider(hashivault.Settings{Address: string(c.KMS.Vault.Address), Token: string(c.KMS.Vault.Token), TokenFile: c.KMS.Vault.TokenFile}),
@@ -32,10 +32,10 @@ func providers(c *config.Config) []kms.Provider {
 	}
 }
 
-// openKEKs opens the configured keys: one for all classes, and those of classes that have their own.
+// openKEKs opens the configured KEKs: one for all classes, and those of classes with their own master key.
 func openKEKs(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (keks kms.Set, err error) {
 	if c.Local() {
-		log.Warn("THE KEK IS LOCAL, which is for development only: whoever reads this host's files or environment reads all data; " +
+		log.Warn("THE KEK IS LOCAL, which is for development only: anyone who reads this host's files or environment can read all data; " +
 			"set KMS_PROVIDER to aws, azure, gcp or vault")
 	}
 	general, err := openKEK(ctx, c, k, log)
@@ -53,7 +53,7 @@ func openKEKs(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) 
 	return keks, nil
 }
 
-// openKEK opens the general key: in a KMS, the configured master key, or one in the data directory.
+// openKEK opens the KEK of all classes: a key in a KMS, the configured master key, or the one in the data directory.
 func openKEK(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (kms.KEK, error) {
 	switch {
 	case c.KMS.KEK != "":
@@ -80,7 +80,7 @@ func openMasterKey(master *config.MasterKey, iterations uint32) (kms.KEK, error)
 	return kms.NewLocal([]byte(master.Key))
 }
 
-// openMasterFile opens the master key in the data directory, which it makes where there are no keys yet.
+// openMasterKeyFile opens the master key in the data directory. It creates one if there are no keysets yet.
 func openMasterKeyFile(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (kms.KEK, error) {
 	path := filepath.Join(c.Data, "master.key")
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
@@ -96,14 +96,14 @@ func openMasterKeyFile(ctx context.Context, c *config.Config, k *keys, log *slog
 			return nil, err
 		}
 	}
-	log.Warn("the master key lies beside the data: set ENCRYPTION_MASTER_KEY", "file", path)
+	log.Warn("the master key is in the data directory, beside the data: set ENCRYPTION_MASTER_KEY", "file", path)
 	return kms.OpenFile(path)
 }
 
-// openNamedKEK opens a KEK that a flag of the command line names. It quotes no URL: one may be a key.
+// openFlagKEK opens a KEK that a flag names. No error quotes the URL: it may be a key.
 func openFlagKEK(ctx context.Context, c *config.Config, flag, url string) (kms.KEK, error) {
 	if strings.HasPrefix(url, "base64key:") {
-		return nil, usageError(fmt.Errorf("%s takes no key itself, for every user can read a command line: put it into a file of mode 0600 and give file:///PATH", flag))
+		return nil, usageError(fmt.Errorf("%s must not be a key, because every user can read a command line: put the key into a file of mode 0600 and give file:///PATH", flag))
 	}
 	err := c.KMS.Check(url)
 	var kek kms.KEK
@@ -116,20 +116,20 @@ func openFlagKEK(ctx context.Context, c *config.Config, flag, url string) (kms.K
 	return kek, nil
 }
 
-// requireKEK refuses to go on where a master key would be made.
+// requireLocalKey returns an error if opening the KEKs would create a master key.
 func requireLocalKey(c *config.Config) error {
 	master := filepath.Join(c.Data, "master.key")
 	if _, err := os.Stat(master); c.KMS.KEK == "" && !c.MasterKey.Configured() && errors.Is(err, fs.ErrNotExist) {
-		return usageError(fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY or KMS_PROVIDER", master))
+		return usageError(fmt.Errorf("no master key is configured, and %s does not exist: set ENCRYPTION_MASTER_KEY, ENCRYPTION_PASSPHRASE or KMS_PROVIDER", master))
 	}
 	return nil
 }
 
-// openForCheck opens the KEKs, and makes no master key.
+// openExistingKEKs opens the KEKs. It never creates a master key.
 func openExistingKEKs(ctx context.Context, c *config.Config) (kms.Set, error) {
 	if path := filepath.Join(c.Data, "master.key"); c.KMS.KEK == "" && !c.MasterKey.Configured() {
 		if _, err := os.Stat(path); err != nil {
-			return kms.Set{}, usageError(fmt.Errorf("no KEK is configured, and there is no master key in %s: set KMS_PROVIDER, COFFER_KEK or ENCRYPTION_MASTER_KEY", path))
+			return kms.Set{}, usageError(fmt.Errorf("no KEK is configured, and %s does not exist: set KMS_PROVIDER, COFFER_KEK, ENCRYPTION_MASTER_KEY or ENCRYPTION_PASSPHRASE", path))
 		}
 	}
 	return openKEKs(ctx, c, nil, slog.New(slog.DiscardHandler))

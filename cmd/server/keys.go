@@ -8,9 +8,9 @@ func keysCommand() *cobra.Command {
 	group := &cobra.Command{
 		Use:     "keys",
 		GroupID: groupAdmin,
-		Short:   "Manage tenants' keys: list, disable and destroy them, move them to another KMS, back them up, restore them, shred a tenant",
-		Long: "Works on the keysets of all tenants, with the configuration of the server: the same environment variables and --data.\n" +
-			"Servers may run meanwhile. Everything is recorded in the audit log of the data directory.",
+		Short:   "List, disable, destroy, rewrap, back up and restore tenants' keys, and shred tenants",
+		Long: "Works on the keysets of all tenants with the server's configuration: the same environment variables and --data. Servers may run.\n" +
+			"Everything is recorded in the audit log of the data directory.",
 	}
 	group.AddCommand(keysListCommand(), keysDisableCommand(), keysDestroyCommand(), keysRewrapCommand(), keysShredCommand(), keysBackupCommand(), keysRestoreCommand(), keysDrillCommand())
 	return group

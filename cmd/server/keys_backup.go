@@ -21,15 +21,15 @@ func keysBackupCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup",
 		Short: "Write all tenants' wrapped keys into one file",
-		Long: "Writes the wrapped keys of all tenants into a new file, for its owner's eyes only. Only the configured KEK opens them, so the file needs no other\n" +
-			"secrecy; keep it where the data directory's disk is not. It holds no data: what is sealed is backed up by other means. Keysets that cannot be read are\n" +
-			"named and left out. The KEK then opens the keysets in the store: those that do not open are named, and are in the file as they are. The exit code is 1 in\n" +
-			"both cases: keep an earlier backup then.",
+		Long: "Writes the wrapped keys of all tenants into a new file that only its owner can read. Only the configured KEK opens them, so the file need not be\n" +
+			"secret; store it on another disk than the data directory. It has no data: back up sealed data by other means. Keysets that cannot be read are\n" +
+			"named and left out. The KEK then opens the keysets in the keystore; those that do not open are named, and are in the file unchanged. The exit\n" +
+			"code is 1 in both cases: then keep an earlier backup.",
 		Example: "  coffer keys backup --data DIR --out keys-2026-01-31.backup",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := os.Lstat(path); path == "" || err == nil {
-				return usageError(errors.New("--out takes the path of a file that is not there yet: a backup is never overwritten"))
+				return usageError(errors.New("--out must be the path of a new file: a backup is never overwritten"))
 			}
 			return withOperator(cmd, "", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
 				tenants, err := r.Backup(ctx, func(fill func(io.Writer) error) error {
@@ -58,20 +58,20 @@ func keysBackupCommand() *cobra.Command {
 	return cmd
 }
 
-// backupReport is what coffer keys backup wrote.
+// backupReport is the result of coffer keys backup.
 type backupReport struct {
 	Tenants int      `json:"tenants"`
 	Bytes   int64    `json:"bytes"`
-	Error   *failure `json:"error,omitempty"` // names keysets that are not in it, or do not open
+	Error   *failure `json:"error,omitempty"` // names keysets that are missing in the file, or do not open
 }
 
 func keysDrillCommand() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "drill",
-		Short: "Prove that a backup opens, without touching the store",
-		Long: "Has the configured KEK unwrap every root in a backup, and these every key. It changes nothing. The exit code is 0 only where all of it opened, so that it can\n" +
-			"be run by cron; the audit log keeps when.",
+		Short: "Prove that a backup opens, without changing the keystore",
+		Long: "Unwraps every root in a backup with the configured KEK, and every key with its root. It changes nothing. The exit code is 0 only if everything\n" +
+			"opened, so that cron can run it. The audit log records the drill.",
 		Example: "  coffer keys drill --data DIR --in keys-2026-01-31.backup",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -96,7 +96,7 @@ func keysDrillCommand() *cobra.Command {
 	return cmd
 }
 
-// drillReport is what coffer keys drill found.
+// drillReport is the result of coffer keys drill.
 type drillReport struct {
 	MadeAt       time.Time      `json:"madeAt"`
 	Tenants      int            `json:"tenants"`

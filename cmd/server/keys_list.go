@@ -23,9 +23,9 @@ func keysListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List tenants' keys: their states, their ages, and when the next rotation is due",
-		Long: "Lists every key of every tenant, or of one: for each use and class the primary first, which seals, then the others from the youngest on. An enabled key\n" +
-			"opens; a disabled one does not, and keeps its material; a compromised one opens and never seals again; of a destroyed one only the id is left.\n" +
-			"No key is shown, wrapped or not. --json prints whole key ids, as GET /v1/keys does.",
+		Long: "Lists the keys of all tenants, or of one tenant: for each use and class the primary, which seals, and then the others, the youngest first.\n" +
+			"An enabled key opens. A disabled key does not open, but keeps its material. A compromised key opens and never seals again. Only the id is\n" +
+			"left of a destroyed key. The command never shows key material, wrapped or not. --json prints whole key ids, as GET /v1/keys does.",
 		Example: "  coffer keys list --data DIR --tenant clinic-7",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -44,8 +44,8 @@ func keysListCommand() *cobra.Command {
 	return cmd
 }
 
-// keysets returns the keysets of one tenant, or of all if none is named. If some of these cannot be read it returns the others, and an
-// error that names them.
+// keysets returns the keysets of one tenant, or of all tenants if the id is empty. If some of these cannot be read, it returns the others and
+// an error that names the unreadable ones.
 func (o *operator) keysets(ctx context.Context, tenant string) ([]lifecycle.Keyset, error) {
 	rotator := newRotator(o.config, o.keys, nil, o.audit, nil)
 	if tenant != "" {
@@ -87,5 +87,5 @@ func printKeysets(out io.Writer, keysets []lifecycle.Keyset, now time.Time) erro
 	return table.Flush()
 }
 
-// shortID is how many digits of a key's id people are shown, and can name it by.
+// shortID is the number of digits of a key id in tables, and the smallest number in --key.
 const shortID = 16

@@ -26,12 +26,13 @@ func keysRestoreCommand() *cobra.Command {
 	var dry bool
 	cmd := &cobra.Command{
 		Use:   "restore",
-		Short: "Merge a backup of keys into the store of keysets",
-		Long: "Merges a backup into the store of keysets: what is missing comes back, and what is there stays. No key that was made since is lost, and none that was destroyed\n" +
-			"or shredded since comes back. Keys whose destruction is in the audit log of the data directory or in another (--audit-log) are restored as destroyed, tenants\n" +
-			"whose shredding is there, or in a list (--shredded), as shredded. The logs are verified first, by keys that are in the keysets; a file of a log that\n" +
-			"cannot be verified any more is given by --unproven-audit-log: whoever could write to it decides what is destroyed. A backup that is cut short or altered, of another environment or under another KEK, is refused before anything is changed.\n" +
-			"To run it again is safe, and so it is while servers run.",
+		Short: "Merge a backup of keys into the keystore",
+		Long: "Merges a backup into the keystore: missing keys are restored, and existing keys stay. Keys that were created since the backup are not lost, and keys\n" +
+			"that were destroyed or shredded since do not come back. A key whose destruction is in the audit log of the data directory, or in another log\n" +
+			"(--audit-log), is restored as destroyed. A tenant whose shredding is there, or in a list (--shredded), is restored as shredded. The logs are\n" +
+			"verified first, with keys from the keysets. Pass a file of a log that cannot be verified with --unproven-audit-log: anyone who could write to\n" +
+			"it decides which keys are destroyed. A backup that is truncated or altered, of another environment or under another KEK, is refused before\n" +
+			"anything is changed. The command can be repeated, and servers may run.",
 		Example: "  coffer keys restore --data DIR --in keys-2026-01-31.backup --dry-run",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -56,18 +57,18 @@ func keysRestoreCommand() *cobra.Command {
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().StringVar(&path, "in", "", "the backup")
-	cmd.Flags().StringVar(&list, "shredded", "", "file with the ids of tenants that were shredded since the backup, one a line")
-	cmd.Flags().StringArrayVar(&logs, "audit-log", nil, "directory of another audit log that records shredded tenants and destroyed keys; given again for each")
-	cmd.Flags().StringArrayVar(&unproven, "unproven-audit-log", nil, "a file of an audit log that is believed as it stands; given again for each")
+	cmd.Flags().StringVar(&list, "shredded", "", "file with the ids of tenants that were shredded since the backup, one on each line")
+	cmd.Flags().StringArrayVar(&logs, "audit-log", nil, "directory of another audit log that records shredded tenants and destroyed keys; repeat the flag for several")
+	cmd.Flags().StringArrayVar(&unproven, "unproven-audit-log", nil, "file of an audit log that is believed without verification; repeat the flag for several")
 	addFormerKEKFlag(cmd)
-	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only print what would change")
 	addJSONFlag(cmd)
 	return cmd
 }
 
-// operateOn is operate for a command that reads a backup, which is for when keysets are lost: the key of the audit log may be in the
-// backup alone. With restore, the environment's own keys are restored first, so that the log can be opened; without it, nothing is
-// written to the store of keysets.
+// withBackup runs a function with the keys, the audit log and a backup open. If the keysets are lost, only the backup has the key of the audit
+// log: with restore, withBackup first restores the environment's own keys, so that the log can be opened. Without restore, nothing is
+// written to the keystore.
 func withBackup(
 	cmd *cobra.Command, what, path string, restore bool,
 	do func(ctx context.Context, o *operator, r *recovery.Recovery, file *os.File) error,
@@ -108,7 +109,7 @@ func withBackup(
 	return do(ctx, o, r, file)
 }
 
-// makeKeystore makes the place of keysets that was lost with them, which a server refuses to do.
+// makeKeystore creates the directory of the keystore, which a server does not create again.
 func makeKeystore(cmd *cobra.Command) error {
 	c, err := loadData(cmd)
 	if err != nil || c.Keys.Redis != "" {
@@ -117,10 +118,10 @@ func makeKeystore(cmd *cobra.Command) error {
 	return os.MkdirAll(keysDir(&c), 0o700)
 }
 
-// openBackup opens a backup of any size.
+// openBackup opens a backup. The caller closes it.
 func openBackup(path string) (*os.File, error) {
 	if path == "" {
-		return nil, usageError(errors.New("--in takes the path of a backup"))
+		return nil, usageError(errors.New("--in must be the path of a backup"))
 	}
 	f, err := durable.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
@@ -129,7 +130,7 @@ func openBackup(path string) (*os.File, error) {
 	return f, nil
 }
 
-// readEndings reads the audit log of the data directory, others, and a list.
+// readEndings reads which keys and tenants were destroyed: from the audit log of the data directory, from other logs, and from a list.
 func readEndings(ctx context.Context, o *operator, logs, unproven []string, list string) (*recovery.Tombstones, error) {
 	endings := &recovery.Tombstones{Tenants: map[string]bool{}}
 	for _, path := range append(logs, auditPath(o.config)) {
@@ -154,7 +155,7 @@ func readEndings(ctx context.Context, o *operator, logs, unproven []string, list
 	for first := true; lines.Scan(); first = false {
 		line := lines.Text()
 		if first {
-			line = strings.TrimPrefix(line, "\ufeff") // which some editors begin a file with
+			line = strings.TrimPrefix(line, "\ufeff") // some editors begin a file with a byte order mark
 		}
 		if id := strings.TrimRight(line, "\r"); id != "" {
 			endings.Tenants[id] = true
@@ -163,33 +164,33 @@ func readEndings(ctx context.Context, o *operator, logs, unproven []string, list
 	return endings, lines.Err()
 }
 
-// addEndings adds what a log says, if that is as it was written.
+// addEndings adds the destroyed keys and shredded tenants of a log, which it verifies first.
 func addEndings(ctx context.Context, o *operator, to *recovery.Tombstones, path string) error {
 	key, err := existingAuditKey(ctx, path, o.keys.system)
 	if err == nil {
 		err = to.AddLog(ctx, path, key)
 	}
 	if errors.Is(err, audit.ErrAltered) {
-		return fmt.Errorf("%w: nothing was changed. See coffer audit verify; then move the log away and keep it, begin another one by coffer audit begin, and give the "+
-			"tenants that were shredded by --shredded, or files of the log that you believe by --unproven-audit-log", err)
+		return fmt.Errorf("%w: nothing was changed. See coffer audit verify; then move the log away and keep it, begin another one by coffer audit begin, and name the "+
+			"shredded tenants with --shredded, or pass files of the log that you trust with --unproven-audit-log", err)
 	}
 	return err
 }
 
-// restoreReport is what coffer keys restore changed, or would.
+// restoreReport is the result of coffer keys restore.
 type restoreReport struct {
 	MadeAt    time.Time        `json:"madeAt"`
 	DryRun    bool             `json:"dryRun"`
 	Changed   []restoredTenant `json:"changed"`
 	Unchanged int              `json:"unchanged"`
-	Ended     []endedTenant    `json:"ended"` // since the backup, and stay so
+	Ended     []endedTenant    `json:"ended"` // destroyed or shredded since the backup
 	Failures  []failedTenant   `json:"failures"`
 	Error     *failure         `json:"error,omitempty"`
 }
 
 type restoredTenant struct {
 	Tenant string `json:"tenant"`
-	New    bool   `json:"new"` // it was not in the store
+	New    bool   `json:"new"` // it was not in the keystore
 }
 
 type endedTenant struct {

@@ -20,30 +20,30 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// retire is one run of coffer keys disable or destroy, by its flags.
+// keyRetirement is the flags of one run of coffer keys disable or destroy.
 type keyRetirement struct {
 	to                               envelope.State
 	tenant, use, class, key, confirm string
 }
 
-// guards are what both commands refuse.
-const retirementRules = "A key that is needed is refused, with the reason: it is the primary; a rotation that is not over may go back to it; or a server that is cut\n" +
-	"off from the keysets may still seal under it, for COFFER_KEY_CACHE_TTL after the last rotation. Keys of the cache are refused: rotations destroy them.\n" +
-	"What is sealed under keys of packages, files and database fields cannot be found out. The command says so, and asks for the tenant's id once more.\n"
+// retirementRules is the part of the help that both commands share.
+const retirementRules = "A key that is still needed is refused, with the reason: it is the primary, a rotation in progress may roll back to it, or a server without\n" +
+	"access to the keystore may still seal under it, until COFFER_KEY_CACHE_TTL after the last rotation. Keys of the cache are refused, because\n" +
+	"rotations destroy them. No command can find packages, files and database fields that a key sealed, so you must confirm the tenant's id.\n"
 
 func keysDisableCommand() *cobra.Command {
 	r := &keyRetirement{to: envelope.Disabled}
-	return r.command("disable", "Disable a key, so that it opens nothing any more",
-		"Disables a former key. What is sealed under it is refused with key_unusable from then on; its material is kept, but it is never enabled again. See\n"+
-			"whether anything fails, then destroy it.\n\n"+retirementRules)
+	return r.command("disable", "Disable a key, so that it opens nothing",
+		"Disables a former key. Data that it sealed is refused with key_unusable from then on. The key keeps its material, but cannot be enabled again.\n"+
+			"Wait whether anything fails, then destroy it.\n\n"+retirementRules)
 }
 
 func keysDestroyCommand() *cobra.Command {
 	r := &keyRetirement{to: envelope.Destroyed}
-	return r.command("destroy", "Destroy a key that is disabled or compromised, for ever",
-		"Destroys the material of a former key. What is sealed under it is refused with key_destroyed from then on. There is no way back, but by a backup of the\n"+
-			"keysets that was made before, restored where both the keysets and the audit log are lost.\n\n"+retirementRules+
-			"A key that is still enabled is refused, too: disable it first. A compromised one is destroyed as it is.")
+	return r.command("destroy", "Destroy a disabled or compromised key permanently",
+		"Destroys the material of a former key. Data that it sealed is refused with key_destroyed from then on. This cannot be undone. Only an earlier\n"+
+			"backup brings the key back, and only if both the keystore and the audit log are lost.\n\n"+retirementRules+
+			"Disable an enabled key first. A compromised key can be destroyed at once.")
 }
 
 func (r *keyRetirement) command(use, short, long string) *cobra.Command {
@@ -57,15 +57,15 @@ func (r *keyRetirement) command(use, short, long string) *cobra.Command {
 	}
 	config.AddFlags(cmd.Flags(), append(keyFlags, "key-cache-ttl")...)
 	f := cmd.Flags()
-	f.StringVar(&r.tenant, "tenant", "", "whose key")
+	f.StringVar(&r.tenant, "tenant", "", "tenant of the key")
 	f.StringVar(&r.use, "use", "", "the key's use: service, field or file")
 	f.StringVar(&r.class, "class", "", "the key's class")
-	f.StringVar(&r.key, "key", "", "the key's id, or its first 16 digits at least")
+	f.StringVar(&r.key, "key", "", "the key's id, or at least its first 16 digits")
 	addReasonFlag(cmd)
 	addJSONFlag(cmd)
-	f.StringVar(&r.confirm, "confirm", "", "the tenant's id once more, instead of being asked for it")
+	f.StringVar(&r.confirm, "confirm", "", "the tenant's id, as the confirmation")
 	for _, name := range []string{"tenant", "use", "class", "key"} {
-		_ = cmd.MarkFlagRequired(name) // fails for no flag that is there
+		_ = cmd.MarkFlagRequired(name) // the flag exists
 	}
 	return cmd
 }
@@ -84,13 +84,13 @@ func (r *keyRetirement) run(ctx context.Context, cmd *cobra.Command, o *operator
 	}
 	out := cmd.OutOrStdout()
 	if wantsJSON(cmd) {
-		out = cmd.ErrOrStderr() // standard output is for the result
+		out = cmd.ErrOrStderr() // standard output is for the JSON
 	}
 	printRetirement(out, o, plan)
 	if plan.Done() {
-		return errors.Join(plan.Apply(ctx), r.report(cmd, o, plan)) // which records it
+		return errors.Join(plan.Apply(ctx), r.report(cmd, o, plan)) // Apply records the event again
 	}
-	question := "This cannot be undone. Type the tenant's id to have the key " + r.to.String() + ": "
+	question := "This cannot be undone. The key will be " + r.to.String() + ". Type the tenant's id to confirm: "
 	if err := confirmTenant(cmd, r.confirm, r.tenant, question); err != nil {
 		return err
 	}
@@ -101,11 +101,11 @@ func (r *keyRetirement) run(ctx context.Context, cmd *cobra.Command, o *operator
 	if wantsJSON(cmd) {
 		return r.report(cmd, o, plan)
 	}
-	_, err = fmt.Fprintf(out, "%s: every server that reaches the store of keysets refuses what is under it now\n", r.to)
+	_, err = fmt.Fprintf(out, "%s: every server that reaches the keystore now refuses the data that it sealed\n", r.to)
 	return err
 }
 
-// report prints the key in JSON, if that is asked for.
+// report prints the key if --json is given.
 func (r *keyRetirement) report(cmd *cobra.Command, o *operator, plan *lifecycle.Retirement) error {
 	if !wantsJSON(cmd) {
 		return nil
@@ -122,11 +122,11 @@ func (r *keyRetirement) report(cmd *cobra.Command, o *operator, plan *lifecycle.
 	}{k.Tenant, o.config.Environment, hex.EncodeToString(k.ID[:]), k.Use.String(), k.Class.String(), plan.Created.UTC(), r.to.String()})
 }
 
-// find gives the one key that the flags name.
+// find returns the key that the flags name.
 func (r *keyRetirement) find(ctx context.Context, o *operator) (key lifecycle.Key, err error) {
 	use, err := format.ParseUse(r.use)
 	if err != nil {
-		return key, usageError(errors.New("--use: it is cache, service, field or file"))
+		return key, usageError(errors.New("--use must be cache, service, field or file"))
 	}
 	class, err := classify.Parse(r.class)
 	if err != nil {
@@ -146,9 +146,9 @@ func (r *keyRetirement) find(ctx context.Context, o *operator) (key lifecycle.Ke
 	}
 	switch {
 	case len(r.key) < shortID:
-		return key, usageError(fmt.Errorf("--key takes a key's id, or %d of its digits at least", shortID))
+		return key, usageError(fmt.Errorf("--key must be a key's id, or at least %d of its first digits", shortID))
 	case found > 1:
-		return key, usageError(errors.New("--key: several keys begin so"))
+		return key, usageError(errors.New("--key: several keys begin with these digits"))
 	case found == 0:
 		return key, lifecycle.ErrNoKey
 	}

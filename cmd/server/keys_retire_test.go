@@ -148,7 +148,7 @@ func TestRetireBesideServers(t *testing.T) {
 	}
 	require.Contains(t, refused(t, environ, "clinic\n", command("destroy", "service", newer["service"])...), "disable it first")
 	for _, c := range []struct{ use, key, says string }{
-		{"service", newer["cache"], "no such key"}, {"service", newer["service"][:15], "16 of its digits"}, {"odd", newer["service"], "--use"}, {"storage", newer["service"], "no such key"},
+		{"service", newer["cache"], "no such key"}, {"service", newer["service"][:15], "at least 16 of its first digits"}, {"odd", newer["service"], "--use"}, {"storage", newer["service"], "no such key"},
 	} {
 		require.Contains(t, refused(t, environ, "clinic\n", command("disable", c.use, c.key)...), c.says)
 	}

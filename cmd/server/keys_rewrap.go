@@ -22,18 +22,18 @@ func keysRewrapCommand() *cobra.Command {
 	var dry, status, finish, roots bool
 	cmd := &cobra.Command{
 		Use:   "rewrap",
-		Short: "Have every tenant's keys wrapped by another KEK, or by a new version of it",
-		Long: "Has the root of every tenant's keys wrapped by another key encryption key (KEK); data stay as they are. The configured KEK is the former one:\n" +
-			"servers go on under it, and under the new one once they were restarted with that configured.\n\n" +
+		Short: "Wrap every tenant's keys with another KEK, or with a new version of it",
+		Long: "Wraps the root of every tenant's keys with another key encryption key (KEK). Data does not change. The configured KEK is the former one.\n" +
+			"Servers keep working with it, and with the new one after a restart with the new configuration.\n\n" +
 			"  1. coffer keys rewrap --to URL             wraps every root again\n" +
 			"  2. configure the new KEK and restart every server\n" +
-			"  3. coffer keys rewrap --to URL             with the former KEK configured: for tenants that were made in between\n" +
-			"  4. coffer keys rewrap --to URL --finish    has the new KEK unwrap every root, and only then retires the former slots\n" +
-			"  5. coffer keys backup                      earlier backups are under the former KEK\n\n" +
-			"A run that was broken off continues where it was. After a rotation of the KEK in its KMS, give its own URL: then 1 and 5 are all, and 1 begins again if it\n" +
-			"was broken off.\n" +
-			"--new-roots replaces the roots themselves: a root that leaked opens no key that is made afterwards. Rotate with --compromised the keys that it opened.\n" +
-			"A KEK for some classes is given as --to CLASS=URL, besides the general one. No other URLs than these and the configured ones are dialled.",
+			"  3. coffer keys rewrap --to URL             with the former KEK configured, for tenants that were created in the meantime\n" +
+			"  4. coffer keys rewrap --to URL --finish    checks that the new KEK unwraps every root, and then retires the former slots\n" +
+			"  5. coffer keys backup                      because earlier backups need the former KEK\n\n" +
+			"Run an interrupted step again to continue it. After a rotation of the KEK in its KMS, pass its own URL: then only steps 1 and 5 are needed, and\n" +
+			"an interrupted step 1 starts from the beginning.\n" +
+			"--new-roots replaces the roots: a leaked root opens no key that is created afterwards. Rotate the keys that it opened with --compromised.\n" +
+			"Pass a KEK for one class as --to CLASS=URL, besides the general one. The command contacts only these URLs and the configured ones.",
 		Example: "  coffer keys rewrap --data DIR --to awskms:///alias/coffer?region=eu-central-1\n" +
 			"  coffer keys rewrap --data DIR --to file:///etc/coffer/new.key --to phi=file:///etc/coffer/phi.key --dry-run\n" +
 			"  coffer keys rewrap --data DIR --status",
@@ -68,18 +68,18 @@ func keysRewrapCommand() *cobra.Command {
 	addReasonFlag(cmd)
 	addJSONFlag(cmd)
 	addFormerKEKFlag(cmd)
-	cmd.Flags().StringArrayVar(&to, "to", nil, "URL of the new KEK, or CLASS=URL for one of a class; given again for each")
-	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be wrapped, and that the new KEK works")
-	cmd.Flags().BoolVar(&status, "status", false, "only say which KEKs' slots open how many roots")
+	cmd.Flags().StringArrayVar(&to, "to", nil, "URL of the new KEK, or CLASS=URL for that of one class; repeat the flag for several")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only print what would be wrapped, and check the new KEK")
+	cmd.Flags().BoolVar(&status, "status", false, "only print how many roots each KEK wraps")
 	cmd.Flags().BoolVar(&finish, "finish", false, "retire the former KEK's slots, if the new one opens every root of every tenant")
-	cmd.Flags().BoolVar(&roots, "new-roots", false, "replace the root of every tenant's keys, under the configured KEK, because one may have leaked")
+	cmd.Flags().BoolVar(&roots, "new-roots", false, "replace the root of every tenant's keys under the configured KEK, because one may have leaked")
 	cmd.MarkFlagsMutuallyExclusive("dry-run", "status", "finish", "new-roots")
 	cmd.MarkFlagsMutuallyExclusive("to", "status", "new-roots")
 	cmd.MarkFlagsOneRequired("to", "status", "new-roots")
 	return cmd
 }
 
-// openTarget opens the KEKs that the command line names.
+// openTargetKEKs opens the KEKs that --to names.
 func openTargetKEKs(ctx context.Context, c *config.Config, urls []string) (keks kms.Set, err error) {
 	byClass := map[classify.Class]kms.KEK{}
 	for _, url := range urls {
@@ -90,7 +90,7 @@ func openTargetKEKs(ctx context.Context, c *config.Config, urls []string) (keks 
 			}
 		}
 		if _, twice := byClass[class]; twice {
-			return keks, usageError(errors.New("--to is given twice for the same keys"))
+			return keks, usageError(errors.New("--to is given twice for the same class"))
 		}
 		if byClass[class], err = openFlagKEK(ctx, c, "--to", url); err != nil {
 			return keks, err
@@ -98,7 +98,7 @@ func openTargetKEKs(ctx context.Context, c *config.Config, urls []string) (keks 
 	}
 	general, ok := byClass[0]
 	if !ok {
-		return keks, usageError(errors.New("--to lacks the general KEK: give its URL without a class besides those of classes"))
+		return keks, usageError(errors.New("--to lacks the general KEK: pass its URL without a class, too"))
 	}
 	keks = kms.NewSet(general)
 	for class, kek := range byClass {
@@ -112,13 +112,13 @@ func openTargetKEKs(ctx context.Context, c *config.Config, urls []string) (keks 
 func rewrap(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery, to kms.Set) error {
 	report, err := r.Rewrap(ctx, to, false)
 	return printRewrapReport(cmd, report, "roots wrapped", err,
-		"next: for another KEK, restart every server with it configured, run this once more, then with --finish; then coffer keys backup")
+		"next: if the KEK is another one, configure it and restart every server, run this again, and then with --finish; then run coffer keys backup")
 }
 
 func finishRewrap(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery, to kms.Set) error {
 	report, err := r.FinishRewrap(ctx, to)
 	return printRewrapReport(cmd, report, "slots retired", err,
-		"next: coffer keys backup, for earlier backups are under the former KEK; disable that in its KMS, and delete it when nothing fails")
+		"next: coffer keys backup, because earlier backups need the former KEK; disable that KEK in its KMS, and delete it if nothing fails")
 }
 
 func replaceRoots(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery) error {
@@ -126,7 +126,7 @@ func replaceRoots(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery)
 	return printRewrapReport(cmd, report, "roots replaced", err, "next: coffer rotate --execute --compromised, then coffer keys backup")
 }
 
-// printReport prints how much was done, and the next step if all of it succeeded. It returns err.
+// printRewrapReport prints the report, and the next step if everything succeeded. It returns err, joined with an error of printing.
 func printRewrapReport(cmd *cobra.Command, report *recovery.Report, what string, err error, next string) error {
 	if report == nil {
 		return err
@@ -153,7 +153,7 @@ func printRewrapReport(cmd *cobra.Command, report *recovery.Report, what string,
 
 func previewRewrap(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery, to kms.Set) error {
 	report, err := r.Rewrap(ctx, to, true)
-	return printRewrapReport(cmd, report, "roots that would be wrapped", err, "the new KEK wraps and unwraps")
+	return printRewrapReport(cmd, report, "roots that would be wrapped", err, "the new KEK works")
 }
 
 func printRewrapStatus(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery) error {

@@ -21,18 +21,18 @@ func keysShredCommand() *cobra.Command {
 	var tenant, confirm string
 	cmd := &cobra.Command{
 		Use:   "shred",
-		Short: "Destroy a tenant's keys for ever, and with them its data",
-		Long: "Destroys the roots and keys of a tenant, so that nothing that was sealed under them opens again. It shows what will be lost, and asks for the\n" +
-			"tenant's id once more. It returns when every server has had the time to see it: from then on all of them answer key_destroyed (410).\n" +
-			"There is no way back, and the tenant's id cannot be used again.\n\n" +
-			"What survives: files that carry their own key, copies in the clear, public values wherever they were stored, what a session still holds in a\n" +
-			"client, and backups of the keys that were made before. Those honour the shredding when they are restored where its tombstone or the\n" +
-			"audit log is; elsewhere, tell coffer keys restore by --shredded.",
+		Short: "Destroy a tenant's keys, and so its data, permanently",
+		Long: "Destroys the roots and keys of a tenant, so that nothing that they sealed opens again. The command shows which keys will be lost, and asks for the\n" +
+			"tenant's id as the confirmation. It returns when every server has had time to see the change; all servers then answer key_destroyed (410).\n" +
+			"This cannot be undone, and the tenant's id cannot be used again.\n\n" +
+			"These survive: files that have their own key, copies in the clear, public values, session data in clients, and earlier backups of the keys.\n" +
+			"Such a backup does not restore the tenant if the keystore has its tombstone or the audit log is there; otherwise name the tenant to\n" +
+			"coffer keys restore with --shredded.",
 		Example: "  coffer keys shred --data DIR --tenant clinic-7 --reason policy",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if tenant == "" {
-				return usageError(errors.New("--tenant takes the id of a tenant"))
+				return usageError(errors.New("--tenant must be the id of a tenant"))
 			}
 			return withOperator(cmd, "", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
 				return shred(ctx, cmd, o, r, tenant, confirm)
@@ -40,17 +40,17 @@ func keysShredCommand() *cobra.Command {
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
-	cmd.Flags().StringVar(&tenant, "tenant", "", "whose keys")
+	cmd.Flags().StringVar(&tenant, "tenant", "", "the tenant")
 	addReasonFlag(cmd)
 	addJSONFlag(cmd)
-	cmd.Flags().StringVar(&confirm, "confirm", "", "the tenant's id once more, instead of being asked for it")
+	cmd.Flags().StringVar(&confirm, "confirm", "", "the tenant's id, as the confirmation")
 	return cmd
 }
 
 func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Recovery, tenant, confirm string) error {
 	out := cmd.OutOrStdout()
 	if wantsJSON(cmd) {
-		out = cmd.ErrOrStderr() // standard output is for the result
+		out = cmd.ErrOrStderr() // standard output is for the JSON
 	}
 	d, err := r.Keyring.Document(ctx, tenant)
 	if err != nil {
@@ -76,11 +76,11 @@ func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Rec
 		Tenant         string `json:"tenant"`
 		Environment    string `json:"environment"`
 		Shredded       bool   `json:"shredded"`
-		DeletedEntries *int   `json:"deletedEntries"` // of the cache, with sessions; null if they are in a server's own store
+		DeletedEntries *int   `json:"deletedEntries"` // of the cache and of sessions; null if they are in the embedded store of a server
 	}{tenant, o.config.Environment, true, deleted}, func(out io.Writer) error {
-		fmt.Fprintln(out, "shredded: every server that reaches the store of keysets refuses its data now")
+		fmt.Fprintln(out, "shredded: every server that reaches the keystore now refuses its data")
 		if deleted == nil {
-			_, err := fmt.Fprintln(out, "its cache entries stay, unreadable, until their time is over")
+			_, err := fmt.Fprintln(out, "its cache entries stay, unreadable, until they expire")
 			return err
 		}
 		_, err := fmt.Fprintf(out, "cache entries and sessions deleted: %d\n", *deleted)
@@ -104,11 +104,11 @@ func printLoss(ctx context.Context, out io.Writer, o *operator, entries *tenantE
 		return err
 	}
 	fmt.Fprintf(out, "last use in this audit log: %s\n", formatTime(at, "none"))
-	fmt.Fprintln(out, "what survives: files that carry their own key, copies in the clear, what clients have read; earlier backups of the keys where the audit log is not")
+	fmt.Fprintln(out, "these survive: files that have their own key, copies in the clear, data that clients have read, and earlier backups of the keys without the audit log")
 	return nil
 }
 
-// lastUse is when the audit log last tells of a use of the tenant's keys; the zero time where it does not.
+// lastUse returns the time of the last use of the tenant's keys in the audit log; the zero time if there is none.
 func lastUse(ctx context.Context, o *operator, tenant string) (last time.Time, err error) {
 	for _, action := range []audit.Action{audit.KeySeal, audit.KeyOpen} {
 		filter := audit.Filter{Tenant: tenant, Action: action.String()}
@@ -123,8 +123,7 @@ func lastUse(ctx context.Context, o *operator, tenant string) (last time.Time, e
 	return last, err
 }
 
-// entries is the store of the cache and the sessions, where this process can reach it: an embedded one is a
-// running server's alone.
+// tenantEntries is the store of the cache and the sessions. The store is nil if it is embedded, because a running server has it open.
 type tenantEntries struct{ store kv.Store }
 
 func (o *operator) entries() *tenantEntries {
@@ -138,7 +137,7 @@ func (o *operator) entries() *tenantEntries {
 	return &tenantEntries{store}
 }
 
-// each calls do with the tenant's keys, by the page.
+// each calls do with each page of the tenant's keys.
 func (e *tenantEntries) each(ctx context.Context, tenant string, do func(keys []string) error) error {
 	prefix := kv.OwnerPrefix(tenant)
 	for cursor := ""; ; {
@@ -155,16 +154,16 @@ func (e *tenantEntries) each(ctx context.Context, tenant string, do func(keys []
 
 func (e *tenantEntries) count(ctx context.Context, tenant string) string {
 	if e.store == nil {
-		return "not known, they are in a server's own store"
+		return "unknown, because they are in the embedded store of a server"
 	}
 	n := 0
 	if e.each(ctx, tenant, func(keys []string) error { n += len(keys); return nil }) != nil {
-		return "not known, Redis cannot be reached"
+		return "unknown, because Redis cannot be reached"
 	}
 	return strconv.Itoa(n)
 }
 
-// delete removes what nothing opens any more, and returns how many entries that were; nil if they cannot be reached.
+// delete removes the tenant's entries and returns their number; nil if the store is embedded.
 func (e *tenantEntries) delete(ctx context.Context, tenant string) (*int, error) {
 	if e.store == nil {
 		return nil, nil
@@ -180,6 +179,6 @@ func (e *tenantEntries) delete(ctx context.Context, tenant string) (*int, error)
 
 func (e *tenantEntries) close() {
 	if e.store != nil {
-		_ = e.store.Close() // it was read and deleted from; nothing waits
+		_ = e.store.Close() // nothing waits to be written
 	}
 }

@@ -165,7 +165,7 @@ func TestRewrapUnderServers(t *testing.T) {
 	token, to := p.token, keyFile(t, masterB)
 	rewrap := func(args ...string) []string { return append([]string{"keys", "rewrap", "--data", data}, args...) }
 
-	require.Contains(t, refused(t, former, "", rewrap("--to", "base64key://"+masterB)...), "takes no key itself")
+	require.Contains(t, refused(t, former, "", rewrap("--to", "base64key://"+masterB)...), "must not be a key")
 	require.NotContains(t, refused(t, former, "", rewrap("--to", "base64key://"+masterB)...), masterB)
 	require.Contains(t, refused(t, former, "", rewrap("--to", "phi="+to)...), "lacks the general KEK")
 	require.Contains(t, refused(t, former, "", rewrap("--to", to, "--finish")...), "was not rewrapped to this KEK: run the rewrap first")
@@ -211,7 +211,7 @@ func TestRestoreUnderFormerKEK(t *testing.T) {
 	restore := []string{"keys", "restore", "--data", data, "--in", path}
 	require.Contains(t, refused(t, next, "", restore...), "not by the configured")
 	said := refused(t, next, "", append(restore, "--former-kek", "base64key://"+masterA)...)
-	require.Contains(t, said, "--former-kek takes no key itself")
+	require.Contains(t, said, "--former-kek must not be a key")
 	require.NotContains(t, said, masterA)
 	require.Contains(t, coffer(t, next, "keys", "drill", "--data", data, "--in", path, "--former-kek", from), "nothing is missing")
 	require.Contains(t, coffer(t, next, append(restore, "--former-kek", from)...), `tenant "default": back`)

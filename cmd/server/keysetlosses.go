@@ -14,18 +14,18 @@ import (
 )
 
 const (
-	lossRetry = 10 * time.Second // between two attempts to record losses
-	lossBatch = 100              // losses that are recorded at once
+	lossRetry = 10 * time.Second // between two attempts to record incidents
+	lossBatch = 100              // events in one call of the recorder
 )
 
-// losses are documents that the keystore lost while this process had them in memory, and documents that it returned and that do not
-// open. The keyring notes them with locks held, so another goroutine records them.
+// lossRecorder records in the audit log which keysets the keystore lost while they were in memory, which ones were written back, and which
+// ones do not open. The keyring reports them while it holds locks, so another goroutine records them. It is safe for concurrent use.
 type lossRecorder struct {
 	log   *slog.Logger
-	found chan struct{} // has an element if there is something to record
+	found chan struct{} // has an element if events wait
 
 	mu       sync.Mutex
-	recorded bool // by a server; a command only logs
+	recorded bool // a server records; a command only logs
 	waiting  []audit.Event
 }
 
@@ -33,7 +33,7 @@ func newLossRecorder(log *slog.Logger) *lossRecorder {
 	return &lossRecorder{log: log, found: make(chan struct{}, 1)}
 }
 
-// note takes a loss. It never blocks.
+// add queues an event. It never blocks.
 func (l *lossRecorder) add(one keyring.Incident) {
 	e := audit.Event{Action: audit.KeysetLost, Code: codes.Of(keystore.ErrUnavailable).Code, Operation: "serve", Tenant: one.Tenant}
 	switch {
@@ -44,8 +44,8 @@ func (l *lossRecorder) add(one keyring.Incident) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.waiting) == 0 && !l.recorded && one.Rejected == nil { // a command prints that itself
-		l.log.Error("the store of keysets lost some, or changes of some, that are in memory: they are written again")
+	if len(l.waiting) == 0 && !l.recorded && one.Rejected == nil { // a command prints its own error
+		l.log.Error("the keystore lost keysets, or changes of keysets, that are in memory: they are written again")
 	}
 	l.waiting = append(l.waiting, e)
 	select {
@@ -54,7 +54,7 @@ func (l *lossRecorder) add(one keyring.Incident) {
 	}
 }
 
-// record records losses until ctx ends, and those that are left then.
+// record records events until ctx ends, and then the remaining ones.
 func (l *lossRecorder) record(ctx context.Context, recorder audit.Recorder) {
 	l.mu.Lock()
 	l.recorded = true
@@ -73,7 +73,7 @@ func (l *lossRecorder) record(ctx context.Context, recorder audit.Recorder) {
 	l.recordWaiting(context.WithoutCancel(ctx), recorder)
 }
 
-// recordWaiting records what is waiting, and reports whether the audit log took all.
+// recordWaiting records the waiting events. It reports whether all of them were recorded.
 func (l *lossRecorder) recordWaiting(ctx context.Context, recorder audit.Recorder) bool {
 	l.mu.Lock()
 	events := l.waiting

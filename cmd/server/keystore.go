@@ -17,11 +17,11 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
-// openKeystore opens where keysets are kept, and names it for people. The caller calls close at the end.
+// openKeystore opens the keystore, and returns its location for messages. The caller calls close.
 func openKeystore(ctx context.Context, c *config.Config, log *slog.Logger) (store keystore.Store, where string, close func() error, err error) {
 	if c.Keys.Redis == "" {
 		where = keysDir(c)
-		// Nothing is made where they are to be put back. The audit log is made after the directory.
+		// The directory must not be created if the keysets are to be restored. The audit log is created after it.
 		if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) && (hadKeysets(c) || exists(auditPath(c))) {
 			return nil, "", nil, missingKeysError(c, where)
 		}
@@ -41,13 +41,13 @@ func openKeystore(ctx context.Context, c *config.Config, log *slog.Logger) (stor
 	case errors.Is(err, rediskv.ErrNotDurable):
 		return nil, "", nil, errors.Join(fmt.Errorf("COFFER_KEYS_REDIS_URL: %s", strings.TrimPrefix(err.Error(), "rediskv: ")), redis.Close())
 	case err != nil:
-		log.Warn("whether the Redis of the keysets keeps what it is given cannot be told: it needs appendonly yes, appendfsync always and "+
+		log.Warn("cannot find out whether the Redis of the keysets is durable: it needs appendonly yes, appendfsync always and "+
 			"maxmemory-policy noeviction", "error", err)
 	}
 	return rediskeys.New(redis.Client()), "the Redis of COFFER_KEYS_REDIS_URL", redis.Close, nil
 }
 
-// holdsKeys reports whether there is any keyset.
+// hasKeysets reports whether the keystore has any keyset.
 func hasKeysets(ctx context.Context, store keystore.Store) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -23,7 +23,7 @@ func kmsCommand() *cobra.Command {
 	group := &cobra.Command{
 		Use:     "kms",
 		GroupID: groupAdmin,
-		Short:   "Prove that the configured KMS can be used",
+		Short:   "Check the configured KMS",
 	}
 	group.AddCommand(kmsCheckCommand())
 	return group
@@ -33,9 +33,9 @@ func kmsCheckCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Have every configured KEK wrap and unwrap something, and say how long it took or what to check",
-		Long: "Has each configured KEK (key encryption key) wrap and unwrap random bytes, with the configuration of the server, and sees that they do not\n" +
-			"unwrap for another tenant; and where there are keys, that it opens those of a tenant and the audit log's. Nothing is stored. It fails where\n" +
+		Short: "Check that every configured KEK wraps and unwraps",
+		Long: "Wraps and unwraps random bytes with each configured key encryption key (KEK), and checks that they do not unwrap for another tenant. If there\n" +
+			"are keysets, it also opens the keys of a tenant and of the audit log. It uses the server's configuration and stores nothing. It fails if\n" +
 			"`coffer serve` would, and says what to check.",
 		Example: "  coffer kms check\n  KMS_PROVIDER=vault VAULT_ADDR=https://vault:8200 VAULT_TOKEN_FILE=/run/secrets/vault-token coffer kms check --environment prod",
 		Args:    noArguments,
@@ -57,15 +57,15 @@ func kmsCheckCommand() *cobra.Command {
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was found as JSON, with what is wrong")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON, and a failure too")
 	return cmd
 }
 
-// checked is what the check found.
+// kmsCheck is the result of the check.
 type kmsCheck struct {
-	Works  bool       `json:"works"` // all of it
+	Works  bool       `json:"works"` // everything works
 	KEKs   []kekCheck `json:"keks"`
-	Opened []string   `json:"opened"` // what is there that they opened
+	Opened []string   `json:"opened"` // existing keys that the KEKs opened
 	Error  *failure   `json:"error,omitempty"`
 }
 
@@ -80,7 +80,7 @@ type kekCheck struct {
 	wrap, unwrap time.Duration
 }
 
-// run proves the KEKs until one fails, then what they are to open, and then looks whether a server may use them.
+// run checks the KEKs until one fails, then the existing keys, and then whether production allows the KEKs.
 func (found *kmsCheck) run(ctx context.Context, c *config.Config) error {
 	keks, err := openExistingKEKs(ctx, c)
 	if err != nil {
@@ -106,7 +106,7 @@ func (found *kmsCheck) run(ctx context.Context, c *config.Config) error {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// print says what was found.
+// print prints the result as text.
 func (found *kmsCheck) print(out io.Writer) {
 	for _, k := range found.KEKs {
 		fmt.Fprintf(out, "KEK: %s\nclasses: %s\n", k.URL, strings.Join(k.Classes, ", "))
@@ -125,8 +125,7 @@ func (found *kmsCheck) print(out io.Writer) {
 	}
 }
 
-// checkData has the KEKs open what a server opens when it starts: a tenant's keys, and the audit log's. It
-// makes none of them.
+// openExistingKeys opens the keys that a server opens when it starts: those of a tenant and of the audit log. It creates none.
 func openExistingKeys(ctx context.Context, c *config.Config, keks kms.Set) (opened []string, err error) {
 	opened = []string{}
 	if gone, err := auditLogGone(c); err != nil || gone {
@@ -176,7 +175,7 @@ func openExistingKeys(ctx context.Context, c *config.Config, keks kms.Set) (open
 	return opened, nil
 }
 
-// classesUnder names the classes whose keys the KEK wraps.
+// classesUnder returns the names of the classes whose keys a KEK wraps.
 func classesUnder(keks kms.Set, i int) (names []string) {
 	for _, class := range classify.All {
 		if keks.For(class) == keks.All()[i] {

@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	maxLogWaiting  = 4 << 20 // bytes that wait to be written
-	keptLogBuffer  = 64 << 10
+	maxLogWaiting  = 4 << 20     // bytes that wait to be written
+	keptLogBuffer  = 64 << 10    // bytes of the largest buffer that is reused
 	lastLogTimeout = time.Second // how long Close waits
 )
 
-// logQueue is the server's standard error. A reader that stops reading must not hold up requests, so Write never blocks: lines wait in
-// memory for the goroutine that writes them, and a full queue drops and counts further ones. It is safe for concurrent use.
+// logQueue writes the server's log to standard error. A reader that stops reading must not block requests, so Write never blocks: lines wait
+// in memory for a goroutine that writes them, and a full queue drops and counts further lines. It is safe for concurrent use.
 type logQueue struct {
 	to    io.Writer
 	wake  chan struct{}
@@ -23,21 +23,21 @@ type logQueue struct {
 
 	mu       sync.Mutex
 	waiting  []byte
-	spare    []byte // an empty buffer that takes the place of waiting
+	spare    []byte // an empty buffer that replaces waiting
 	writing  int    // bytes that the goroutine is writing
 	dropped  int    // lines, since the start
-	reported int    // of these, lines that the log has a warning of
+	reported int    // number of dropped lines that the log has a warning about
 	closed   bool
 }
 
-// newLogQueue begins to write to a stream. Call Close, which ends its goroutine.
+// newLogQueue starts a goroutine that writes to a stream. The caller closes the queue.
 func newLogQueue(to io.Writer) *logQueue {
 	q := &logQueue{to: to, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	go q.run()
 	return q
 }
 
-// Write implements io.Writer. It takes whole lines and never fails.
+// Write implements io.Writer. Lines must be whole. It never fails.
 func (q *logQueue) Write(lines []byte) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -53,14 +53,14 @@ func (q *logQueue) Write(lines []byte) (int, error) {
 	return len(lines), nil
 }
 
-// Dropped returns how many lines were not written.
+// Dropped returns the number of lines that were not written.
 func (q *logQueue) Dropped() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.dropped
 }
 
-// Close writes the lines that wait, for a second at the longest, and ends. It leaves a stream that blocks for longer.
+// Close writes the waiting lines and ends the goroutine. If the stream blocks, Close returns after a second.
 func (q *logQueue) Close() error {
 	q.mu.Lock()
 	if !q.closed {
@@ -77,7 +77,7 @@ func (q *logQueue) Close() error {
 
 func (q *logQueue) run() {
 	defer close(q.ended)
-	warn := slog.New(slog.NewJSONHandler(q.to, nil)) // past the queue, and whatever COFFER_LOG_LEVEL is
+	warn := slog.New(slog.NewJSONHandler(q.to, nil)) // not through the queue, and at any COFFER_LOG_LEVEL
 	for open := true; open; {
 		_, open = <-q.wake
 		if dropped := q.send(); dropped > 0 {
@@ -86,11 +86,11 @@ func (q *logQueue) run() {
 	}
 }
 
-// send writes what waits, and returns how many lines were dropped before and have not been reported yet; 0 if they cannot be reported
-// now.
+// send writes the waiting lines. It returns the number of lines that were dropped before and not reported yet; 0 if the stream cannot be
+// written.
 func (q *logQueue) send() (dropped int) {
 	q.mu.Lock()
-	lines, before := q.waiting, q.dropped // lines are dropped after those that wait
+	lines, before := q.waiting, q.dropped // the lines dropped so far are older than the next warning
 	q.waiting, q.spare, q.writing = q.spare, nil, len(lines)
 	q.mu.Unlock()
 

@@ -4,8 +4,8 @@
 //	coffer serve --listen 127.0.0.1:8080 --data DIR
 //	coffer token create --data DIR
 //
-// On standard output it says what a person or a script is to read: the address and, once, the token. The log
-// goes to standard error, as JSON.
+// Standard output has the results for a person or a script, such as the server's address and, once, its first token. The server's log is
+// JSON on standard error.
 package main
 
 import (
@@ -23,18 +23,18 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
 	context.AfterFunc(ctx, stop)            // a second signal ends the process at once
-	redis.SetLogger(redisLog{discardLog()}) // errors of a call are returned as well
+	redis.SetLogger(redisLog{discardLog()}) // the errors of calls are returned as well
 	root, out := rootCommand(), newOutput(os.Stdout)
 	if cmd, _, err := root.Find(os.Args[1:]); err != nil || cmd.Name() != "serve" {
 		context.AfterFunc(ctx, func() { time.AfterFunc(exitDelay, exitInterrupted) })
 	} else {
-		out.copyExactly() // the copy of the audit log
+		out.copyExactly() // for the copy of the audit log
 	}
 	root.SetOut(out)
 	root.SetErr(newOutput(os.Stderr))
 	begun := trackRun(root)
 	executed, err := root.ExecuteContextC(ctx)
-	if err == nil && executed.Name() != "serve" { // which goes on without a reader
+	if err == nil && executed.Name() != "serve" { // a server keeps serving without a reader
 		err, *begun = out.err(), true
 	}
 	var code exit
@@ -49,7 +49,7 @@ func main() {
 	os.Exit(int(code))
 }
 
-// noteBegin returns whether the RunE of any command has begun: cobra refuses a command line before.
+// trackRun returns a flag that is set when the RunE of any command starts. Until then, cobra may refuse the command line.
 func trackRun(group *cobra.Command) *bool {
 	begun := new(bool)
 	var note func(*cobra.Command)
@@ -77,10 +77,10 @@ func endSignals() []os.Signal {
 	return signals
 }
 
-// patience is how long a command may take to end after a signal. What waits for a lock sees none.
+// exitDelay is how long a command may take to end after a signal. A command that waits for a lock does not see the signal.
 const exitDelay = 3 * time.Second
 
-// giveUp ends a command where it is. Whatever is written is there as a whole or not at all.
+// exitInterrupted ends the process. Every file is written as a whole or not at all.
 func exitInterrupted() {
 	fmt.Fprintln(os.Stderr, "coffer: interrupted")
 	os.Exit(int(exitFailed))

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// manCommand is hidden: `make man` and packagers run it.
+// manCommand is hidden: only `make man` and packagers need it.
 func manCommand() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
@@ -20,7 +20,7 @@ func manCommand() *cobra.Command {
 			b := readBuild()
 			header := doc.GenManHeader{Section: "1", Source: "coffer " + b.Version, Manual: "Coffer"}
 			if date, err := time.Parse(time.RFC3339, b.Time); err == nil {
-				header.Date = &date // the commit's, so that the same commit gives the same pages
+				header.Date = &date // of the commit, so that the same commit makes the same pages
 			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true
@@ -30,6 +30,6 @@ func manCommand() *cobra.Command {
 			return doc.GenManTree(root, &header, dir)
 		},
 	}
-	cmd.Flags().StringVar(&dir, "dir", "build/man", "where they go")
+	cmd.Flags().StringVar(&dir, "dir", "build/man", "the directory")
 	return cmd
 }

@@ -22,19 +22,19 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 )
 
-// keyFlags are the settings of the commands that open keys.
+// keyFlags are the flags of settings that all commands with keys have.
 var keyFlags = []string{"data", "environment"}
 
-// operator is what a command that works on keys has: the keyring, and the server's audit log.
+// operator is the keys and the audit log that a command works on.
 type operator struct {
 	config *config.Config
 	keys   *keys
 	audit  *audit.File
-	reason audit.Reason // of the flag
+	reason audit.Reason // of --reason
 	log    *slog.Logger
 }
 
-// operate runs something with the keys open.
+// withOperator runs a function with the keys and the audit log open.
 func withOperator(cmd *cobra.Command, what string, do func(ctx context.Context, o *operator, r *recovery.Recovery) error) (err error) {
 	o, err := openOperator(cmd)
 	if err != nil {
@@ -44,8 +44,8 @@ func withOperator(cmd *cobra.Command, what string, do func(ctx context.Context, 
 	return do(cmd.Context(), o, o.recovery(cmd, what))
 }
 
-// openOperator opens what the server has open. It makes no master key, which would open nothing that is
-// there, and refuses to work on no keys where there are some, or once were.
+// openOperator opens the keys and the audit log. It never creates a master key, which would open no keyset, and returns an error if the
+// environment has no keysets and others have some, or the data directory had some. The caller closes the operator.
 func openOperator(cmd *cobra.Command) (*operator, error) {
 	o, err := openOperatorKeys(cmd)
 	if err != nil {
@@ -60,7 +60,7 @@ func openOperator(cmd *cobra.Command) (*operator, error) {
 	return o, nil
 }
 
-// openOperatorKeys opens all but the audit log.
+// openOperatorKeys opens the keys without the audit log.
 func openOperatorKeys(cmd *cobra.Command) (o *operator, err error) {
 	c, err := loadData(cmd)
 	if err != nil {
@@ -81,7 +81,7 @@ func openOperatorKeys(cmd *cobra.Command) (o *operator, err error) {
 	return o, err
 }
 
-// openLog opens the audit log, and the environment's own keys if they are not open.
+// openLog opens the audit log, and the environment's own keys if they are not open yet.
 func (o *operator) openLog(ctx context.Context) (err error) {
 	if o.keys.system == nil {
 		if o.keys.system, err = o.keys.openSystem(ctx, o.config); err != nil {
@@ -100,7 +100,7 @@ func (o *operator) close() error {
 	return err
 }
 
-// recovery is what works on all keysets, with a bar that says what it does.
+// recovery returns the operations on all keysets, with a progress bar that shows the label what.
 func (o *operator) recovery(cmd *cobra.Command, what string) *recovery.Recovery {
 	return &recovery.Recovery{
 		Keyring: o.keys.ring, Store: o.keys.store, KEKs: o.keys.keks, Environment: o.config.Environment, Audit: o.audit,
@@ -108,8 +108,7 @@ func (o *operator) recovery(cmd *cobra.Command, what string) *recovery.Recovery 
 	}
 }
 
-// cacheStore opens the store of the cache; it is nil where a running server has it to itself, or where there
-// is none yet.
+// cacheStore opens the store of the cache. It returns nil if a running server has the embedded store open, or if there is no store yet.
 func (o *operator) cacheStore() (kv.Store, error) {
 	switch {
 	case o.config.Unencrypted:
@@ -126,7 +125,7 @@ func (o *operator) cacheStore() (kv.Store, error) {
 	return asStore(store, err)
 }
 
-// asStore returns no store with an error: a nil pointer in an interface is not nil, and closing it would panic.
+// asStore returns a nil interface with an error: a nil pointer in an interface is not nil.
 func asStore[T kv.Store](store T, err error) (kv.Store, error) {
 	if err != nil {
 		return nil, err
@@ -134,8 +133,8 @@ func asStore[T kv.Store](store T, err error) (kv.Store, error) {
 	return store, nil
 }
 
-// loadData reads the configuration of a command that works in a data directory that is there: what was made
-// for a mistyped one would open nothing.
+// loadData reads the configuration of a command that needs an existing data directory. It does not create one, because the path may be
+// mistyped.
 func loadData(cmd *cobra.Command) (c config.Config, err error) {
 	c, _, err = config.Load(os.Environ(), cmd.Flags())
 	if err != nil {
@@ -143,7 +142,7 @@ func loadData(cmd *cobra.Command) (c config.Config, err error) {
 	}
 	info, err := os.Stat(c.Data)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
-		return c, notFoundError(fmt.Errorf("there is no data directory %s: give the one of the server with --data", c.Data))
+		return c, notFoundError(fmt.Errorf("there is no data directory %s: pass that of the server with --data", c.Data))
 	}
 	if err != nil {
 		return c, fmt.Errorf("the data directory cannot be read: %w", err)
@@ -151,22 +150,22 @@ func loadData(cmd *cobra.Command) (c config.Config, err error) {
 	return c, nil
 }
 
-// operation is what events of a command name it.
+// operationName returns the name of a command in audit events.
 func operationName(cmd *cobra.Command) string {
 	return strings.TrimPrefix(cmd.CommandPath(), "coffer ")
 }
 
-// commandLog is the log of a command that ends: only what fails is told.
+// commandLog returns the log of a command. It has errors only.
 func commandLog(cmd *cobra.Command) *slog.Logger {
 	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError}))
 }
 
-// addFormer adds the flag for KEKs that keysets may still be under.
+// addFormerKEKFlag adds the flag for KEKs that may still wrap keysets.
 func addFormerKEKFlag(cmd *cobra.Command) {
-	cmd.Flags().StringArray("former-kek", nil, "URL of a KEK that keysets, or the backup, may still be under, besides the configured one; given again for each")
+	cmd.Flags().StringArray("former-kek", nil, "URL of another KEK that may still wrap keysets or the backup; repeat the flag for several")
 }
 
-// formerKEKs opens the KEKs of the flag, of a command that has it.
+// openFormerKEKs opens the KEKs of --former-kek, if the command has the flag.
 func openFormerKEKs(cmd *cobra.Command, c *config.Config) (keks []kms.KEK, err error) {
 	if cmd.Flags().Lookup("former-kek") == nil {
 		return nil, nil
@@ -182,10 +181,10 @@ func openFormerKEKs(cmd *cobra.Command, c *config.Config) (keks []kms.KEK, err e
 	return keks, err
 }
 
-// addReason adds the flag for the reason of a change of keys.
+// addReasonFlag adds the flag for the reason of a change of keys.
 func addReasonFlag(cmd *cobra.Command) { cmd.Flags().String("reason", "", audit.ReasonFlagUsage()) }
 
-// reasonOf reads the flag, of a command that has it.
+// parseReasonFlag reads --reason, if the command has the flag.
 func parseReasonFlag(cmd *cobra.Command) (audit.Reason, error) {
 	flag := cmd.Flags().Lookup("reason")
 	if flag == nil || !flag.Changed {
@@ -201,13 +200,13 @@ func parseReasonFlag(cmd *cobra.Command) (audit.Reason, error) {
 	return reason, nil
 }
 
-// confirmed has the tenant's id said once more, by the flag or at the terminal.
+// confirmTenant compares the tenant's id with the flag --confirm, or with a line of standard input.
 func confirmTenant(cmd *cobra.Command, confirm, tenant, question string) error {
 	if confirm == "" {
 		fmt.Fprint(cmd.ErrOrStderr(), question)
 		answer := make(chan string, 1)
 		go func() {
-			line, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // no answer is none that confirms
+			line, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // an empty answer does not confirm
 			answer <- strings.TrimRight(line, "\r\n")
 		}()
 		select {
@@ -217,12 +216,12 @@ func confirmTenant(cmd *cobra.Command, confirm, tenant, question string) error {
 		}
 	}
 	if confirm != tenant {
-		return refusedError(errors.New("nothing was changed: what was typed is not the tenant's id"))
+		return refusedError(errors.New("nothing was changed: the confirmation is not the tenant's id"))
 	}
 	return nil
 }
 
-// printFailures names the tenants for which something failed.
+// printFailures prints the tenants whose operation failed, with the errors.
 func printFailures(out io.Writer, failures []recovery.Failure) {
 	for _, f := range failures {
 		of := "tenant " + strconv.Quote(f.Tenant)
@@ -233,7 +232,7 @@ func printFailures(out io.Writer, failures []recovery.Failure) {
 	}
 }
 
-// failedTenant is a tenant for which something failed; the empty one is the environment itself.
+// failedTenant is a tenant whose operation failed. An empty id means the environment's own keys.
 type failedTenant struct {
 	Tenant string `json:"tenant"`
 	failure

@@ -17,19 +17,19 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// output is standard output or standard error. It escapes what a terminal would obey, and remembers that something could not be written:
-// a reader that was not told everything must not be told that the command succeeded.
+// output is standard output or standard error. It escapes characters that control a terminal. It keeps the first error of a write: a command
+// whose output is incomplete must not succeed. It is safe for concurrent use.
 type output struct {
 	to      io.Writer
 	mu      sync.Mutex
-	text    io.Writer // to, or what escapes for it
+	text    io.Writer // to, or a writer that escapes
 	started atomic.Bool
 	failed  atomic.Pointer[error]
 }
 
 func newOutput(to io.Writer) *output { return &output{to: to, text: &escapingWriter{to: to}} }
 
-// copyExactly makes the output write every byte as it is.
+// copyExactly turns off escaping. Call it before the first write.
 func (o *output) copyExactly() { o.text = o.to }
 
 // Write implements io.Writer.
@@ -44,7 +44,7 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// err is of the first write that failed.
+// err returns the error of the first write that failed.
 func (o *output) err() error {
 	if err := o.failed.Load(); err != nil {
 		return fmt.Errorf("not all of the output could be written: %w", *err)
@@ -52,8 +52,8 @@ func (o *output) err() error {
 	return nil
 }
 
-// fail prints the failure of a command with --json as JSON, if the command has printed nothing. audit tail prints one value a line, so
-// its failure is one more line. args are the command line: if a flag of it is not valid, those behind it were not parsed.
+// fail prints the failure of a command with --json, if the command has not printed anything. audit tail prints one JSON value a line, so its
+// failure is one more line. args is the command line: cobra does not parse flags after one that is not valid.
 func (o *output) fail(cmd *cobra.Command, args []string, err error, code exit) {
 	lines := cmd.Name() == "tail"
 	if cmd.Flags().Lookup("json") == nil || !wantsJSON(cmd) && !slices.Contains(args, "--json") || o.started.Load() && !lines {
@@ -65,13 +65,13 @@ func (o *output) fail(cmd *cobra.Command, args []string, err error, code exit) {
 		Error *failure `json:"error"`
 	}{f}
 	if lines {
-		_ = json.NewEncoder(o).Encode(report) // the command fails anyhow
+		_ = json.NewEncoder(o).Encode(report) // the command fails in any case
 		return
 	}
 	_ = printJSON(o, report)
 }
 
-// addJSON adds the flag --json, which every command that prints something has.
+// addJSONFlag adds the flag --json, which every command that prints a result has.
 func addJSONFlag(cmd *cobra.Command) {
 	cmd.Flags().Bool("json", false, "print the result as JSON, and a failure too")
 }
@@ -82,7 +82,7 @@ func wantsJSON(cmd *cobra.Command) bool {
 	return err == nil && asJSON
 }
 
-// show prints a result as JSON, or as text for people.
+// printResult prints a result as JSON if --json is given, and otherwise as text.
 func printResult(cmd *cobra.Command, result any, text func(out io.Writer) error) error {
 	if wantsJSON(cmd) {
 		return printJSON(cmd.OutOrStdout(), result)
@@ -90,15 +90,14 @@ func printResult(cmd *cobra.Command, result any, text func(out io.Writer) error)
 	return text(cmd.OutOrStdout())
 }
 
-// printJSON prints what a command with --json says.
+// printJSON prints a value as indented JSON.
 func printJSON(out io.Writer, v any) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(v)
 }
 
-// failure is what a program is told of an error. The code is one of package codes' table, and left out where
-// the error has none.
+// failure is an error in JSON. Its code is one of package codes; an error without a code has none.
 type failure struct {
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message"`
@@ -117,7 +116,7 @@ func failureOf(err error) *failure {
 	return f
 }
 
-// brief is a measured time without digits that mean nothing.
+// roundDuration rounds a measured time to two or three significant digits.
 func roundDuration(d time.Duration) time.Duration {
 	if d < time.Millisecond {
 		return d.Round(time.Microsecond)
@@ -139,5 +138,5 @@ func quoteIfSet(text string) string {
 	return strconv.QuoteToASCII(text)
 }
 
-// quiet is the log of the parts that a check opens, whose errors are in the findings.
+// discardLog returns a log that discards everything.
 func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -15,10 +15,10 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// errEvicts reports a Redis that removes entries when its memory is full.
+// errEvicts means that a Redis removes entries when its memory is full.
 var errEvicts = &codes.Error{Of: "store_evicts", Text: "set its maxmemory-policy to noeviction, and give it enough memory"}
 
-// redisWatches notices when the Redis of the cache, or that of the keysets, loses entries.
+// redisWatches detect entries that the Redis of the cache, or that of the keysets, lost.
 type redisWatches []*redisWatch
 
 // redisWatch watches one Redis.
@@ -28,9 +28,9 @@ type redisWatch struct {
 	losses metrics.Losses
 	log    *slog.Logger
 
-	state   rediskv.Eviction // as of the last answer
-	evicted bool             // this process saw that entries were removed
-	unknown bool             // Redis answered, but not to INFO, since it last did
+	state   rediskv.Eviction // of the last answer
+	evicted bool             // this process saw Redis remove entries
+	unknown bool             // the last INFO was refused
 }
 
 // watchRedis returns a watch of each Redis that the server uses.
@@ -48,20 +48,20 @@ func (a *app) watchRedis() (all redisWatches) {
 	return all
 }
 
-// check returns an error that states each Redis that may remove entries. It must not be called concurrently.
+// check returns an error that names each Redis that may remove entries. It must not be called concurrently.
 func (all redisWatches) check(ctx context.Context) error {
 	errs := make([]error, len(all))
 	var group sync.WaitGroup
-	for i, one := range all { // concurrently: one that hangs must not hide the others
+	for i, one := range all { // concurrently, because one that hangs must not hide the others
 		group.Go(func() { errs[i] = one.check(ctx) })
 	}
 	group.Wait()
 	return errors.Join(errs...)
 }
 
-// check asks Redis. If Redis cannot be reached or does not answer, which other checks report, its last answer counts.
+// check asks Redis. If Redis does not answer, which other checks report, the last answer is used.
 func (w *redisWatch) check(ctx context.Context) error {
-	ctx, cancel := halfTime(ctx)
+	ctx, cancel := halfDeadline(ctx)
 	defer cancel()
 	if state, err := w.redis.Eviction(ctx); err == nil {
 		w.unknown = false
@@ -79,17 +79,17 @@ func (w *redisWatch) check(ctx context.Context) error {
 	return nil
 }
 
-// note counts and logs what happened since the last answer: a process of Redis that took the place of another one, databases that were
-// emptied, and entries that were removed, of which only the first are logged.
+// recordChanges counts and logs the changes since the last answer: a process of Redis that replaced another one, databases that were
+// emptied, and entries that were removed, of which only the first ones are logged.
 func (w *redisWatch) recordChanges(state rediskv.Eviction) {
 	var removed, flushes int64
 	for addr, now := range state.Processes {
 		before, known := w.state.Processes[addr]
 		switch {
-		case !known: // its earlier evictions may be from before this server started
+		case !known: // it may have evicted them before this server started
 		case before.ID == now.ID:
 			removed += max(now.Evicted-before.Evicted, 0)
-			if before.Flushes >= 0 { // else they may be old
+			if before.Flushes >= 0 { // otherwise the count may be old
 				flushes += max(now.Flushes-before.Flushes, 0)
 			}
 		default:
@@ -113,9 +113,9 @@ func (w *redisWatch) recordChanges(state rediskv.Eviction) {
 	}
 }
 
-// halfTime returns a context that ends after half of the time that ctx has left. A check that takes all of it is reported as failed,
+// halfDeadline returns a context that ends after half of the time that ctx has left. A check that takes all of that time counts as failed,
 // whatever it returns.
-func halfTime(ctx context.Context) (context.Context, context.CancelFunc) {
+func halfDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return context.WithCancel(ctx)

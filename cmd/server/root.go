@@ -19,11 +19,11 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "coffer",
 		Short: "Encrypted storage for sensitive data",
-		Long: "Coffer keeps sensitive data encrypted wherever it rests.\n\n" +
-			"Settings are environment variables and flags: `coffer serve --help` lists them, `coffer config` shows those in force.\n\n" + exitHelp,
+		Long: "Coffer encrypts sensitive data at rest.\n\n" +
+			"Settings are environment variables and flags: `coffer serve --help` lists them, `coffer config` shows the values in force.\n\n" + exitHelp,
 		Example: "  coffer serve --data coffer-data            # the server; the first start prints a token\n" +
 			"  coffer token create --data coffer-data     # another token\n" +
-			"  coffer config                              # what is in force, and why\n" +
+			"  coffer config                              # the settings in force, and their sources\n" +
 			"  coffer completion bash > /etc/bash_completion.d/coffer",
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -35,14 +35,14 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(serveCommand(), healthCommand(), configCommand(), doctorCommand())
 	root.AddCommand(tokenCommand(), keysCommand(), auditCommand(), kmsCommand(), rotateCommand(), storeCommand())
 	root.AddCommand(versionCommand(), manCommand())
-	// A group does nothing by itself, though it runs, to refuse what is none of its commands.
+	// A group has a RunE only to refuse unknown commands: its usage line shows no flags.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	root.InitDefaultCompletionCmd()
 	refuseUnknownCommands(root)
 	return root
 }
 
-// refuseUnknown has each group of commands fail where it is given the name of none, which a script would take for done.
+// refuseUnknownCommands makes each group of commands fail for an unknown command, which a script would otherwise take for success.
 func refuseUnknownCommands(group *cobra.Command) {
 	for _, cmd := range group.Commands() {
 		if cmd.HasSubCommands() {
@@ -55,7 +55,7 @@ func refuseUnknownCommands(group *cobra.Command) {
 	group.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 }
 
-// knownCommand does not quote what was given: a token may have been put there.
+// requireKnownCommand does not quote the arguments: one may be a token.
 func requireKnownCommand(group *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -67,7 +67,7 @@ func requireKnownCommand(group *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command of %s: see %s --help", path, path)
 }
 
-// noArguments refuses arguments without quoting them: a token may have been put there.
+// noArguments does not quote the arguments: one may be a token.
 func noArguments(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return errors.New("this command takes no arguments, only flags; see --help")

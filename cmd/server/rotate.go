@@ -18,7 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// rotate is one run of the command, by its flags.
+// rotateFlags is the flags of one run of the command.
 type rotateFlags struct {
 	tenant, class                          string
 	dry, execute, rollback, status, asJSON bool
@@ -30,14 +30,14 @@ func rotateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "rotate",
 		GroupID: groupAdmin,
-		Short:   "Give tenants new keys, and bring the cache under them",
-		Long: "Makes new primary keys, and reseals every entry of the cache under them, while servers go on. Former keys open until they are destroyed, and\n" +
-			"--rollback makes them the primaries again. After COFFER_KEY_GRACE servers destroy the former keys of the cache, once two complete sweeps\n" +
-			"of the cache found nothing under them. Former keys of files, fields and packages stay, because no sweep sees their data.\n\n" +
-			"If the cache is in a running server's own store, that server does the work, and the command shows its progress. Any server, or the same\n" +
-			"command, continues what was interrupted.\n\n" +
-			"--compromised is for keys that others may know: they never seal again, the tenant gets a new root, entries are resealed at full rate, and there is\n" +
-			"no grace period and no way back. It does not make secret again what was read under them.",
+		Short:   "Rotate tenants' keys and re-encrypt the cache",
+		Long: "Creates new primary keys and re-encrypts every entry of the cache under them, while servers run. Former keys open until they are destroyed, and\n" +
+			"--rollback makes them the primaries again. After COFFER_KEY_GRACE, and after two complete sweeps of the cache found no entry under them, servers\n" +
+			"destroy the former keys of the cache. Former keys of files, fields and packages stay, because no sweep sees their data.\n\n" +
+			"If the cache is in the embedded store of a running server, that server does the work, and the command shows its progress. Any server, or the\n" +
+			"same command, continues an interrupted rotation.\n\n" +
+			"--compromised is for keys that others may know: they never seal again, the tenant gets a new root, entries are re-encrypted at full rate, and\n" +
+			"there is no grace period and no rollback. Data that others already opened with them stays known.",
 		Example: "  coffer rotate --data DIR --dry-run\n" +
 			"  coffer rotate --data DIR --execute --tenant clinic-7 --class phi\n" +
 			"  coffer rotate --data DIR --status --json",
@@ -46,14 +46,14 @@ func rotateCommand() *cobra.Command {
 	}
 	config.AddFlags(cmd.Flags(), append(keyFlags, "key-grace", "reencrypt-rate")...)
 	f := cmd.Flags()
-	f.BoolVar(&r.dry, "dry-run", false, "only say what would be rotated")
-	f.BoolVar(&r.execute, "execute", false, "rotate, and wait until the cache is under the new keys")
+	f.BoolVar(&r.dry, "dry-run", false, "only print what would be rotated")
+	f.BoolVar(&r.execute, "execute", false, "rotate, and wait until the cache is re-encrypted")
 	f.BoolVar(&r.rollback, "rollback", false, "make the former keys the primaries again")
-	f.BoolVar(&r.status, "status", false, "only say how far the last rotations are")
+	f.BoolVar(&r.status, "status", false, "only print the progress of the last rotations")
 	f.StringVar(&r.tenant, "tenant", "", "only this tenant's keys")
 	f.StringVar(&r.class, "class", "", "only the keys of this class")
 	addReasonFlag(cmd)
-	f.BoolVar(&r.compromised, "compromised", false, "the keys may be known to others")
+	f.BoolVar(&r.compromised, "compromised", false, "others may know the keys")
 	f.BoolVar(&r.asJSON, "json", false, "print the rotations as JSON")
 	cmd.MarkFlagsMutuallyExclusive("dry-run", "execute", "rollback", "status")
 	cmd.MarkFlagsOneRequired("dry-run", "execute", "rollback", "status")
@@ -103,14 +103,14 @@ func (r *rotateFlags) run(cmd *cobra.Command) (err error) {
 	case r.execute:
 		var begun []string
 		begun, err = beginRotations(ctx, rotator, tenants, order)
-		if store != nil || exists(cacheDir(o.config)) { // else there is no cache that could be brought under the new keys
+		if store != nil || exists(cacheDir(o.config)) { // otherwise there is no cache to re-encrypt
 			err = errors.Join(err, waitForReencryption(ctx, cmd.ErrOrStderr(), rotator, begun))
 		}
 	}
 	return errors.Join(unreadable, err, r.print(context.WithoutCancel(ctx), out, rotator, tenants))
 }
 
-// tenants gives those that the command is about, and names those that cannot be read.
+// tenants returns the selected tenants, and an error that names those that cannot be read.
 func (r *rotateFlags) tenants(ctx context.Context, o *operator) (ids []string, failed error) {
 	if r.tenant != "" {
 		if _, err := o.keys.ring.Document(ctx, r.tenant); err != nil {
@@ -132,7 +132,7 @@ func (r *rotateFlags) tenants(ctx context.Context, o *operator) (ids []string, f
 	return ids, failed
 }
 
-// preview says what a rotation would be of.
+// preview prints the keysets that a rotation would change.
 func (r *rotateFlags) preview(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string, class classify.Class) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "TENANT\tUSE\tCLASS\tKEYS\tNEWEST")
@@ -159,8 +159,8 @@ func (r *rotateFlags) preview(ctx context.Context, out io.Writer, rotator *rotat
 	return err
 }
 
-// rollback rolls back what can be, and names the tenants that were rotated and cannot. It fails too where
-// there is none that was.
+// rollback rolls back the rotations of tenants. It returns an error that names the rotated tenants that cannot be rolled back, and an error if
+// no tenant was rotated.
 func rollback(ctx context.Context, rotator *rotation.Rotator, tenants []string, by rotation.Requester) (failed error) {
 	rolled := 0
 	var never error

@@ -51,7 +51,7 @@ func TestRotateBesideServers(t *testing.T) {
 	out := coffer(t, environ, "rotate", "--data", data, "--dry-run", "--tenant", "clinic")
 	require.Regexp(t, `"clinic" +cache +phi +1 +20\d\d-\S+\n`, out)
 	require.NotContains(t, out, "storage", "browsers' keys are left out")
-	require.Contains(t, coffer(t, environ, "rotate", "--data", data, "--status"), "nothing was rotated yet")
+	require.Contains(t, coffer(t, environ, "rotate", "--data", data, "--status"), "no rotation yet")
 	require.Contains(t, refused(t, environ, "", "rotate", "--data", data, "--rollback"), "no rotation to roll back")
 
 	key := onlyKey(t, redis, "other")
@@ -180,7 +180,7 @@ func TestRotateInterrupted(t *testing.T) {
 	awaitReencryption(t, data)
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	require.Error(t, cmd.Wait())
-	require.Contains(t, out.String(), "servers go on")
+	require.Contains(t, out.String(), "servers continue the rotation")
 	require.NotContains(t, out.String(), "context canceled")
 	require.Regexp(t, `"clinic" +reencrypting `, out.String())
 }

@@ -14,17 +14,17 @@ import (
 	"github.com/coffer-storage/coffer/internal/rotation"
 )
 
-// between is the time between two looks at what another process does.
+// pollInterval is the time between two reads of the state of rotations.
 const pollInterval = 500 * time.Millisecond
 
-// silence is the time without a change of any server's announcement after which watch warns that no server works. A running server
-// rewrites its announcement every five seconds.
+// serverTimeout is the time without a change of any server's announcement after which the command warns that no server works. A running
+// server rewrites its announcement every five seconds.
 const serverTimeout = 12 * time.Second
 
-// errUnwatched says that the command was interrupted.
-var errWatchInterrupted = errors.New("no longer watched; servers go on with the rotation")
+// errWatchInterrupted means that the command was interrupted.
+var errWatchInterrupted = errors.New("interrupted; servers continue the rotation")
 
-// begin begins the rotations, and gives the tenants whose have begun.
+// beginRotations begins the rotations of tenants, and returns the tenants whose rotation has begun.
 func beginRotations(ctx context.Context, rotator *rotation.Rotator, tenants []string, order rotation.Order) (begun []string, failed error) {
 	for _, id := range tenants {
 		_, err := rotator.Begin(ctx, id, order)
@@ -32,7 +32,7 @@ func beginRotations(ctx context.Context, rotator *rotation.Rotator, tenants []st
 		case err == nil:
 			begun = append(begun, id)
 		case ctx.Err() != nil:
-			return begun, fmt.Errorf("interrupted before the rotation of tenant %s and those after it had begun", strconv.Quote(id))
+			return begun, fmt.Errorf("interrupted before the rotations of tenant %s and the following tenants had begun", strconv.Quote(id))
 		default:
 			failed = errors.Join(failed, tenantError(id, err))
 		}
@@ -40,7 +40,7 @@ func beginRotations(ctx context.Context, rotator *rotation.Rotator, tenants []st
 	return begun, failed
 }
 
-// watch works on rotations beside the servers, until the cache is under the new keys. Errors are tried again, and printed once.
+// waitForReencryption works on rotations like a server, until the cache is re-encrypted. It prints each error once, and tries again.
 func waitForReencryption(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string) error {
 	defer runInBackground(ctx, func(ctx context.Context) {
 		said := map[string]bool{}
@@ -74,7 +74,7 @@ func waitForReencryption(ctx context.Context, out io.Writer, rotator *rotation.R
 			return err
 		}
 		if draw != nil {
-			draw(min(scanned, total), total+min(len(left), 1)) // it is not full before everything is done
+			draw(min(scanned, total), total+min(len(left), 1)) // it must not be full before everything is done
 		}
 		if tenants = left; len(left) == 0 {
 			return nil
@@ -94,8 +94,8 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// fresh drops tenants from the front until the rotation of one waits for the re-encryption, and returns how far the sweep is. It looks
-// at no tenant behind that one: all of them wait for the same sweep.
+// dropReencrypted drops tenants from the front until the rotation of one waits for re-encryption, and returns the progress of the sweep. It
+// does not read the tenants after that one, because all of them wait for the same sweep.
 func dropReencrypted(ctx context.Context, rotator *rotation.Rotator, tenants []string) (left []string, scanned, total int, err error) {
 	for left = tenants; len(left) > 0; left = left[1:] {
 		record, err := rotator.Record(ctx, left[0])
@@ -130,7 +130,7 @@ func (r *rotateFlags) print(ctx context.Context, out io.Writer, rotator *rotatio
 		return printJSON(out, status)
 	}
 	if len(status.Rotations) == 0 {
-		fmt.Fprintln(out, "nothing was rotated yet")
+		fmt.Fprintln(out, "no rotation yet")
 	} else if err := printRotations(out, status.Rotations); err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func printSweep(out io.Writer, status *rotation.Status) error {
 		case s.EndedAt != nil:
 			fmt.Fprintln(out, "; complete")
 		default:
-			fmt.Fprintln(out, "; under way")
+			fmt.Fprintln(out, "; in progress")
 		}
 	}
 	for _, warning := range status.Warnings {

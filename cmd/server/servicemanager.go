@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// manager is the service manager that started this process, such as systemd with Type=notify (sd_notify(3)). The zero manager is none.
+// serviceManager is the service manager that started this process, such as systemd with Type=notify (sd_notify(3)). The zero serviceManager
+// does nothing.
 type serviceManager struct {
 	socket   string
-	watchdog time.Duration // the period of its watchdog; 0 if it has none
+	watchdog time.Duration // the period of its watchdog; 0 if there is no watchdog
 }
 
-// serviceManager returns the manager that the environment names.
+// serviceManagerFromEnvironment returns the service manager that the environment names.
 func serviceManagerFromEnvironment(getenv func(string) string) serviceManager {
 	m := serviceManager{socket: getenv("NOTIFY_SOCKET")}
 	if pid := getenv("WATCHDOG_PID"); pid == "" || pid == strconv.Itoa(os.Getpid()) {
@@ -36,15 +37,15 @@ func (m serviceManager) notify(state string, log *slog.Logger) {
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: m.socket, Net: "unixgram"}) // a leading @ is an abstract name
 	if err == nil {
 		_, err = conn.Write([]byte(state))
-		_ = conn.Close() // a datagram is sent or not
+		_ = conn.Close() // a datagram needs no more
 	}
 	if err != nil {
 		log.Warn("the service manager cannot be notified", "state", state, "error", errorText(err))
 	}
 }
 
-// watch sends WATCHDOG=1 twice in each period of the watchdog, if works returns true. If works hangs, watch sends nothing, and the manager
-// ends the process.
+// watch sends WATCHDOG=1 twice in each period of the watchdog while works returns true. If works hangs, watch sends nothing, and the service
+// manager restarts the process.
 func (m serviceManager) watch(ctx context.Context, works func() bool, log *slog.Logger) {
 	if m.socket == "" || m.watchdog == 0 {
 		return
@@ -55,7 +56,7 @@ func (m serviceManager) watch(ctx context.Context, works func() bool, log *slog.
 		if works() {
 			m.notify("WATCHDOG=1", log)
 		} else {
-			log.Error("the server does not answer itself: the service manager is not told that it works")
+			log.Error("the server does not answer its own request: no sign of life is sent to the service manager")
 		}
 		select {
 		case <-ctx.Done():
@@ -65,8 +66,8 @@ func (m serviceManager) watch(ctx context.Context, works func() bool, log *slog.
 	}
 }
 
-// answers returns a function that reports whether the handler answers /livez. It needs no connection: a process must not be ended because
-// clients use all of them.
+// livenessCheck returns a function that reports whether the handler answers /livez. It needs no connection, because clients may use all of
+// them.
 func livenessCheck(handler http.Handler) func() bool {
 	return func() bool {
 		request, err := http.NewRequest(http.MethodGet, "/livez", nil)
@@ -80,7 +81,7 @@ func livenessCheck(handler http.Handler) func() bool {
 	}
 }
 
-// statusOnly is a response of which only the status matters.
+// statusRecorder is a response writer that keeps the status only.
 type statusRecorder struct {
 	header http.Header
 	status int

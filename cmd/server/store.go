@@ -31,9 +31,9 @@ func storeCommand() *cobra.Command {
 func storeCheckCommand() *cobra.Command {
 	return databaseCommand(&cobra.Command{
 		Use:   "check",
-		Short: "Read all of the embedded databases, and name what is damaged",
-		Long: "Reads each entry of the cache and each document of the keys in the data directory, with their checksums, and compares the counted bytes of tenants. It changes nothing. The server must be stopped.\n" +
-			"The exit code is 0 if nothing is damaged.",
+		Short: "Read the embedded databases, and report damage",
+		Long: "Reads each entry of the cache and each document of the keys in the data directory, verifies their checksums, and compares the counted bytes of\n" +
+			"tenants. It changes nothing. Stop the server first. The exit code is 0 if nothing is damaged.",
 		Example: "  coffer store check --data DIR",
 	}, sqlitekv.Check, sqlitekeys.Check, errStoreDamaged)
 }
@@ -41,11 +41,11 @@ func storeCheckCommand() *cobra.Command {
 func storeRepairCommand() *cobra.Command {
 	return databaseCommand(&cobra.Command{
 		Use:   "repair",
-		Short: "Replace the embedded databases by new ones with all that can be read",
-		Long: "Copies each entry of the cache and each document of the keys that can be read into a new database, and puts it in the place of the former one, which stays\n" +
-			"beside it. It names the keysets that are lost. The server must be stopped. If the log is damaged, the last changes are lost, deletions among them. The exit\n" +
-			"code is 0 if there was no damage.",
-		Example: "  coffer store repair --data DIR\n  coffer keys restore --data DIR --in FILE   # keysets that were lost",
+		Short: "Copy what can be read into new databases",
+		Long: "Copies each entry of the cache and each document of the keys that can be read into a new database. It replaces the former one, which is kept under\n" +
+			"another name. The command names lost keysets. Stop the server first. If the database's log is damaged, the last changes are lost, including\n" +
+			"deletions. The exit code is 0 if there was no damage.",
+		Example: "  coffer store repair --data DIR\n  coffer keys restore --data DIR --in FILE   # restores lost keysets",
 	}, sqlitekv.Repair, sqlitekeys.Repair, errStoreLost)
 }
 
@@ -54,7 +54,7 @@ type (
 	keysAction  func(ctx context.Context, dir string) (sqlitefile.Report, error)
 )
 
-// storeAction makes a command of an action for each database, and the error that it returns for damage.
+// databaseCommand returns a command that runs an action on each database, and returns the error damaged if one has damage.
 func databaseCommand(cmd *cobra.Command, cache cacheAction, keys keysAction, damaged error) *cobra.Command {
 	var asJSON bool
 	cmd.Args = noArguments
@@ -78,11 +78,11 @@ func databaseCommand(cmd *cobra.Command, cache cacheAction, keys keysAction, dam
 		return nil
 	}
 	config.AddFlags(cmd.Flags(), "data")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was found as JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
 
-// onStores does the actions on the databases that exist. The cache comes first: its lock shows a running server.
+// forEachDatabase runs the actions on the databases that exist. The cache is first, because its lock shows a running server.
 func forEachDatabase(cmd *cobra.Command, c *config.Config, cache cacheAction, keys keysAction) (all []sqlitefile.Report, err error) {
 	if !exists(c.Data) {
 		return nil, notFoundError(fmt.Errorf("there is no data directory %s", c.Data))

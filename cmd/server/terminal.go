@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// terminal returns the terminal that a command's stream is, or nil.
+// terminal returns the file of a command's stream if it is a terminal; otherwise nil.
 func terminal(stream any) *os.File {
 	if o, ok := stream.(*output); ok {
 		stream = o.to
@@ -25,7 +25,7 @@ const (
 	barInterval = 100 * time.Millisecond
 )
 
-// progress draws a bar on a terminal, and nothing elsewhere. Its result is called by one at a time.
+// newProgress returns a function that draws a progress bar on a terminal; nil for any other stream. It is not safe for concurrent use.
 func newProgress(out io.Writer, what string) func(done, total int) {
 	if file := terminal(out); file != nil {
 		return newProgressBar(file, what)

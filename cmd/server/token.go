@@ -22,10 +22,10 @@ func tokenCommand() *cobra.Command {
 	group := &cobra.Command{
 		Use:     "token",
 		GroupID: groupAdmin,
-		Short:   "Manage the API tokens",
-		Long: "Makes, lists and revokes the tokens that clients send as Authorization: Bearer. They are in the keystore, authenticated under a key of the\n" +
-			"environment, so the commands need the server's KEK. Every server that shares the keystore sees a change within three seconds; create and revoke return\n" +
-			"after that.",
+		Short:   "Create, list and revoke API tokens",
+		Long: "Creates, lists and revokes the tokens that clients send as Authorization: Bearer. The keystore has them, authenticated under a key of the\n" +
+			"environment, so the commands need the server's KEK. Every server that shares the keystore sees a change within three seconds; create and\n" +
+			"revoke return after that.",
 	}
 	group.AddCommand(tokenCreateCommand(), tokenListCommand(), tokenRevokeCommand())
 	return group
@@ -35,9 +35,9 @@ func tokenCreateCommand() *cobra.Command {
 	var name, tenant, scopes, expires string
 	cmd := &cobra.Command{
 		Use:   "create",
-		Short: "Make an API token and print it",
-		Long: "Makes an API token and prints it. It is not kept anywhere, only its hash: revoke a lost one and make another.\n" +
-			"Scopes: " + strings.Join(identity.AllScopes.Names(), ", ") + "; all is every one of them.",
+		Short: "Create an API token and print it",
+		Long: "Creates an API token and prints it. Only its hash is stored: if a token is lost, revoke it and create another one.\n" +
+			"Scopes: " + strings.Join(identity.AllScopes.Names(), ", ") + "; all means all of them.",
 		Example: "  coffer token create --data DIR --name billing --tenant clinic --scopes cache:read,cache:write --expires 90d",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -52,15 +52,15 @@ func tokenCreateCommand() *cobra.Command {
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
-	cmd.Flags().StringVar(&name, "name", "", "what the token is for, shown by coffer token list")
-	cmd.Flags().StringVar(&tenant, "tenant", identity.DefaultTenant, "whose data it opens; * is every tenant, for an operator's token with the scopes keys:admin, audit:read and metrics:read")
-	cmd.Flags().StringVar(&scopes, "scopes", "cache:read,cache:write", "what it may do, separated by commas")
-	cmd.Flags().StringVar(&expires, "expires", "never", "after how long it ends, such as 12h or 90d")
+	cmd.Flags().StringVar(&name, "name", "", "purpose of the token, shown by coffer token list")
+	cmd.Flags().StringVar(&tenant, "tenant", identity.DefaultTenant, "tenant whose data it opens; * means every tenant, for an operator's token with the scopes keys:admin, audit:read and metrics:read")
+	cmd.Flags().StringVar(&scopes, "scopes", "cache:read,cache:write", "scopes of the token, separated by commas")
+	cmd.Flags().StringVar(&expires, "expires", "never", "lifetime, such as 12h or 90d")
 	addJSONFlag(cmd)
 	return cmd
 }
 
-// parseGrant quotes nothing: a token may have been put in a flag.
+// parseGrant does not quote the flags: one may be a token.
 func parseGrant(name, tenant, scopes, expires string) (g token.Grant, err error) {
 	g = token.Grant{Name: name, Tenant: tenant, Scopes: identity.AllScopes}
 	if scopes != "all" {
@@ -108,7 +108,7 @@ func createToken(cmd *cobra.Command, grant token.Grant) error {
 	return err
 }
 
-// changeTokens calls change with the tokens, and with the audit log of the server, which may be running.
+// changeTokens calls change with the tokens and the audit log of the server, which may be running.
 func changeTokens(cmd *cobra.Command, change func(*token.Registry, token.Audit) error) (err error) {
 	o, err := openOperatorKeys(cmd)
 	if err != nil {
@@ -121,7 +121,7 @@ func changeTokens(cmd *cobra.Command, change func(*token.Registry, token.Audit) 
 	return change(token.NewRegistry(o.keys.store, o.keys.system), token.Audit{Recorder: o.audit, Operation: operationName(cmd)})
 }
 
-// waitForServers returns when running servers see a change of tokens, so that the next command of a script can rely on it.
+// waitForServers returns when running servers see a change of tokens, so that the next command of a script can depend on it.
 func waitForServers(ctx context.Context) {
 	select {
 	case <-ctx.Done():
@@ -134,9 +134,9 @@ func tokenListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the API tokens",
-		Long: "Lists the tokens by id, with what they may do. The tokens themselves are not known. Revoked ones are not listed, and expired ones until servers delete them.\n" +
-			"A token whose document in the keystore was altered is not in force, and nothing is known of it: revoke it. LAST USED is the hour of the last use, in UTC,\n" +
-			"up to two minutes late; it is not authenticated.",
+		Long: "Lists the ids, tenants and scopes of the tokens. The tokens themselves are not stored. Revoked tokens are not listed; expired ones are, until a\n" +
+			"server deletes them. A token whose document in the keystore was altered is not valid: revoke it. LAST USED is the hour of the last use, in\n" +
+			"UTC, up to two minutes late; it is not authenticated.",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			tokens, err := listTokens(cmd)
@@ -154,7 +154,7 @@ func tokenListCommand() *cobra.Command {
 	return cmd
 }
 
-// listTokens reads the tokens, and makes no key.
+// listTokens reads the tokens. It creates no keys.
 func listTokens(cmd *cobra.Command) (tokens []token.Token, err error) {
 	o, err := openOperatorKeys(cmd)
 	if err != nil {
@@ -168,7 +168,7 @@ func listTokens(cmd *cobra.Command) (tokens []token.Token, err error) {
 	return token.NewRegistry(o.keys.store, system).List(cmd.Context())
 }
 
-// listedToken is a token in JSON. A time that is zero is left out.
+// listedToken is a token in JSON. A zero time is left out.
 type listedToken struct {
 	ID         string    `json:"id"`
 	Name       string    `json:"name"`
@@ -205,7 +205,7 @@ func printTokens(out io.Writer, tokens []token.Token) error {
 	return table.Flush()
 }
 
-// shownID returns a document's name, quoted if it has other characters than an id: anybody who can write to the keystore chose it.
+// quoteTokenID returns the name of a document, quoted if it has other characters than an id: a writer to the keystore can choose any name.
 func quoteTokenID(name string) string {
 	if strings.Trim(name, "0123456789abcdef") == "" && name != "" {
 		return name
@@ -220,7 +220,7 @@ func formatExpiry(t token.Token) string {
 	return formatTime(t.ExpiresAt, "never")
 }
 
-// used is the hour of the last use, for the minute is not known.
+// formatLastUse returns the hour of the last use. The minute is not recorded.
 func formatLastUse(t token.Token) string {
 	if t.LastUsedAt.IsZero() {
 		return "not yet"
@@ -231,9 +231,9 @@ func formatLastUse(t token.Token) string {
 func tokenRevokeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revoke ID",
-		Short: "End an API token",
-		Long: "Ends the token with this id, as coffer token list shows it. Every running server refuses it within three seconds. What remains is a tombstone, so that a\n" +
-			"record that is put back is noticed.",
+		Short: "Revoke an API token",
+		Long: "Revokes the token with this id, as coffer token list shows it. Every running server refuses it within three seconds. A tombstone remains, so\n" +
+			"that a document that is put back is detected.",
 		Example: "  coffer token revoke --data DIR 0123456789abcdef",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {

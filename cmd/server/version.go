@@ -7,18 +7,18 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is stamped by scripts/build.sh; empty where the binary was built otherwise.
+// version is set by scripts/build.sh; empty in other builds.
 var version string
 
-// build is how a binary was built.
+// build describes how a binary was built.
 type build struct {
 	Version  string `json:"version"`
 	Commit   string `json:"commit,omitempty"`
-	Modified bool   `json:"modified,omitempty"` // the commit with changes
+	Modified bool   `json:"modified,omitempty"` // the files differ from the commit
 	Time     string `json:"time,omitempty"`     // of the commit, RFC 3339
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
-	Static   bool   `json:"static"` // nothing of the system's libraries is needed
+	Static   bool   `json:"static"` // it links no library of the system
 }
 
 func readBuild() build {
