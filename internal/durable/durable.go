@@ -28,7 +28,7 @@ func Create(path string, content []byte) error {
 	return writeFile(path, contentWriter(content), os.Link)
 }
 
-// CreateFrom is Create for content of any size, which fill writes. If fill fails, there is no file.
+// CreateFrom is Create for content of any size, which fill writes. If fill fails, no file is created.
 func CreateFrom(path string, fill func(w io.Writer) error) error {
 	return writeFile(path, fill, os.Link)
 }
@@ -112,8 +112,8 @@ func Remove(path string) error {
 // RemoveTemporary removes the temporary files that killed writers left in a directory. The caller must hold the lock of
 // the directory's writers.
 func RemoveTemporary(directory string) error {
-	left, err := filepath.Glob(filepath.Join(directory, temporaryPrefix+"*"))
-	for _, path := range left {
+	paths, err := filepath.Glob(filepath.Join(directory, temporaryPrefix+"*"))
+	for _, path := range paths {
 		if e := os.Remove(path); !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
 		}

@@ -49,19 +49,19 @@ func (r *Reserve) size() (int64, bool) {
 func (r *Reserve) Size() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	left, _ := r.size()
-	return left
+	size, _ := r.size()
+	return size
 }
 
 // Refill fills the reserve to ReserveSize if the disk has enough free space. Otherwise it does nothing.
 func (r *Reserve) Refill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	left, ok := r.size()
-	if !ok || left >= ReserveSize {
+	size, ok := r.size()
+	if !ok || size >= ReserveSize {
 		return
 	}
-	if free, err := FreeSpace(r.dir); err != nil || free < r.minFree+ReserveSize-left {
+	if free, err := FreeSpace(r.dir); err != nil || free < r.minFree+ReserveSize-size {
 		return
 	}
 	f, err := os.OpenFile(r.path(), os.O_CREATE|os.O_WRONLY, 0o600)
@@ -69,8 +69,8 @@ func (r *Reserve) Refill() {
 		return
 	}
 	defer f.Close()
-	if err := allocate(f, left, ReserveSize-left); err != nil {
-		_ = f.Truncate(left)
+	if err := allocate(f, size, ReserveSize-size); err != nil {
+		_ = f.Truncate(size)
 	}
 }
 
@@ -78,8 +78,8 @@ func (r *Reserve) Refill() {
 func (r *Reserve) Release(n int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	left, _ := r.size()
-	return left > 0 && os.Truncate(r.path(), max(0, left-n)) == nil
+	size, _ := r.size()
+	return size > 0 && os.Truncate(r.path(), max(0, size-n)) == nil
 }
 
 // RetryIfFull calls do. While do fails because the disk is full and the reserve is not empty, it releases a piece of

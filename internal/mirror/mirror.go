@@ -122,13 +122,13 @@ func (m *Mirror) run() {
 
 func (m *Mirror) send() error {
 	m.mu.Lock()
-	taken := m.pending
+	batch := m.pending
 	m.pending = nil
 	m.mu.Unlock()
-	if len(taken) == 0 {
+	if len(batch) == 0 {
 		return nil
 	}
-	lines := bytes.Split(bytes.TrimSuffix(taken, []byte{'\n'}), []byte{'\n'})
+	lines := bytes.Split(bytes.TrimSuffix(batch, []byte{'\n'}), []byte{'\n'})
 	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
 	defer cancel()
 	err := m.sink(ctx, lines)

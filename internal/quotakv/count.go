@@ -80,12 +80,12 @@ func (s *Store) countOnce(ctx context.Context) error {
 
 // sumByOwner returns the bytes of each owner.
 func (s *Store) sumByOwner(ctx context.Context) (map[string]int64, error) {
-	begun, err := s.Topology(ctx)
+	before, err := s.Topology(ctx)
 	if err != nil {
 		return nil, err
 	}
 	sums, limiter := map[string]int64{}, rate.NewLimiter(countRate, countPage)
-	for _, part := range begun.Parts {
+	for _, part := range before.Parts {
 		for cursor := ""; ; {
 			keys, next, err := s.SweepPage(ctx, part, kv.TenantPrefix, cursor, countPage)
 			if err == nil {
@@ -102,8 +102,8 @@ func (s *Store) sumByOwner(ctx context.Context) (map[string]int64, error) {
 			}
 		}
 	}
-	ended, err := s.Topology(ctx)
-	if err == nil && ended.ID != begun.ID {
+	after, err := s.Topology(ctx)
+	if err == nil && after.ID != before.ID {
 		err = fmt.Errorf("quotakv: %w: keys moved in the meantime", kv.ErrUnavailable)
 	}
 	return sums, err

@@ -97,38 +97,38 @@ func (s *Store) writeWithinQuota(ctx context.Context, writes []kv.Write) ([]bool
 	if err != nil {
 		return nil, err
 	}
-	made := make([]kv.Write, 0, len(writes))
+	admittedWrites := make([]kv.Write, 0, len(writes))
 	for i := range writes {
 		if admitted[i] {
-			made = append(made, writes[i])
+			admittedWrites = append(admittedWrites, writes[i])
 		}
 	}
-	some, former, err := s.sizedWriter.WriteSized(ctx, made)
-	s.updateUsage(made, some, former)
-	if len(made) == len(writes) {
-		return some, err
+	results, former, err := s.sizedWriter.WriteSized(ctx, admittedWrites)
+	s.updateUsage(admittedWrites, results, former)
+	if len(admittedWrites) == len(writes) {
+		return results, err
 	}
-	return mergeResults(admitted, some, kv.ErrorsOf(err, len(made)))
+	return mergeResults(admitted, results, kv.ErrorsOf(err, len(admittedWrites)))
 }
 
 // mergeResults combines the results of the writes that were made with those of the refused ones.
-func mergeResults(admitted, some []bool, errs []error) ([]bool, error) {
-	done, all := make([]bool, len(admitted)), make(kv.BatchError, len(admitted))
+func mergeResults(admitted, results []bool, errs []error) ([]bool, error) {
+	done, allErrs := make([]bool, len(admitted)), make(kv.BatchError, len(admitted))
 	next := 0
 	for i := range admitted {
 		if !admitted[i] {
-			all[i] = errQuota
+			allErrs[i] = errQuota
 			continue
 		}
-		if all[i] = errs[next]; next < len(some) {
-			done[i] = some[next]
+		if allErrs[i] = errs[next]; next < len(results) {
+			done[i] = results[next]
 		}
 		next++
 	}
-	if len(all) == 1 {
-		return done, all[0]
+	if len(allErrs) == 1 {
+		return done, allErrs[0]
 	}
-	return done, all
+	return done, allErrs
 }
 
 // admit reports which writes the quota admits. It asks the store for the sizes of the replaced values only if a tenant
@@ -229,8 +229,8 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
-// Bytes returns the size of the keys and values of all owners in bytes. With a quota, it is as this process knows it.
-// It returns errors.ErrUnsupported if nothing counts the bytes.
+// Bytes returns the size of the keys and values of all owners in bytes. With a quota, this is the count of this
+// process. It returns errors.ErrUnsupported if nothing counts the bytes.
 func (s *Store) Bytes(ctx context.Context) (n int64, err error) {
 	if counting, ok := s.Backend.(interface {
 		Bytes(ctx context.Context) (int64, error)

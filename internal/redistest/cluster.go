@@ -96,7 +96,7 @@ func (c *Cluster) AddReplica(of *Node) *Node {
 	return replica
 }
 
-// FailOver promotes a replica to master, and waits until every node knows that.
+// FailOver promotes a replica to master, and waits until every node has noticed.
 func (c *Cluster) FailOver(replica *Node) {
 	c.t.Helper()
 	c.waitFor("the replica did not take over", func(ctx context.Context) bool {

@@ -18,7 +18,7 @@ type Proxy struct {
 	mu     sync.Mutex
 	losses map[string]int
 	lost   int
-	all    map[net.Conn]bool
+	conns    map[net.Conn]bool
 }
 
 // NewProxy starts a proxy that runs until the test ends.
@@ -26,12 +26,12 @@ func NewProxy(t testing.TB, server *Server) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	requireNoError(t, err)
-	p := &Proxy{Addr: l.Addr().String(), t: t, to: server.Addr, losses: map[string]int{}, all: map[net.Conn]bool{}}
+	p := &Proxy{Addr: l.Addr().String(), t: t, to: server.Addr, losses: map[string]int{}, conns: map[net.Conn]bool{}}
 	t.Cleanup(func() {
 		_ = l.Close()
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		for c := range p.all {
+		for c := range p.conns {
 			_ = c.Close()
 		}
 	})
@@ -75,7 +75,7 @@ func (p *Proxy) serve(client net.Conn) {
 		return
 	}
 	p.mu.Lock()
-	p.all[client], p.all[server] = true, true
+	p.conns[client], p.conns[server] = true, true
 	p.mu.Unlock()
 	var lose sync.Map // for this connection
 	go func() {

@@ -63,7 +63,7 @@ func (s *Server) Stop() {
 	if s.cmd == nil {
 		return
 	}
-	_ = s.cmd.Process.Kill() // SIGKILL also ends a frozen server, and there is no data to save
+	_ = s.cmd.Process.Kill() // SIGKILL also ends a frozen server, which has no data to save
 	<-s.exited
 	s.cmd = nil
 }

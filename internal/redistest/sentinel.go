@@ -15,8 +15,8 @@ import (
 	"github.com/coffer-storage/coffer/internal/proctest"
 )
 
-// StartSentinel runs a Sentinel that watches a server under a name. It waits until the Sentinel knows the server, and
-// returns the Sentinel's address.
+// StartSentinel runs a Sentinel that watches a server under a name. It waits until the Sentinel has found the server,
+// and returns the Sentinel's address.
 func StartSentinel(t testing.TB, watched *Server, name string) string {
 	t.Helper()
 	addr := FreeAddr(t)

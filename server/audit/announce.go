@@ -73,7 +73,7 @@ func RecordAlreadyDone(ctx context.Context, r Recorder, e Event) error {
 	return r.Record(ctx, e)
 }
 
-// EffectiveChanges returns, in order, the lines of announced changes that were made or whose outcome is unknown.
+// EffectiveChanges returns, in order, the lines of the announced changes that were made or have an unknown outcome.
 func EffectiveChanges(lines []Line) (effective []Line) {
 	failed := map[string]bool{}
 	for _, l := range lines {

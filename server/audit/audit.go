@@ -1,5 +1,5 @@
-// Package audit writes and verifies a tamper-evident audit log: who used which key for which record, which requests
-// were refused, which packages failed authentication, and which changes operators made.
+// Package audit writes and verifies a tamper-evident audit log. The log records each use of a key with its caller and
+// record, refused requests, packages that failed authentication, and administrative changes.
 //
 // A program opens a log with [Open], records events with [Recorder.Record], and closes it. [Verify] checks a whole log,
 // [ReadVerified] returns its events to a program that must rely on them, and [Reader] and [Tail] show events to people.

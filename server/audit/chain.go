@@ -85,15 +85,15 @@ func (c *chain) checkFile(now time.Duration, mustLook bool) error {
 // recoverTail finds the last line of the chain, starting from an end that is known to have been written. If the known
 // line is not where it was, or if it is followed by anything but lines of the chain and a line that was cut short, the
 // chain was altered: recoverTail sets alterationPending, so that the next commit records the alteration.
-func (c *chain) recoverTail(known chainEnd) error {
-	files, err := listFiles(c.dir, known.Last.Chain, known.File)
+func (c *chain) recoverTail(knownEnd chainEnd) error {
+	files, err := listFiles(c.dir, knownEnd.Last.Chain, knownEnd.File)
 	if err = errors.Join(err, c.close()); err != nil {
 		return err
 	}
-	c.last, c.end, c.current = known.Last, known.Offset, newLogFile(c.dir, known.Last.Chain, known.File)
-	missing, endsWithOurLine := known.Offset > 0, false
+	c.last, c.end, c.current = knownEnd.Last, knownEnd.Offset, newLogFile(c.dir, knownEnd.Last.Chain, knownEnd.File)
+	missing, endsWithOurLine := knownEnd.Offset > 0, false
 	for _, f := range files {
-		if f.number == known.File && missing {
+		if f.number == knownEnd.File && missing {
 			if missing, err = c.lastLineMissing(f); err != nil {
 				return err
 			}
@@ -103,8 +103,8 @@ func (c *chain) recoverTail(known chainEnd) error {
 			continue
 		}
 		offset := int64(0)
-		if f.number == known.File {
-			offset = known.Offset
+		if f.number == knownEnd.File {
+			offset = knownEnd.Offset
 		}
 		e, err := c.readFile(context.Background(), f, offset, func([]byte) {})
 		if err != nil {
@@ -112,9 +112,9 @@ func (c *chain) recoverTail(known chainEnd) error {
 		}
 		endsWithOurLine, missing = e == nil, e != nil && !e.cutShort
 	}
-	c.alterationPending = c.alterationPending || missing && known != c.reportedMissing
+	c.alterationPending = c.alterationPending || missing && knownEnd != c.reportedMissing
 	if c.reportedMissing = (chainEnd{}); missing {
-		c.reportedMissing = known
+		c.reportedMissing = knownEnd
 	}
 	if endsWithOurLine {
 		if err := c.openForAppend(c.current); err != nil {

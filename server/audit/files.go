@@ -150,14 +150,14 @@ func (r *chainReader) readFile(ctx context.Context, f logFile, offset int64, eac
 // isCutShort reports whether the text together with the rest of its file is the beginning of a line, zeros, or a
 // beginning followed by zeros. A power cut can leave zeros if the file system extended the file before it wrote the
 // data.
-func isCutShort(text []byte, rest *bufio.Reader) (bool, error) {
+func isCutShort(text []byte, remainder *bufio.Reader) (bool, error) {
 	text = bytes.TrimRight(text, "\x00")
 	begin := min(len(text), len(lineBegin))
 	if string(text[:begin]) != lineBegin[:begin] || len(text) >= maxLine || bytes.IndexByte(text, '\n') >= 0 {
 		return false, nil
 	}
 	for {
-		b, err := rest.ReadByte()
+		b, err := remainder.ReadByte()
 		if errors.Is(err, io.EOF) {
 			return true, nil
 		}

@@ -38,7 +38,7 @@ func MatchesAction(name string) bool {
 
 var severities = []Severity{Info, Notice, Warning, Critical}
 
-// ParseSeverity parses the name of a severity. It returns false if there is no such severity.
+// ParseSeverity parses the name of a severity. It returns false for any other text.
 func ParseSeverity(text string) (Severity, bool) {
 	return Severity(text), slices.Contains(severities, Severity(text))
 }

@@ -163,7 +163,7 @@ func Exists(dir string) (bool, error) {
 	return slices.ContainsFunc(entries, used), err
 }
 
-// ReadKeyID returns the id of the key that a log names. It returns false if there is no log. It returns ErrHead if the
+// ReadKeyID returns the id of the key that a log names, and false if the log does not exist. It returns ErrHead if the
 // list of chains is missing or malformed. The id is not authenticated.
 func ReadKeyID(dir string) (id format.KeyID, used bool, err error) {
 	if used, err = Exists(dir); err != nil || !used {

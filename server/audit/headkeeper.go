@@ -96,8 +96,8 @@ func (k *headKeeper) updateHeadAndLog() {
 	k.diskFailing.Store(isReadFailure(err))
 }
 
-// isReadFailure reports whether an error means that a file could not be read, which is no evidence of an alteration:
-// file descriptors or memory ran out, or the disk failed.
+// isReadFailure reports whether a file could not be read because file descriptors or memory ran out, or because the
+// disk failed. Such an error does not prove an alteration.
 func isReadFailure(err error) bool {
 	return slices.ContainsFunc([]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.ETIMEDOUT}, func(one error) bool {
 		return errors.Is(err, one)
@@ -113,8 +113,8 @@ func (k *headKeeper) updateHead() error {
 	if isReadFailure(err) {
 		return err
 	}
-	lost := err != nil || now != k.head
-	if lost && !k.alterationRecorded {
+	missing := err != nil || now != k.head
+	if missing && !k.alterationRecorded {
 		r := k.newRequest([]Event{*alteredEvent(k.head.Ends[0].Last)})
 		r.check = true // lines that are missing as well have the same cause, and are reported once
 		if err := k.submit(r); err != nil {
@@ -126,7 +126,7 @@ func (k *headKeeper) updateHead() error {
 		}
 		h = k.currentHead()
 	}
-	if k.alterationRecorded = lost; !lost {
+	if k.alterationRecorded = missing; !missing {
 		k.alterationReported.Store(false)
 	}
 	for i, end := range h.Ends {
@@ -137,7 +137,7 @@ func (k *headKeeper) updateHead() error {
 			}
 		}
 	}
-	if !lost && h == k.head {
+	if !missing && h == k.head {
 		return nil
 	}
 	return k.writeHead(h)

@@ -51,7 +51,7 @@ type Entry = json.RawMessage
 // Query selects a page of events.
 type Query struct {
 	Filter
-	From  Heads // where the page begins: Page.Next of the page before; nil begins with the newest event
+	From  Heads // first line of each chain in the page: Page.Next of the page before; nil begins with the newest event
 	Limit int   // most events in the page
 }
 
@@ -78,7 +78,7 @@ const (
 // Page is a page of events.
 type Page struct {
 	Entries []Entry // newest first; may be empty although more pages follow
-	Next    Heads   // where the next page begins; nil after the last page
+	Next    Heads   // Query.From of the next page; nil after the last page
 	Lines   int     // number of lines that were read
 }
 

@@ -27,7 +27,7 @@ const reasonNames = "incident, personnel, policy, schedule or other"
 // ErrReason reports an unknown reason.
 var ErrReason = &codes.Error{Of: "invalid_argument", Text: "a reason is " + reasonNames}
 
-// ParseReason parses a reason, which may be empty. It returns ErrReason if there is no such reason.
+// ParseReason parses a reason, which may be empty. It returns ErrReason for any other text.
 func ParseReason(text string) (Reason, error) {
 	if text != "" && !slices.Contains(reasons, Reason(text)) {
 		return "", ErrReason

@@ -22,7 +22,7 @@ type request struct {
 	objects [2][]byte // JSON objects for the two chains, each followed by a newline
 	events  int
 	sync    bool // the lines must be on the disk before Record returns
-	check   bool // check the open files even if there are no events for them
+	check   bool // check the open files even if the request has no events for them
 	done    chan error
 	timer   *time.Timer
 }

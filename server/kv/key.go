@@ -6,8 +6,8 @@ import (
 )
 
 // TenantPrefix begins every key of tenant data, which is coffer/OWNER/COLLECTION/NAME. The owner is escaped as a path
-// segment, so that no owner's prefix begins with another owner's. The name is not escaped. No part is a hash tag,
-// because the entries of one owner must be able to spread over all nodes of a Redis Cluster (docs/choices.md).
+// segment, so the prefixes of two owners never overlap. The name is not escaped. No part is a hash tag, because the
+// entries of one owner must be able to spread over all nodes of a Redis Cluster (docs/choices.md).
 const TenantPrefix = "coffer/"
 
 // OwnerPrefix returns the prefix of all keys of an owner.

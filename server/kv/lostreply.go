@@ -58,8 +58,8 @@ func resolveLostReplies(ctx context.Context, s Store, writes []Write, done []boo
 	}
 }
 
-// readBack reads the keys of unresolved writes. It returns the writes that were not applied and whose condition still
-// holds.
+// readBack reads the keys of unresolved writes. It returns the writes that were not applied but could be, because their
+// condition still holds.
 func readBack(ctx context.Context, s Store, writes []Write, unresolved []int, done []bool, errs []error) (pendingWrites []int, err error) {
 	keys, limit := make([]string, len(unresolved)), 0
 	for j, i := range unresolved {
@@ -90,13 +90,13 @@ func retryPending(ctx context.Context, s Store, writes []Write, pendingWrites []
 	for j, i := range pendingWrites {
 		batch[j] = writes[i]
 	}
-	made, err := s.Write(ctx, batch)
+	results, err := s.Write(ctx, batch)
 	for j, e := range ErrorsOf(err, len(batch)) {
 		i := pendingWrites[j]
 		switch {
 		case e != nil:
 			unresolved = append(unresolved, i)
-		case made[j]:
+		case results[j]:
 			done[i], errs[i] = true, nil
 		default:
 			unresolved = append(unresolved, i)

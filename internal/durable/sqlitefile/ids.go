@@ -49,21 +49,21 @@ func (c *Conn) IDs(ctx context.Context, table string, damaged func(error)) iter.
 // bisection. It returns endOfIDs if it finds none.
 func (c *Conn) nextReadableID(query string, damaged int64) int64 {
 	reads := func(id int64) bool { return !IsDamage(c.Run(query, id)) }
-	least, most := damaged, damaged+1
-	for step := int64(1); !reads(most); most += step {
-		if least = most; most >= endOfIDs {
+	unreadable, readable := damaged, damaged+1
+	for step := int64(1); !reads(readable); readable += step {
+		if unreadable = readable; readable >= endOfIDs {
 			return endOfIDs
 		}
-		if most-damaged >= linearSteps {
+		if readable-damaged >= linearSteps {
 			step *= 2
 		}
 	}
-	for most-least > 1 {
-		if middle := least + (most-least)/2; reads(middle) {
-			most = middle
+	for readable-unreadable > 1 {
+		if middle := unreadable + (readable-unreadable)/2; reads(middle) {
+			readable = middle
 		} else {
-			least = middle
+			unreadable = middle
 		}
 	}
-	return most
+	return readable
 }

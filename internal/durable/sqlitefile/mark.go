@@ -25,7 +25,8 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// readMark reads a mark that was written since the machine started. It returns 0 frames if there is no such mark.
+// readMark reads a mark that was written since the machine started. It returns 0 frames for any other mark or a missing
+// one.
 func readMark(path string) (frames uint32, salt []byte) {
 	f, err := durable.OpenRegular(path, os.O_RDONLY)
 	if err != nil {

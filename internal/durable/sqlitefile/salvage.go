@@ -53,40 +53,40 @@ func (f *Report) CheckIntegrity(c *Conn) error {
 // database does not open, because some of its files may already have been moved away.
 const readySuffix = ".new"
 
-// Salvage replaces the damaged database in found.File with a new one. copy copies rows from the damaged database to the
-// new one. source opens the damaged database; if that fails because of damage, copy gets a rescue copy instead. The
+// Salvage replaces the damaged database in report.File with a new one. copy copies rows from the damaged database to
+// the new one. source opens the damaged database; if that fails because of damage, copy gets a rescue copy instead. The
 // damaged file and its log stay beside the new file. Nothing else may have the database open.
 //
 // The order of the steps makes Salvage safe against kills. It writes and syncs the new database under another name,
 // renames it to readySuffix when it is complete, and only then moves the damaged files away. If a kill interrupts that,
 // the next call continues at this point; a kill before it leaves the damaged database unchanged.
-func Salvage(ctx context.Context, found *Report, schema Schema, source func() (*Conn, error), copy func(from, to *Conn) error) (err error) {
-	path := found.File
+func Salvage(ctx context.Context, report *Report, schema Schema, source func() (*Conn, error), copy func(from, to *Conn) error) (err error) {
+	path := report.File
 	if _, err := os.Stat(path + readySuffix); err == nil {
 		if _, err := replaceDatabase(path); err != nil {
 			return err
 		}
 	}
-	made := path + ".repaired"
-	clean := func() error { return errors.Join(removeAll(made), removeAll(path+rescueSuffix)) }
+	repaired := path + ".repaired"
+	clean := func() error { return errors.Join(removeAll(repaired), removeAll(path+rescueSuffix)) }
 	if err := clean(); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, clean()) }()
-	to, err := Open(ctx, made, schema)
+	to, err := Open(ctx, repaired, schema)
 	if err != nil {
 		return err
 	}
 	from, err := source()
 	if IsDamage(err) {
-		found.AddDamage(err)
-		from, err = openRescueCopy(ctx, path, made, schema)
+		report.AddDamage(err)
+		from, err = openRescueCopy(ctx, path, repaired, schema)
 	}
 	switch {
 	case err == nil:
 		err = copy(from, to)
 	case IsDamage(err):
-		found.AddDamage(errors.New("nothing can be recovered"))
+		report.AddDamage(errors.New("nothing can be recovered"))
 		err = nil
 	}
 	if err == nil {
@@ -95,13 +95,13 @@ func Salvage(ctx context.Context, found *Report, schema Schema, source func() (*
 	if err = errors.Join(err, from.Close(), to.Close()); err != nil {
 		return err
 	}
-	if err := syncFile(made); err != nil {
+	if err := syncFile(repaired); err != nil {
 		return err
 	}
-	if err := durable.Rename(made, path+readySuffix); err != nil {
+	if err := durable.Rename(repaired, path+readySuffix); err != nil {
 		return err
 	}
-	found.Damaged, err = replaceDatabase(path)
+	report.Damaged, err = replaceDatabase(path)
 	return err
 }
 

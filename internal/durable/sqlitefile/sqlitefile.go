@@ -78,7 +78,7 @@ func open(ctx context.Context, path, index string, schema Schema) (_ *Conn, err 
 			_ = c.Close()
 		}
 	}()
-	if _, err := c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true); err != nil { // keep the log on close, so that no failure can lose it
+	if _, err := c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true); err != nil { // keep the log on close: a failure of the checkpoint at close could lose it
 		return nil, err
 	}
 	c.SetInterrupt(ctx)
@@ -89,7 +89,7 @@ func open(ctx context.Context, path, index string, schema Schema) (_ *Conn, err 
 		return nil, err
 	}
 	version := int64(0)
-	err = c.Transact("BEGIN", func() (err error) { // so that no other process writes between the two checks
+	err = c.Transact("BEGIN", func() (err error) { // one transaction, because another process must not write between the two checks
 		if version, err = c.Int("PRAGMA user_version"); err == nil {
 			err = checkSize(path)
 		}

@@ -56,17 +56,17 @@ type Faulty struct {
 var _ kv.Store = (*Faulty)(nil)
 
 // NewFaulty returns a store over an inner one. If choose is nil, no write fails.
-func NewFaulty(inner kv.Store, plan FaultFunc) *Faulty {
-	f := &Faulty{Store: inner, chooseFault: plan}
+func NewFaulty(inner kv.Store, choose FaultFunc) *Faulty {
+	f := &Faulty{Store: inner, chooseFault: choose}
 	f.Sweeper, _ = inner.(kv.Sweeper)
 	return f
 }
 
 // SetFaults replaces the FaultFunc. nil means no faults.
-func (f *Faulty) SetFaults(plan FaultFunc) {
+func (f *Faulty) SetFaults(choose FaultFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.chooseFault = plan
+	f.chooseFault = choose
 }
 
 // Flush makes the delayed writes now.
@@ -132,7 +132,7 @@ func (f *Faulty) writeOne(ctx context.Context, w kv.Write, fault Fault) (bool, e
 		f.delayed = append(f.delayed, w)
 		return false, kv.ErrLostReply
 	}
-	made, err := f.Store.Write(ctx, []kv.Write{w})
+	done, err := f.Store.Write(ctx, []kv.Write{w})
 	if err != nil {
 		return false, err
 	}
@@ -142,5 +142,5 @@ func (f *Faulty) writeOne(ctx context.Context, w kv.Write, fault Fault) (bool, e
 	case Duplicate:
 		_, err = f.Store.Write(ctx, []kv.Write{w})
 	}
-	return made[0], err
+	return done[0], err
 }

@@ -79,12 +79,12 @@ func lostBatches(t *testing.T, s kv.Store) {
 				swaps[i] = kv.Swap{Key: key, Old: []byte("v"), Value: []byte("new " + key)}
 			}
 			swaps[1].Old = []byte("another") // refused, independently of the writes beside it
-			made, err := kv.SwapMany(ctx, f, swaps)
+			done, err := kv.SwapMany(ctx, f, swaps)
 			for i, e := range kv.ErrorsOf(err, len(keys)) {
 				require.Equal(t, fault == Fail && i%3 == 0, e != nil)
-				require.Equal(t, i != 1 && e == nil, made[i])
+				require.Equal(t, i != 1 && e == nil, done[i])
 				want := "v"
-				if made[i] {
+				if done[i] {
 					want = "new " + keys[i]
 				}
 				requireValue(t, s, keys[i], []byte(want))

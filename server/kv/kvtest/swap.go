@@ -50,21 +50,21 @@ func swapsWithin(t *testing.T, s kv.Store, d time.Duration) bool {
 	ctx := t.Context()
 	mustSet(t, s, "forever", []byte("a"))
 	require.NoError(t, kv.Set(ctx, s, "hour", []byte("a"), time.Hour))
-	begun := time.Now()
+	start := time.Now()
 	require.NoError(t, kv.Set(ctx, s, "k", []byte("a"), d))
 	set := time.Now()
 	time.Sleep(d / 3)
 	for _, key := range []string{"hour", "forever", "k"} {
 		ok, err := kv.CompareAndSwap(ctx, s, key, []byte("a"), []byte("b"))
 		require.NoError(t, err)
-		if !ok && key == "k" && time.Since(begun) >= d {
+		if !ok && key == "k" && time.Since(start) >= d {
 			return false
 		}
 		require.True(t, ok)
 	}
 	left, ok, err := s.TTL(ctx, "k")
 	require.NoError(t, err)
-	if !ok && time.Since(begun) >= d {
+	if !ok && time.Since(start) >= d {
 		return false
 	}
 	require.True(t, ok)
@@ -85,7 +85,7 @@ func swapsMany(t *testing.T, s kv.Store) {
 	require.NoError(t, kv.SetMany(ctx, s, []kv.Entry{
 		{Key: "a", Value: []byte("1"), TTL: time.Hour}, {Key: "b", Value: []byte("1")}, {Key: "c"}, {Key: "changed", Value: []byte("2")},
 	}))
-	made, err := kv.SwapMany(ctx, s, []kv.Swap{
+	done, err := kv.SwapMany(ctx, s, []kv.Swap{
 		{Key: "a", Old: []byte("1"), Value: []byte("2")},
 		{Key: "changed", Old: []byte("1"), Value: []byte("3")},
 		{Key: "missing", Old: nil, Value: []byte("3")},
@@ -95,7 +95,7 @@ func swapsMany(t *testing.T, s kv.Store) {
 		{Key: "c", Old: nil, Value: []byte("\x00\r\n")},
 	})
 	require.NoError(t, err)
-	require.Equal(t, []bool{true, false, false, true, false, true, true}, made)
+	require.Equal(t, []bool{true, false, false, true, false, true, true}, done)
 	for key, value := range map[string]string{"a": "4", "b": "", "c": "\x00\r\n", "changed": "2"} {
 		requireValue(t, s, key, []byte(value))
 	}
@@ -113,10 +113,10 @@ func swapsMany(t *testing.T, s kv.Store) {
 		large[i] = kv.Swap{Key: key, Old: []byte{byte(i)}, Value: randomBytes(4<<20 + i)}
 		mustSet(t, s, key, large[i].Old)
 	}
-	made, err = kv.SwapMany(ctx, s, large)
+	done, err = kv.SwapMany(ctx, s, large)
 	require.NoError(t, err)
 	for i := range large {
-		require.True(t, made[i])
+		require.True(t, done[i])
 		requireValue(t, s, large[i].Key, large[i].Value)
 	}
 }

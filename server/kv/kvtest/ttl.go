@@ -36,8 +36,8 @@ func ttl(t *testing.T, s kv.Store) {
 func countdown(t *testing.T, s kv.Store) {
 	for range 5 {
 		require.NoError(t, kv.Set(t.Context(), s, "k", nil, 15*time.Millisecond))
-		for begun := time.Now(); ; {
-			require.Less(t, time.Since(begun), time.Minute, "the entry did not expire")
+		for start := time.Now(); ; {
+			require.Less(t, time.Since(start), time.Minute, "the entry did not expire")
 			left, ok, err := s.TTL(t.Context(), "k")
 			require.NoError(t, err)
 			if !ok {
@@ -68,10 +68,10 @@ const tolerance = 50 * time.Millisecond
 func expiry(t *testing.T, s kv.Store) {
 	// Whole and partial seconds, because stores treat them differently.
 	for _, d := range []time.Duration{120 * time.Millisecond, 730 * time.Millisecond, time.Second, 1300 * time.Millisecond} {
-		for name, there := range readers(t, s) {
+		for name, exists := range readers(t, s) {
 			t.Run(name+" "+d.String(), func(t *testing.T) {
 				t.Parallel()
-				requireExpiry(t, s, t.Name(), d, there)
+				requireExpiry(t, s, t.Name(), d, exists)
 			})
 		}
 	}
@@ -89,14 +89,14 @@ func readers(t *testing.T, s kv.Store) map[string]func(key string) (bool, error)
 
 // requireExpiry polls a key, and takes the begin and end of each call into account, so that a slow machine fails no
 // test.
-func requireExpiry(t *testing.T, s kv.Store, key string, d time.Duration, there func(string) (bool, error)) {
+func requireExpiry(t *testing.T, s kv.Store, key string, d time.Duration, exists func(string) (bool, error)) {
 	t.Helper()
 	beforeSet := time.Now()
 	require.NoError(t, kv.Set(t.Context(), s, key, []byte("v"), d))
 	afterSet := time.Now()
 	for {
 		began := time.Now()
-		ok, err := there(key)
+		ok, err := exists(key)
 		require.NoError(t, err)
 		if !ok {
 			require.GreaterOrEqual(t, time.Since(beforeSet), d-tolerance, "the key expired too early")

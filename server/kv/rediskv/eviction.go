@@ -72,7 +72,7 @@ func (s *Store) FreeMemory(ctx context.Context) (int64, error) {
 		return 0, errClosed
 	}
 	var mu sync.Mutex
-	least := int64(math.MaxInt64)
+	lowest := int64(math.MaxInt64)
 	err := s.callMasters(ctx, func(ctx context.Context, c *redis.Client) error {
 		pipe := c.Pipeline()
 		role, info := pipe.Info(ctx, "replication"), pipe.Info(ctx, "memory")
@@ -84,10 +84,10 @@ func (s *Store) FreeMemory(ctx context.Context) (int64, error) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		least = min(least, freeMemory(info.Val()))
+		lowest = min(lowest, freeMemory(info.Val()))
 		return nil
 	})
-	return least, err
+	return lowest, err
 }
 
 // callMasters calls ask for each master, concurrently if there are several.

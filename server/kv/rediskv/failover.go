@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// errReplica reports that a server is a replica, whose keys may be out of date.
+// errReplica reports that a server is a replica. Its keys may be out of date.
 var errReplica = fmt.Errorf("%w: %s", kv.ErrUnavailable, unavailableReplies["READONLY"])
 
 // IsReplica reports whether a call failed because the server is a replica and no master answers at its address.

@@ -62,10 +62,10 @@ func (g *commandGroups) join(cmd redis.Cmder, bytes int, deadline time.Time) (jo
 }
 
 // close prevents further commands from joining a group.
-func (g *commandGroups) close(one *commandGroup) {
+func (g *commandGroups) close(group *commandGroup) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.open == one {
+	if g.open == group {
 		g.open = nil
 	}
 }

@@ -137,8 +137,8 @@ func TestCallersShareRoundTrips(t *testing.T) {
 	require.Greater(t, count.commands.Load(), count.together.Load())
 }
 
-// A command is sent alone if there is no concurrent caller, and if it is conditional, large, close to its deadline, or
-// for a cluster.
+// A command is sent alone if no other call is running, and if it is conditional, large, close to its deadline, or for a
+// cluster.
 func TestUnsuitableCommandsAreSentAlone(t *testing.T) {
 	t.Parallel()
 	s, _, _ := newShared(t)

@@ -41,9 +41,9 @@ func (s *Store) read(ctx context.Context, keys []string, limit int) ([]kv.ReadRe
 	} else {
 		s.process(ctx, commands)
 	}
-	found := make([]kv.ReadResult, len(keys))
+	results := make([]kv.ReadResult, len(keys))
 	if limit < kv.MaxValueSize {
-		return found, s.readRanges(ctx, keys, limit, replies, found)
+		return results, s.readRanges(ctx, keys, limit, replies, results)
 	}
 	for i, reply := range replies {
 		value, err := reply.Bytes()
@@ -55,9 +55,9 @@ func (s *Store) read(ctx context.Context, keys []string, limit int) ([]kv.ReadRe
 		case value == nil:
 			value = []byte{}
 		}
-		found[i] = kv.ReadResult{Value: value, Size: len(value)}
+		results[i] = kv.ReadResult{Value: value, Size: len(value)}
 	}
-	return found, nil
+	return results, nil
 }
 
 // process sends one command directly and several in a pipeline. Their errors are in the commands.
@@ -102,7 +102,7 @@ return value`
 
 // readRanges fills found from the replies to GETRANGE. It asks again whether an empty value exists, and for the length
 // of a longer one.
-func (s *Store) readRanges(ctx context.Context, keys []string, limit int, replies []*redis.StringCmd, found []kv.ReadResult) error {
+func (s *Store) readRanges(ctx context.Context, keys []string, limit int, replies []*redis.StringCmd, results []kv.ReadResult) error {
 	var pending []int
 	var followUps []redis.Cmder
 	for i, reply := range replies {
@@ -113,10 +113,10 @@ func (s *Store) readRanges(ctx context.Context, keys []string, limit int, replie
 		case len(value) == 0:
 			pending, followUps = append(pending, i), append(followUps, redis.NewCmd(ctx, "eval", readPrefixScript, 1, keys[i], limit))
 		case len(value) > limit:
-			found[i].Prefix = value[:limit:limit]
+			results[i].Prefix = value[:limit:limit]
 			pending, followUps = append(pending, i), append(followUps, redis.NewIntCmd(ctx, "strlen", keys[i]))
 		default:
-			found[i] = kv.ReadResult{Value: value, Size: len(value)}
+			results[i] = kv.ReadResult{Value: value, Size: len(value)}
 		}
 	}
 	if len(followUps) == 0 {
@@ -129,20 +129,20 @@ func (s *Store) readRanges(ctx context.Context, keys []string, limit int, replie
 		case *redis.IntCmd:
 			var size int64
 			if size, err = reply.Result(); size == 0 {
-				found[i].Prefix = nil
+				results[i].Prefix = nil
 			}
-			found[i].Size = int(size)
+			results[i].Size = int(size)
 		case *redis.Cmd:
 			var text string
 			if text, err = reply.Text(); errors.Is(err, redis.Nil) {
 				err = nil
 				continue
 			}
-			if found[i].Size = len(text); len(text) <= limit {
-				found[i].Value = []byte(text)
+			if results[i].Size = len(text); len(text) <= limit {
+				results[i].Value = []byte(text)
 			} else {
-				found[i].Prefix = []byte(text)[:limit]
-				found[i].Size, err = s.valueSize(ctx, keys[i], len(text))
+				results[i].Prefix = []byte(text)[:limit]
+				results[i].Size, err = s.valueSize(ctx, keys[i], len(text))
 			}
 		}
 		if err != nil {

@@ -96,11 +96,11 @@ func (s *Store) Close() error {
 // roundUpToMillis rounds a TTL up to whole milliseconds, because go-redis truncates fractions and logs a warning for a
 // TTL below one.
 func roundUpToMillis(ttl time.Duration) time.Duration {
-	rest := ttl % time.Millisecond
-	if rest == 0 || ttl > math.MaxInt64-time.Millisecond {
+	fraction := ttl % time.Millisecond
+	if fraction == 0 || ttl > math.MaxInt64-time.Millisecond {
 		return ttl
 	}
-	return ttl + time.Millisecond - rest
+	return ttl + time.Millisecond - fraction
 }
 
 // Client returns the store's client, for other uses of the same Redis. Close closes it if Open or OpenOptions created

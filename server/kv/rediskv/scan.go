@@ -91,8 +91,8 @@ func (n *node) scan(ctx context.Context, pos uint64, match string, limit int64) 
 	return keys, scanPosition{pos, digest(infoField(text, "master_replid"))}, nil
 }
 
-// isInfoRefused reports whether the user must not use INFO, or whether Redis does not know it because its configuration
-// renamed it.
+// isInfoRefused reports whether Redis refused INFO because the user lacks the permission or because the configuration
+// renamed the command.
 func isInfoRefused(err error) bool {
 	return strings.HasPrefix(err.Error(), "NOPERM") || strings.HasPrefix(err.Error(), "ERR unknown command")
 }

@@ -99,7 +99,7 @@ func (s *Store) eachMaster(ctx context.Context, f func(ctx context.Context, c *r
 	return fmt.Errorf("a client of type %T does not list its masters", s.client)
 }
 
-// partOf returns the name of the part of a client. It is empty for a cluster, whose parts are named by their node ids.
+// partOf returns the name of a client's part. In a cluster it is empty, because the parts are named by node ids.
 func (s *Store) partOf(c *redis.Client) string {
 	switch s.client.(type) {
 	case *redis.ClusterClient:
@@ -236,7 +236,7 @@ func (s *Store) SweepPage(ctx context.Context, part, prefix, cursor string, limi
 	return found.keys, found.cursor, err
 }
 
-// partClient returns the client of a part. It asks for the topology if it does not know the part.
+// partClient returns the client of a part. It asks for the topology first if the part is new to it.
 func (s *Store) partClient(ctx context.Context, part string) (redis.Cmdable, error) {
 	for range 2 {
 		if known := s.parts.Load(); known != nil {

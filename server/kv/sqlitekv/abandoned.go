@@ -35,7 +35,7 @@ func (l *abandonedBlobs) add(owner string, blob int64) {
 	l.owners[owner][blob], l.ownerOf[blob] = true, owner
 }
 
-// takeOne returns a blob of an owner and forgets it. It returns 0 if there is no such blob.
+// takeOne returns a blob of an owner and forgets it. It returns 0 if the owner has no abandoned blob.
 func (l *abandonedBlobs) takeOne(owner string) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -73,19 +73,19 @@ func (s *Store) removeOrAbandon(ctx context.Context, owner string, blob int64) {
 // removeAbandoned removes abandoned blobs of an owner before it writes a value with a number of parts. It returns an
 // error only if ctx ends.
 func (s *Store) removeAbandoned(ctx context.Context, owner string, parts int64) error {
-	for most := removalFactor * parts; most > 0; {
+	for remaining := removalFactor * parts; remaining > 0; {
 		blob := s.abandoned.takeOne(owner)
 		if blob == 0 {
 			return nil
 		}
-		removed, err := s.removeBlobParts(ctx, blob, most)
-		if ctx.Err() != nil || err == nil && removed >= most {
+		removed, err := s.removeBlobParts(ctx, blob, remaining)
+		if ctx.Err() != nil || err == nil && removed >= remaining {
 			s.abandoned.add(owner, blob) // some of its parts may be left
 		}
 		if err != nil && ctx.Err() != nil {
 			return err
 		}
-		most -= removed // maintenance reports and retries a damaged blob
+		remaining -= removed // maintenance reports and retries a damaged blob
 	}
 	return nil
 }

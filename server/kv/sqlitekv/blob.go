@@ -15,10 +15,10 @@ import (
 // A large value is stored as a first chunk in its row of entries and a blob with the rest. Part n of a blob, n from 1,
 // has the id blob << partBits | n in parts.
 //
-// The parts are written before the transaction that gives the blob to an entry, and removed after the transaction that
-// takes it away, a few parts per transaction. So other writers wait for a few parts at most, however large a value is.
-// While no entry has the blob, it is listed in discarded. Maintenance removes discarded blobs, and so does the next
-// start after a kill. A part never changes.
+// A write inserts the parts before the transaction in which the entry gets the blob. Parts are deleted after the
+// transaction in which the entry loses it. Both happen a few parts per transaction, so other writers wait for a few
+// parts at most, however large a value is. While no entry has the blob, it is listed in discarded. Maintenance removes
+// discarded blobs, and so does the next start after a kill. A part never changes.
 const (
 	partBits = 11
 
@@ -101,8 +101,8 @@ func (s *Store) removeBlob(ctx context.Context, blob int64) error {
 
 // removeBlobParts removes about most parts of a discarded blob. It returns the number of removed parts. When no part is
 // left, it also forgets the blob.
-func (s *Store) removeBlobParts(ctx context.Context, blob, most int64) (removed int64, err error) {
-	for more := blob != 0; more && removed < most; {
+func (s *Store) removeBlobParts(ctx context.Context, blob, maxParts int64) (removed int64, err error) {
+	for more := blob != 0; more && removed < maxParts; {
 		n := int64(0)
 		err = s.transact(ctx, "sweep", 0, func(c *conn, _ diskFullFor) (err error) {
 			n, more, err = c.removeParts(blob)
@@ -173,24 +173,24 @@ func partsOf(blob int64) (from, to int64) {
 }
 
 // readParts appends up to most parts of a value, and no more than limit bytes in total.
-func (c *conn) readParts(begin []byte, r *row, limit, most int64) (_ []byte, err error) {
-	for ; most > 0 && int64(len(begin)) < min(limit, r.size); most-- {
-		n := int64(len(begin) / chunkSize)
-		if begin, err = c.readPart(begin, r, n, limit); err != nil {
+func (c *conn) readParts(prefix []byte, r *row, limit, maxParts int64) (_ []byte, err error) {
+	for ; maxParts > 0 && int64(len(prefix)) < min(limit, r.size); maxParts-- {
+		n := int64(len(prefix) / chunkSize)
+		if prefix, err = c.readPart(prefix, r, n, limit); err != nil {
 			return nil, err
 		}
 	}
-	return begin, nil
+	return prefix, nil
 }
 
 // readPart appends part n of a value, and no more than limit bytes in total.
-func (c *conn) readPart(begin []byte, r *row, n, limit int64) ([]byte, error) {
-	for found, err := range c.Rows("SELECT value FROM parts WHERE id = ?", r.blob<<partBits|n) {
+func (c *conn) readPart(prefix []byte, r *row, n, limit int64) ([]byte, error) {
+	for stmt, err := range c.Rows("SELECT value FROM parts WHERE id = ?", r.blob<<partBits|n) {
 		if err != nil {
 			return nil, err
 		}
-		if part := found.ColumnRawBlob(0); int64(len(part)) == min(r.size-n*chunkSize, chunkSize) {
-			return append(begin, part[:min(limit-int64(len(begin)), int64(len(part)))]...), nil
+		if part := stmt.ColumnRawBlob(0); int64(len(part)) == min(r.size-n*chunkSize, chunkSize) {
+			return append(prefix, part[:min(limit-int64(len(prefix)), int64(len(part)))]...), nil
 		}
 	}
 	return nil, errPart

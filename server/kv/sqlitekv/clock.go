@@ -33,8 +33,8 @@ func (c *clock) expiry(ttl time.Duration) int64 {
 		return 0
 	}
 	elapsed := c.elapsed()
-	rest := elapsed%time.Millisecond + ttl%time.Millisecond // added separately, because adding to the longest TTL would overflow
-	return c.base + elapsed.Milliseconds() + ttl.Milliseconds() + (rest + time.Millisecond - 1).Milliseconds()
+	fraction := elapsed%time.Millisecond + ttl%time.Millisecond // added separately, because adding to the longest TTL would overflow
+	return c.base + elapsed.Milliseconds() + ttl.Milliseconds() + (fraction + time.Millisecond - 1).Milliseconds()
 }
 
 // timeLeft returns the time until an expiry, at least a millisecond. Rounding makes it less than a millisecond longer
@@ -56,8 +56,8 @@ const maxTime = 253402300799999
 var errTime = fmt.Errorf("%w: the store's time is impossible", kv.ErrDamaged)
 
 // checkTime returns kv.ErrDamaged for a time that no store has written.
-func checkTime(kept int64) error {
-	if kept < 0 || kept > maxTime {
+func checkTime(stored int64) error {
+	if stored < 0 || stored > maxTime {
 		return errTime
 	}
 	return nil

@@ -25,7 +25,7 @@ func wall(t *testing.T, dir string, at time.Time) (*Store, *atomic.Int64) {
 }
 
 // If the system's clock is set back, and later forward again, no entry expires early: neither an existing one, nor one
-// whose TTL began while the clock was behind.
+// that was written while the clock was behind.
 func TestClockSetBackExpiresNothing(t *testing.T) {
 	t.Parallel()
 	dir, at, value := t.TempDir(), time.Now(), []byte("v")

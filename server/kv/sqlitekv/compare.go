@@ -36,11 +36,11 @@ func (s *Store) compareLargeValues(ctx context.Context, writes []kv.Write) ([]co
 func (s *Store) compareLarge(ctx context.Context, key string, old []byte, known *comparison) error {
 	var r row
 	var failed error
-	turn := func(do func(c *conn) error) error {
+	inTurn := func(do func(c *conn) error) error {
 		err := s.withReaderInCall(ctx, "compare", func(c *conn) error { failed = do(c); return ctx.Err() })
 		return errors.Join(err, failed)
 	}
-	err := turn(func(c *conn) (err error) {
+	err := inTurn(func(c *conn) (err error) {
 		var first []byte
 		first, r, err = c.readFirstChunk(key, chunkSize)
 		*known = comparison{r.blob, r.size == int64(len(old)) && bytes.Equal(first, old[:chunkSize])}
@@ -48,7 +48,7 @@ func (s *Store) compareLarge(ctx context.Context, key string, old []byte, known 
 	})
 	var part []byte
 	for n := 1; err == nil && known.equal && n*chunkSize < len(old); {
-		err = turn(func(c *conn) (err error) {
+		err = inTurn(func(c *conn) (err error) {
 			for range partsPerTurn {
 				if !known.equal || n*chunkSize >= len(old) {
 					break

@@ -65,6 +65,6 @@ func (s *Store) connect() (*conn, error) {
 		return nil, s.mapError("open", err)
 	}
 	c := &conn{Conn: opened, clock: &s.clock}
-	s.all = append(s.all, c)
+	s.conns = append(s.conns, c)
 	return c, nil
 }

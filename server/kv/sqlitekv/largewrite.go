@@ -31,67 +31,67 @@ func (s *Store) putLarge(ctx context.Context, w *kv.Write, known comparison) (do
 	}
 	s.stagedBlobs.Store(blob, nil)
 	t := stagedWrite{Store: s, write: w, known: known, blob: blob}
-	left, err := t.run(ctx)
+	orphan, err := t.run(ctx)
 	s.reservations.add(kv.OwnerPrefixOf(w.Key), -t.bytes, -t.growth)
 	s.stagedBlobs.Delete(blob)
-	if t.begun {
-		s.removeOrAbandon(ctx, kv.OwnerPrefixOf(w.Key), left)
+	if t.mayHaveParts {
+		s.removeOrAbandon(ctx, kv.OwnerPrefixOf(w.Key), orphan)
 	}
-	return err == nil && left != blob, err
+	return err == nil && orphan != blob, err
 }
 
 // stagedWrite is the writing of a large value. The order of its transactions is: discard the blob; write its parts, a
-// few at a time; give the blob to the entry. So at any point of a kill, the parts of an unfinished write belong to a
-// discarded blob, which the next start removes.
+// few at a time; store the entry with the blob. So after a kill at any point, the parts of an unfinished write belong
+// to a discarded blob, which the next start removes.
 type stagedWrite struct {
 	*Store
 	write         *kv.Write
 	known         comparison
 	blob          int64
-	begun         bool  // parts may have been written
+	mayHaveParts  bool  // parts may have been written
 	bytes, growth int64 // reserved bytes of the disk and of the owner's quota
 }
 
 // run writes the parts and then the entry. It returns the blob that no entry has afterwards: the former one of the
 // entry, or that of the new value if it was not written.
-func (t *stagedWrite) run(ctx context.Context) (left int64, err error) {
+func (t *stagedWrite) run(ctx context.Context) (orphan int64, err error) {
 	w := t.write
-	holds, err := t.admit(ctx)
-	for n := 0; err == nil && holds && n < len(w.Value)-chunkSize; {
+	conditionMet, err := t.admit(ctx)
+	for n := 0; err == nil && conditionMet && n < len(w.Value)-chunkSize; {
 		n, err = t.writeStep(ctx, n)
 	}
-	if err != nil || !holds {
+	if err != nil || !conditionMet {
 		return t.blob, err
 	}
 	err = t.transact(ctx, "write", spaceChecked, func(c *conn, _ diskFullFor) (err error) {
-		_, left, err = c.write(w, t.known, t.blob, t.quota)
+		_, orphan, err = c.write(w, t.known, t.blob, t.quota)
 		return err
 	})
 	if err != nil {
-		left = t.blob
+		orphan = t.blob
 	}
-	return left, err
+	return orphan, err
 }
 
 // admit decides whether the write may be made. If so, it discards the blob, which has no parts yet, and reserves space
 // for the value.
-func (t *stagedWrite) admit(ctx context.Context) (holds bool, err error) {
+func (t *stagedWrite) admit(ctx context.Context) (conditionMet bool, err error) {
 	owner := kv.OwnerPrefixOf(t.write.Key)
 	err = t.transact(ctx, "write", bytesAdded(t.write), func(c *conn, full diskFullFor) (err error) {
 		if full.refuses(t.write) {
 			return errFull
 		}
 		var growth int64
-		if holds, growth, err = c.admits(t.write, t.known, t.quota, t.reservations.growth(owner)); err != nil || !holds {
+		if conditionMet, growth, err = c.admits(t.write, t.known, t.quota, t.reservations.growth(owner)); err != nil || !conditionMet {
 			return err
 		}
-		if !t.begun {
-			t.begun, t.bytes, t.growth = true, bytesAdded(t.write), max(growth, 0)
+		if !t.mayHaveParts {
+			t.mayHaveParts, t.bytes, t.growth = true, bytesAdded(t.write), max(growth, 0)
 			t.reservations.add(owner, t.bytes, t.growth)
 		}
 		return c.discard(t.blob)
 	})
-	return holds, err
+	return conditionMet, err
 }
 
 // writeStep writes some parts after the first n bytes of the blob. It returns the number of bytes written so far.

@@ -13,7 +13,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// row is an entry without its value. The zero row means that there is no entry.
+// row is an entry without its value. The zero row stands for a missing entry.
 type row struct {
 	id, expires, size, blob int64
 }
@@ -51,11 +51,11 @@ func readRow(stmt *sqlite3.Stmt) (row, error) {
 
 // lookup returns the row of a key, whether or not it has expired.
 func (c *conn) lookup(key string) (r row, err error) {
-	for found, err := range c.Rows("SELECT "+rowColumns+" FROM entries WHERE key = ?", []byte(key)) {
+	for stmt, err := range c.Rows("SELECT "+rowColumns+" FROM entries WHERE key = ?", []byte(key)) {
 		if err != nil {
 			return r, err
 		}
-		if r, err = readRow(found); err != nil {
+		if r, err = readRow(stmt); err != nil {
 			return r, err
 		}
 	}
@@ -65,17 +65,17 @@ func (c *conn) lookup(key string) (r row, err error) {
 // readValue returns the first limit bytes of a value, and its row. It closes the query for the row before it reads the
 // parts, because an open query keeps SQLite from moving the log. The parts never change, and are missing if the value
 // was replaced in the meantime; then it starts again.
-func (c *conn) readValue(key string, limit int64) (begin []byte, r row, err error) {
+func (c *conn) readValue(key string, limit int64) (prefix []byte, r row, err error) {
 	for range maxReads {
-		former := r.blob
-		if begin, r, err = c.readFirstChunk(key, limit); begin == nil || err != nil {
+		formerBlob := r.blob
+		if prefix, r, err = c.readFirstChunk(key, limit); prefix == nil || err != nil {
 			return nil, r, err
 		}
-		if r.blob != 0 && r.blob == former {
+		if r.blob != 0 && r.blob == formerBlob {
 			return nil, r, errPart
 		}
-		if begin, err = c.readParts(begin, &r, limit, math.MaxInt64); !errors.Is(err, errPart) {
-			return begin, r, err
+		if prefix, err = c.readParts(prefix, &r, limit, math.MaxInt64); !errors.Is(err, errPart) {
+			return prefix, r, err
 		}
 	}
 	return nil, r, errReplaced
@@ -83,33 +83,33 @@ func (c *conn) readValue(key string, limit int64) (begin []byte, r row, err erro
 
 // readFirstChunk returns the bytes of a value's first chunk that are within limit. They are nil if the entry does not
 // exist.
-func (c *conn) readFirstChunk(key string, limit int64) (begin []byte, r row, err error) {
-	for found, err := range c.Rows("SELECT "+rowColumns+", value FROM entries WHERE key = ?", []byte(key)) {
+func (c *conn) readFirstChunk(key string, limit int64) (prefix []byte, r row, err error) {
+	for stmt, err := range c.Rows("SELECT "+rowColumns+", value FROM entries WHERE key = ?", []byte(key)) {
 		if err != nil {
 			return nil, r, err
 		}
-		if r, err = readRow(found); err != nil {
+		if r, err = readRow(stmt); err != nil {
 			return nil, r, err
 		}
 		if c.isLive(&r) {
-			first := found.ColumnRawBlob(5)
-			begin = append(make([]byte, 0, min(limit, r.size)), first[:min(limit, int64(len(first)))]...)
+			chunk := stmt.ColumnRawBlob(5)
+			prefix = append(make([]byte, 0, min(limit, r.size)), chunk[:min(limit, int64(len(chunk)))]...)
 		}
 	}
-	return begin, r, nil
+	return prefix, r, nil
 }
 
 // readEntry returns an entry by its id, whether or not it has expired. It returns kv.ErrDamaged if the numbers of the
 // entry do not match its parts.
 func (c *conn) readEntry(id int64) (key string, r row, value []byte, err error) {
-	for found, err := range c.Rows("SELECT "+rowColumns+", value, key FROM entries WHERE id = ?", id) {
+	for stmt, err := range c.Rows("SELECT "+rowColumns+", value, key FROM entries WHERE id = ?", id) {
 		if err != nil {
 			return "", r, nil, err
 		}
-		if r, err = readRow(found); err != nil {
+		if r, err = readRow(stmt); err != nil {
 			return "", r, nil, err
 		}
-		value, key = found.ColumnBlob(5, []byte{}), string(found.ColumnRawBlob(6))
+		value, key = stmt.ColumnBlob(5, []byte{}), string(stmt.ColumnRawBlob(6))
 	}
 	if err = c.checkParts(&r); err == nil {
 		value, err = c.readParts(value, &r, r.size, math.MaxInt64)
@@ -159,7 +159,7 @@ const partsPerTurn = 4
 // Read implements kv.Store. It reads a large value a few parts at a time, so that reads of small values do not wait for
 // it.
 func (s *Store) Read(ctx context.Context, keys []string, limit int) (found []kv.ReadResult, err error) {
-	all := make([]kv.ReadResult, len(keys))
+	results := make([]kv.ReadResult, len(keys))
 	large := map[int]*row(nil) // rows of the values that have unread parts
 	if err := s.beginCall(); err != nil {
 		return nil, err
@@ -170,71 +170,71 @@ func (s *Store) Read(ctx context.Context, keys []string, limit int) (found []kv.
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			begin, r, err := c.readFirstChunk(key, int64(limit))
+			prefix, r, err := c.readFirstChunk(key, int64(limit))
 			if err != nil {
 				return err
 			}
-			if all[i] = resultOf(begin, &r, int64(limit)); int64(len(begin)) < min(int64(limit), r.size) && begin != nil {
+			if results[i] = resultOf(prefix, &r, int64(limit)); int64(len(prefix)) < min(int64(limit), r.size) && prefix != nil {
 				if large == nil {
 					large = map[int]*row{}
 				}
-				all[i].Prefix, large[i] = begin, &r
+				results[i].Prefix, large[i] = prefix, &r
 			}
 		}
 		return nil
 	})
 	for i, r := range large {
 		if err == nil {
-			all[i], err = s.readRemainder(ctx, keys[i], all[i].Prefix, *r, int64(limit))
+			results[i], err = s.readRemainder(ctx, keys[i], results[i].Prefix, *r, int64(limit))
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return all, nil
+	return results, nil
 }
 
 // resultOf returns the result for a value, given its first limit bytes, which are nil if the key is missing.
-func resultOf(begin []byte, r *row, limit int64) kv.ReadResult {
+func resultOf(prefix []byte, r *row, limit int64) kv.ReadResult {
 	switch {
-	case begin == nil:
+	case prefix == nil:
 		return kv.ReadResult{}
 	case r.size <= limit:
-		return kv.ReadResult{Value: begin, Size: int(r.size)}
+		return kv.ReadResult{Value: prefix, Size: int(r.size)}
 	}
-	return kv.ReadResult{Prefix: begin, Size: int(r.size)}
+	return kv.ReadResult{Prefix: prefix, Size: int(r.size)}
 }
 
 // readRemainder reads the parts of a value whose first chunk was read. Like conn.readValue it starts again if the value
 // is replaced, but it returns the connection after every few parts.
-func (s *Store) readRemainder(ctx context.Context, key string, begin []byte, r row, limit int64) (found kv.ReadResult, err error) {
-	turn := func(do func(c *conn)) error {
+func (s *Store) readRemainder(ctx context.Context, key string, prefix []byte, r row, limit int64) (result kv.ReadResult, err error) {
+	inTurn := func(do func(c *conn)) error {
 		return s.withReaderInCall(ctx, "read", func(c *conn) error { do(c); return ctx.Err() })
 	}
 	for range maxReads {
-		for err == nil && int64(len(begin)) < min(limit, r.size) {
-			if failed := turn(func(c *conn) { begin, err = c.readParts(begin, &r, limit, partsPerTurn) }); failed != nil {
-				return found, failed
+		for err == nil && int64(len(prefix)) < min(limit, r.size) {
+			if failed := inTurn(func(c *conn) { prefix, err = c.readParts(prefix, &r, limit, partsPerTurn) }); failed != nil {
+				return result, failed
 			}
 		}
 		if err == nil {
-			return resultOf(begin, &r, limit), nil
+			return resultOf(prefix, &r, limit), nil
 		}
-		former := r.blob
+		formerBlob := r.blob
 		if !errors.Is(err, errPart) {
-			return found, s.mapError("read", err)
+			return result, s.mapError("read", err)
 		}
-		if failed := turn(func(c *conn) { begin, r, err = c.readFirstChunk(key, limit) }); failed != nil {
-			return found, failed
+		if failed := inTurn(func(c *conn) { prefix, r, err = c.readFirstChunk(key, limit) }); failed != nil {
+			return result, failed
 		}
-		if begin == nil && err == nil {
-			return found, nil
+		if prefix == nil && err == nil {
+			return result, nil
 		}
-		if err == nil && r.blob != 0 && r.blob == former {
-			return found, s.mapError("read", errPart)
+		if err == nil && r.blob != 0 && r.blob == formerBlob {
+			return result, s.mapError("read", errPart)
 		}
 	}
-	return found, s.mapError("read", errReplaced)
+	return result, s.mapError("read", errReplaced)
 }
 
 // TTL implements kv.Store.

@@ -27,40 +27,40 @@ const (
 // Check reads the whole store in dir and reports damage. It changes no entry. If the write-ahead log is damaged, it
 // does not open the database, because SQLite would then drop the log behind the damage and leave no trace of it. It
 // returns ErrInUse while a process has the store open.
-func Check(ctx context.Context, dir string, progress Progress) (found sqlitefile.Report, err error) {
-	err = withExclusiveAccess(dir, &found, func(index *sqlitefile.Index) error {
-		if len(found.Damage) > 0 {
+func Check(ctx context.Context, dir string, progress Progress) (report sqlitefile.Report, err error) {
+	err = withExclusiveAccess(dir, &report, func(index *sqlitefile.Index) error {
+		if len(report.Damage) > 0 {
 			return nil
 		}
 		c, err := index.Open(ctx, schema)
 		if err == nil {
-			err = (&copier{report: &found, source: &conn{Conn: c}, progress: progress}).run(ctx)
+			err = (&copier{report: &report, source: &conn{Conn: c}, progress: progress}).run(ctx)
 		}
 		if sqlitefile.IsDamage(err) {
-			found.AddDamage(err)
+			report.AddDamage(err)
 			err = nil
 		}
 		return errors.Join(err, c.Close())
 	})
-	return found, err
+	return report, err
 }
 
 // Repair replaces the database in dir with a new one that has all readable entries. The damaged file stays beside it.
 // Repair returns ErrInUse while a process has the store open. After a kill, the next call continues.
-func Repair(ctx context.Context, dir string, progress Progress) (found sqlitefile.Report, err error) {
-	err = withExclusiveAccess(dir, &found, func(index *sqlitefile.Index) error {
+func Repair(ctx context.Context, dir string, progress Progress) (report sqlitefile.Report, err error) {
+	err = withExclusiveAccess(dir, &report, func(index *sqlitefile.Index) error {
 		open := func() (*sqlitefile.Conn, error) { return index.Open(ctx, schema) }
-		return sqlitefile.Salvage(ctx, &found, schema, open, func(source, target *sqlitefile.Conn) error {
-			return (&copier{report: &found, source: &conn{Conn: source}, target: &conn{Conn: target}, progress: progress}).run(ctx)
+		return sqlitefile.Salvage(ctx, &report, schema, open, func(source, target *sqlitefile.Conn) error {
+			return (&copier{report: &report, source: &conn{Conn: source}, target: &conn{Conn: target}, progress: progress}).run(ctx)
 		})
 	})
-	return found, err
+	return report, err
 }
 
 // withExclusiveAccess calls do with the index of the database, while no other process can open the directory.
-func withExclusiveAccess(dir string, found *sqlitefile.Report, do func(index *sqlitefile.Index) error) error {
-	found.File, found.Damage = filepath.Join(dir, fileName), []string{}
-	if _, err := os.Stat(found.File); err != nil {
+func withExclusiveAccess(dir string, report *sqlitefile.Report, do func(index *sqlitefile.Index) error) error {
+	report.File, report.Damage = filepath.Join(dir, fileName), []string{}
+	if _, err := os.Stat(report.File); err != nil {
 		return err
 	}
 	unlock, locked, err := durable.TryLock(filepath.Join(dir, lockName))
@@ -71,14 +71,14 @@ func withExclusiveAccess(dir string, found *sqlitefile.Report, do func(index *sq
 		return ErrInUse
 	}
 	defer unlock()
-	err = sqlitefile.CheckLog(found.File)
+	err = sqlitefile.CheckLog(report.File)
 	if sqlitefile.IsDamage(err) {
-		found.AddDamage(fmt.Errorf("the last changes, including deletions, are lost: %w", err))
+		report.AddDamage(fmt.Errorf("the last changes, including deletions, are lost: %w", err))
 		err = nil
 	}
 	if err == nil {
 		var index *sqlitefile.Index
-		if index, err = sqlitefile.NewIndex(found.File, slog.New(slog.DiscardHandler)); err == nil {
+		if index, err = sqlitefile.NewIndex(report.File, slog.New(slog.DiscardHandler)); err == nil {
 			err = errors.Join(do(index), index.Close())
 		}
 	}
@@ -86,7 +86,7 @@ func withExclusiveAccess(dir string, found *sqlitefile.Report, do func(index *sq
 		return ErrInUse
 	}
 	if err != nil {
-		return fmt.Errorf("sqlitekv: %s: %w", found.File, err)
+		return fmt.Errorf("sqlitekv: %s: %w", report.File, err)
 	}
 	return nil
 }
@@ -134,9 +134,9 @@ func (c *copier) run(ctx context.Context) error {
 	if err := c.report.CheckIntegrity(c.source.Conn); err != nil {
 		return err
 	}
-	kept, err := c.source.Int("SELECT clock FROM store")
+	storedClock, err := c.source.Int("SELECT clock FROM store")
 	if err == nil {
-		err = checkTime(kept)
+		err = checkTime(storedClock)
 	}
 	if err != nil { // the new database then starts with the system's time
 		return errors.Join(c.recordDamage(err), c.commit())
@@ -144,7 +144,7 @@ func (c *copier) run(ctx context.Context) error {
 	if c.target == nil {
 		return nil
 	}
-	if err := c.target.Run("UPDATE store SET clock = ?", kept); err != nil {
+	if err := c.target.Run("UPDATE store SET clock = ?", storedClock); err != nil {
 		return err
 	}
 	return c.commit()

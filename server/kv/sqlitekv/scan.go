@@ -47,16 +47,16 @@ func (c *conn) listKeys(from, to []byte, limit int) (keys []string, err error) {
 		query, args = "SELECT key, expires FROM entries WHERE key >= ? ORDER BY key", args[:1]
 	}
 	clock := c.clock.now()
-	for found, err := range c.Rows(query, args...) {
+	for stmt, err := range c.Rows(query, args...) {
 		if err != nil {
 			return nil, err
 		}
-		expires := found.ColumnInt64(1)
+		expires := stmt.ColumnInt64(1)
 		if expires < 0 {
 			return nil, errRow
 		}
 		if expires == 0 || clock < expires {
-			keys = append(keys, string(found.ColumnRawBlob(0)))
+			keys = append(keys, string(stmt.ColumnRawBlob(0)))
 		}
 		if len(keys) == limit {
 			break
@@ -65,7 +65,8 @@ func (c *conn) listKeys(from, to []byte, limit int) (keys []string, err error) {
 	return keys, nil
 }
 
-// prefixEnd returns the smallest key after all keys that begin with prefix. It returns nil if there is no larger key.
+// prefixEnd returns the smallest key after all keys that begin with prefix. It returns nil if all larger keys begin
+// with prefix.
 func prefixEnd(prefix string) []byte {
 	to := []byte(prefix)
 	for len(to) > 0 {

@@ -57,8 +57,8 @@ func (p *space) releaseReserve() bool { return p.reserve.Release(reservePiece) }
 // others. A value is written twice: to the log and then to the database.
 func SpaceNeeded(n, minFree int64) int64 { return minFree + 2*n }
 
-// canAdd reports whether n bytes can be added and minFree bytes stay free: either the disk has free space, or the
-// database has pages that deletions freed, whose use takes nothing from others.
+// canAdd reports whether n bytes can be added and minFree bytes stay free. The disk must have free space, or the
+// database must have pages that deletions freed; using these takes nothing from other programs.
 func (p *space) canAdd(c *conn, n, minFree int64) bool {
 	free, err := p.free()
 	if err != nil || free >= SpaceNeeded(n, minFree) {
@@ -157,13 +157,13 @@ func (s *Store) removeBatch(c *conn, last row) (_ row, more bool, err error) {
 	visited := 0
 	query := "SELECT " + rowColumns + `, key FROM entries
 WHERE expires > 0 AND expires <= ? AND (expires, id) > (?, ?) ORDER BY expires, id LIMIT ?`
-	err = c.forEach(query, func(found *sqlite3.Stmt) {
+	err = c.forEach(query, func(stmt *sqlite3.Stmt) {
 		visited++
-		last = row{id: found.ColumnInt64(0), expires: found.ColumnInt64(1)}
-		if r, err := readRow(found); err != nil {
+		last = row{id: stmt.ColumnInt64(0), expires: stmt.ColumnInt64(1)}
+		if r, err := readRow(stmt); err != nil {
 			_ = s.mapError("expire", err)
 		} else {
-			rows, keys = append(rows, r), append(keys, string(found.ColumnRawBlob(5)))
+			rows, keys = append(rows, r), append(keys, string(stmt.ColumnRawBlob(5)))
 		}
 	}, s.clock.now(), last.expires, last.id, int64(expiredBatch))
 	if err != nil {
@@ -234,9 +234,9 @@ func (s *Store) checkpoint(c *conn, mode sqlite3.CheckpointMode) (more bool) {
 	s.checkpointMu.Lock()
 	defer s.checkpointMu.Unlock()
 	pages := s.logPages.Load()
-	left, moved, err := c.WALCheckpoint("main", mode)
+	total, moved, err := c.WALCheckpoint("main", mode)
 	if err != nil {
 		return false
 	}
-	return left != moved || !s.logPages.CompareAndSwap(pages, 0)
+	return total != moved || !s.logPages.CompareAndSwap(pages, 0)
 }

@@ -56,7 +56,7 @@ type Store struct {
 	writer       chan *conn // contains the only connection that writes, while no call uses it
 	readers      chan *conn
 	checkpointer *conn // connection of maintain that moves the log into the database
-	all          []*conn
+	conns          []*conn
 	index        *sqlitefile.Index
 	marker       *sqlitefile.Marker // records the commits of the writer
 	markFailing  bool               // the last commit could not be recorded
@@ -274,10 +274,10 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) release() (err error) {
-	for _, c := range s.all {
+	for _, c := range s.conns {
 		err = errors.Join(err, c.Close())
 	}
-	s.all = nil
+	s.conns = nil
 	for len(s.readers) > 0 {
 		<-s.readers
 	}

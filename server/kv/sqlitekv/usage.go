@@ -46,8 +46,8 @@ func (c *conn) usageAfter(key string, grow, quota int64) (used int64, err error)
 	if used, err = c.Int("SELECT bytes FROM usage WHERE owner = ?", []byte(owner)); err != nil {
 		return 0, err
 	}
-	most, err := c.databaseSize()
-	if err == nil && (used <= 0 || used > most || used+grow <= 0) {
+	maxUsage, err := c.databaseSize()
+	if err == nil && (used <= 0 || used > maxUsage || used+grow <= 0) {
 		used, err = c.recount(owner)
 	}
 	if used += grow; err == nil && grow > 0 && quota > 0 && used > quota {
@@ -79,9 +79,9 @@ func (c *conn) recount(owner string) (n int64, err error) {
 // of the database.
 func (s *Store) Bytes(ctx context.Context) (n int64, err error) {
 	err = s.withReader(ctx, "usage", func(c *conn) error {
-		most, err := c.databaseSize()
+		maxBytes, err := c.databaseSize()
 		if err == nil {
-			n, err = c.Int("SELECT min(total(min(max(bytes, 0), ?1)), ?1) FROM usage", most) // unlike sum, total does not overflow
+			n, err = c.Int("SELECT min(total(min(max(bytes, 0), ?1)), ?1) FROM usage", maxBytes) // unlike sum, total does not overflow
 		}
 		return err
 	})

@@ -89,7 +89,7 @@ func TestUsageIsExact(t *testing.T) {
 	rows, err := (<-s.writer).Int("SELECT count(*) FROM usage")
 	require.NoError(t, err)
 	require.Zero(t, rows, "an owner without entries has no row")
-	s.writer <- s.all[0]
+	s.writer <- s.conns[0]
 }
 
 // A tenant beyond its quota can read, delete and shorten entries. Other tenants are not affected.

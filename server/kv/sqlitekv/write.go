@@ -95,15 +95,15 @@ func (t *transaction) run(ctx context.Context) (err error) {
 	for i := range t.writes {
 		grows += bytesAdded(&t.writes[i])
 	}
-	var left []abandonedBlob
+	var orphans []abandonedBlob
 	err = t.transact(ctx, "write", grows, func(c *conn, full diskFullFor) (err error) {
-		left, err = t.makeWrites(c, full)
+		orphans, err = t.makeWrites(c, full)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	for _, blob := range left {
+	for _, blob := range orphans {
 		t.removeOrAbandon(ctx, blob.owner, blob.blob)
 	}
 	return nil
@@ -118,7 +118,7 @@ func bytesAdded(w *kv.Write) int64 {
 }
 
 // makeWrites makes the writes within a transaction. It returns the blobs that no entry has any longer.
-func (t *transaction) makeWrites(c *conn, full diskFullFor) (left []abandonedBlob, err error) {
+func (t *transaction) makeWrites(c *conn, full diskFullFor) (orphans []abandonedBlob, err error) {
 	for i := range t.writes {
 		w := &t.writes[i]
 		if full.refuses(w) {
@@ -134,10 +134,10 @@ func (t *transaction) makeWrites(c *conn, full diskFullFor) (left []abandonedBlo
 			return nil, err
 		}
 		if blob != 0 {
-			left = append(left, abandonedBlob{kv.OwnerPrefixOf(w.Key), blob})
+			orphans = append(orphans, abandonedBlob{kv.OwnerPrefixOf(w.Key), blob})
 		}
 	}
-	return left, nil
+	return orphans, nil
 }
 
 // spaceChecked tells transact that an earlier transaction has reserved the space.
@@ -175,9 +175,9 @@ func (s *Store) transact(ctx context.Context, op string, grows int64, do func(c 
 
 // admits reports, within a transaction, whether a write's condition is met, and by how many bytes it makes the owner's
 // data longer. It returns kv.ErrQuota if that would exceed the quota, including the bytes reserved for other writes.
-func (c *conn) admits(w *kv.Write, known comparison, quota, promised int64) (holds bool, grow int64, err error) {
-	r, holds, err := c.checkCondition(w, known)
-	if err != nil || !holds {
+func (c *conn) admits(w *kv.Write, known comparison, quota, promised int64) (conditionMet bool, grow int64, err error) {
+	r, conditionMet, err := c.checkCondition(w, known)
+	if err != nil || !conditionMet {
 		return false, 0, err
 	}
 	if grow = growth(w, &r); grow > 0 {
@@ -187,7 +187,7 @@ func (c *conn) admits(w *kv.Write, known comparison, quota, promised int64) (hol
 }
 
 // checkCondition returns the row of a write's key, and whether the condition is met.
-func (c *conn) checkCondition(w *kv.Write, known comparison) (r row, holds bool, err error) {
+func (c *conn) checkCondition(w *kv.Write, known comparison) (r row, met bool, err error) {
 	if r, err = c.lookup(w.Key); err != nil {
 		return r, false, err
 	}
@@ -195,8 +195,8 @@ func (c *conn) checkCondition(w *kv.Write, known comparison) (r row, holds bool,
 	case kv.Absent:
 		return r, !c.isLive(&r), nil
 	case kv.Equals:
-		holds, err = c.equals(w.Key, &r, w.Old, known)
-		return r, holds, err
+		met, err = c.equals(w.Key, &r, w.Old, known)
+		return r, met, err
 	}
 	return r, w.Op == kv.Put || c.isLive(&r), nil
 }
@@ -211,11 +211,11 @@ func growth(w *kv.Write, r *row) int64 {
 }
 
 // write makes one write within a transaction, and reports whether its condition was met. blob is the blob of a large
-// value, whose parts were already written. left is the blob that no entry has any longer, or 0. If the error is
+// value; its parts were already written. orphan is the blob that no entry has any longer, or 0. If the error is
 // kv.ErrQuota, the transaction can continue with other writes.
-func (c *conn) write(w *kv.Write, known comparison, blob, quota int64) (holds bool, left int64, err error) {
-	r, holds, err := c.checkCondition(w, known)
-	if err != nil || !holds {
+func (c *conn) write(w *kv.Write, known comparison, blob, quota int64) (conditionMet bool, orphan int64, err error) {
+	r, conditionMet, err := c.checkCondition(w, known)
+	if err != nil || !conditionMet {
 		return false, blob, err
 	}
 	expires := c.clock.expiry(w.TTL)
