@@ -46,7 +46,7 @@ func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK
 		k.keks = k.keks.Map(watch)
 	}
 	for _, kek := range former {
-		k.keks = k.keks.And(kek)
+		k.keks = k.keks.WithFormer(kek)
 	}
 	k.ring, err = keyring.New(k.store, k.keks, c.Environment, keyring.WithTTL(c.Keys.TTL), keyring.WithMaxUses(int64(c.Keys.Uses)),
 		keyring.WithMaxTenants(c.Keys.Tenants), keyring.WithConcurrentUnlocks(c.Keys.Calls), keyring.WithDueTime(rotation.DueTime(c.Keys.RotateAge, time.Now)),

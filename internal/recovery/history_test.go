@@ -324,7 +324,7 @@ func (h *history) restore() {
 	if b.kek != h.kek {
 		_, err := h.r.Restore(h.t.Context(), reading(b.file), endings)
 		require.ErrorIs(h.t, err, kms.ErrWrongKey)
-		r = h.under(to(h.t, b.kek).And(openKEK(h.t, h.kek)))
+		r = h.under(to(h.t, b.kek).WithFormer(openKEK(h.t, h.kek)))
 	}
 	_, err := r.Restore(h.t.Context(), reading(b.file), endings)
 	require.NoError(h.t, err)

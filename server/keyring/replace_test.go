@@ -175,7 +175,7 @@ func TestShredWithoutKMS(t *testing.T) {
 func TestFormerKEKIsGone(t *testing.T) {
 	store, former := keystoretest.NewMemory(), newFlaky(t)
 	next := localKEK(t, "BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
-	r, err := New(store, kms.NewSet(next).And(former), "test")
+	r, err := New(store, kms.NewSet(next).WithFormer(former), "test")
 	require.NoError(t, err)
 	t.Cleanup(r.Close)
 	maker := ringOver(t, store, former)
@@ -185,7 +185,7 @@ func TestFormerKEKIsGone(t *testing.T) {
 	tenant, err := r.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
 	require.NoError(t, works(tenant))
-	op, err := New(store, kms.NewSet(next).And(former), "test")
+	op, err := New(store, kms.NewSet(next).WithFormer(former), "test")
 	require.NoError(t, err)
 	t.Cleanup(op.Close)
 	require.NoError(t, op.Edit(t.Context(), "tenant", func(e *Edit) error {
@@ -213,7 +213,7 @@ func TestReplaceRootsDuringARewrap(t *testing.T) {
 	store, former := keystoretest.NewMemory(), newFlaky(t)
 	next := localKEK(t, "BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 	r := ringOver(t, store, former)
-	op, err := New(store, kms.NewSet(next).And(former), "test")
+	op, err := New(store, kms.NewSet(next).WithFormer(former), "test")
 	require.NoError(t, err)
 	t.Cleanup(op.Close)
 	for i := range 16 { // slots are in random order

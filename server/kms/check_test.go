@@ -9,27 +9,27 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
-// odd is a KEK that is not sound.
-type odd struct {
+// faultyKEK is a KEK with another Unwrap.
+type faultyKEK struct {
 	kms.KEK
 	unwrap func(kek kms.KEK, wrapped, additionalData []byte) ([]byte, error)
 }
 
-func (o odd) Unwrap(_ context.Context, wrapped, additionalData []byte) ([]byte, error) {
-	return o.unwrap(o.KEK, wrapped, additionalData)
+func (f faultyKEK) Unwrap(_ context.Context, wrapped, additionalData []byte) ([]byte, error) {
+	return f.unwrap(f.KEK, wrapped, additionalData)
 }
 
-func TestCheck(t *testing.T) {
-	sound := open(t, "base64key://"+text)
-	proof, err := kms.Check(t.Context(), sound, "prod")
+func TestCheckFindsFaultyKEKs(t *testing.T) {
+	valid := open(t, "base64key://"+text)
+	result, err := kms.Check(t.Context(), valid, "prod")
 	require.NoError(t, err)
-	require.Empty(t, proof.Identity)
-	require.Positive(t, proof.Wrap)
-	require.Positive(t, proof.Unwrap)
+	require.Empty(t, result.Identity)
+	require.Positive(t, result.Wrap)
+	require.Positive(t, result.Unwrap)
 
 	var first []byte
 	for name, unwrap := range map[string]func(kek kms.KEK, wrapped, additionalData []byte) ([]byte, error){
-		"gives something else": func(kek kms.KEK, wrapped, additionalData []byte) ([]byte, error) {
+		"returns another key": func(kek kms.KEK, wrapped, additionalData []byte) ([]byte, error) {
 			got, err := kek.Unwrap(t.Context(), wrapped, additionalData)
 			return append(got, 0), err
 		},
@@ -41,10 +41,10 @@ func TestCheck(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := kms.Check(t.Context(), odd{sound, unwrap}, "prod")
-			require.ErrorIs(t, err, kms.ErrUnsound, name)
+			_, err := kms.Check(t.Context(), faultyKEK{valid, unwrap}, "prod")
+			require.ErrorIs(t, err, kms.ErrCheckFailed, name)
 		})
 	}
-	_, err = kms.Check(t.Context(), odd{sound, func(kms.KEK, []byte, []byte) ([]byte, error) { return nil, kms.ErrDenied }}, "prod")
+	_, err = kms.Check(t.Context(), faultyKEK{valid, func(kms.KEK, []byte, []byte) ([]byte, error) { return nil, kms.ErrDenied }}, "prod")
 	require.ErrorIs(t, err, kms.ErrDenied)
 }

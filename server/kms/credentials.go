@@ -6,18 +6,20 @@ import (
 	"sync"
 )
 
-// CredentialRenewer is an optional interface of a Driver whose credentials expire unless this process renews them, such as a token of
-// Vault. The SDKs of the other KMSs renew theirs.
+// CredentialRenewer is an optional interface of a Driver whose credentials expire unless this process renews them, such
+// as a token of Vault. The SDKs of the other KMSs renew theirs.
 type CredentialRenewer interface {
 	Driver
 	// RenewCredentials renews the credentials until ctx ends. It writes failures to log, without any secret.
 	RenewCredentials(ctx context.Context, log *slog.Logger)
-	// DescribeCredentials describes for people how long the credentials are valid, without any secret. It is empty if that is unknown.
+	// DescribeCredentials describes for people how long the credentials are valid, without any secret. It is empty if
+	// that is unknown.
 	DescribeCredentials(ctx context.Context) string
 }
 
-// RenewCredentials renews the credentials of the KEKs until ctx ends. It returns at once if no KEK needs it, and otherwise when ctx ends,
-// so a server calls it in a goroutine of its own. A short program does not need it. It writes failures to log, without any secret.
+// RenewCredentials renews the credentials of the KEKs until ctx ends. It returns at once if no KEK needs it, and
+// otherwise when ctx ends, so a server calls it in a goroutine of its own. A short program does not need it. It writes
+// failures to log, without any secret.
 //
 // A KEK that wraps another KEK forwards it by a method RenewCredentials(context.Context, *slog.Logger).
 func RenewCredentials(ctx context.Context, log *slog.Logger, keks ...KEK) {

@@ -1,9 +1,11 @@
-// Package kms opens key encryption keys (KEKs): what wraps the root of each tenant's keys, and nothing else.
+// Package kms opens key encryption keys (KEKs). A KEK wraps the root of each tenant's keys, and nothing else.
 //
-// A [KEK] stands for a key that is elsewhere, in a cloud's KMS or in the operator's hands. What every
-// implementation guarantees is that a wrapped key unwraps under the same KEK and the same additional data
-// only, and that neither its URL nor an error of it holds a secret. Package kmstest is the suite that holds
-// them to that.
+// [Open] opens the KEK of a URL. It knows local keys (base64key:// and file://) and the KMSs of the providers that it
+// is given: packages awskms, azurekeyvault, gcpkms and hashivault. [NewLocal] and [NewPassphrase] make a local KEK of a
+// master key or a passphrase.
+//
+// Every KEK guarantees that a wrapped key unwraps only under the same KEK and with the same additional data, and that
+// its URL and its errors contain no secret. Package kmstest tests this. SPEC.md specifies the wrapped bytes.
 package kms
 
 import (
@@ -16,35 +18,36 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// KEK wraps keys. It is safe for concurrent use.
+// KEK wraps and unwraps keys. It is safe for concurrent use. Wrap and Unwrap return ctx.Err() if ctx is cancelled.
 type KEK interface {
-	// Wrap encrypts a key of at most 1 KiB. additionalData is authenticated where the KMS can do that.
+	// Wrap encrypts a key of at most 1 KiB. It authenticates additionalData if the KMS can. It returns
+	// envelope.ErrTooLarge for a longer key.
 	Wrap(ctx context.Context, key, additionalData []byte) ([]byte, error)
-	// Unwrap is the inverse of Wrap. It returns ErrWrongKey for what another KEK wrapped,
-	// envelope.ErrAuthentication for what was altered or is bound to other additional data (a KMS may be
-	// unable to tell these three apart, and then says either), and an error that Unusable knows where the KMS
-	// did not do it.
+	// Unwrap decrypts a wrapped key. It returns ErrWrongKey if another KEK wrapped it, and envelope.ErrAuthentication
+	// if it was altered or has other additional data. A KMS that cannot distinguish these cases returns either. For
+	// other errors, Unusable returns true.
 	Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]byte, error)
-	// URL names the KEK in a keyset document, without any secret.
+	// URL identifies the KEK in keyset documents and errors. It contains no secret.
 	URL() string
 }
 
-// maxKey is the longest key that a KEK wraps, in bytes: a root with its binding.
-const maxKey = 1024
+// maxKeySize is the size of the longest key that a KEK wraps, in bytes.
+const maxKeySize = 1024
 
-// Provider opens KEKs in one kind of KMS. It is given to Open, so that a program links those it wants.
+// Provider opens the KEKs of one kind of KMS. A program links only the SDKs of the providers that it passes to Open.
 type Provider struct {
-	Scheme string
-	// Open takes a URL of the scheme. It does not connect: an outage is for the first call to tell.
+	Scheme string // of the URLs, such as awskms
+	// Open opens the KEK of a URL with the scheme. It does not contact the KMS, so the first Wrap or Unwrap reports an
+	// outage. It returns ErrURL or ErrSettings.
 	Open func(ctx context.Context, u *url.URL) (KEK, error)
 }
 
-// Open opens the KEK of a URL:
+// Open opens the KEK of a URL. Besides those of the providers, the URLs are
 //
-//	base64key://<32 bytes in base64, standard or URL-safe>
-//	file:///path/of/a/file that holds such a base64 and that only its owner may read (mode 0600 or stricter)
+//	base64key://KEY    where KEY is 32 bytes in base64, standard or URL-safe
+//	file:///PATH       where the file contains such a KEY, and only its owner may read it (mode 0600 or stricter)
 //
-// and those of the providers. It returns ErrURL with the reason, never with the key.
+// Open does not contact a KMS. It returns ErrURL or ErrSettings, wrapped with the reason, and never the key.
 func Open(ctx context.Context, rawURL string, providers ...Provider) (KEK, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -56,10 +59,10 @@ func Open(ctx context.Context, rawURL string, providers ...Provider) (KEK, error
 	u, err := url.Parse(rawURL)
 	switch {
 	case !ok || scheme == "file" && err != nil:
-		return nil, fmt.Errorf("kms: a KEK's URL is one of %s, with special characters percent-encoded: %w", schemes(providers), ErrURL)
+		return nil, fmt.Errorf("kms: the URL of a KEK begins with %s, with special characters percent-encoded: %w", schemes(providers), ErrURL)
 	case scheme == "file":
 		if u.Host != "" || u.Path == "" || u.RawQuery != "" || u.Fragment != "" {
-			return nil, fmt.Errorf("kms: a key file's URL is file:// and an absolute path, with special characters percent-encoded: %w", ErrURL)
+			return nil, fmt.Errorf("kms: the URL of a key file is file:// and an absolute path, with special characters percent-encoded: %w", ErrURL)
 		}
 		return OpenFile(u.Path)
 	}
@@ -68,13 +71,14 @@ func Open(ctx context.Context, rawURL string, providers ...Provider) (KEK, error
 			continue
 		}
 		if err != nil || u.User != nil || u.Fragment != "" || len(rawURL) > envelope.MaxURL {
-			return nil, fmt.Errorf("kms: a %s:// URL has no user, password and fragment, and at most %d bytes: %w", scheme, envelope.MaxURL, ErrURL)
+			return nil, fmt.Errorf("kms: a %s:// URL has no user, password or fragment, and at most %d bytes: %w", scheme, envelope.MaxURL, ErrURL)
 		}
 		return p.Open(ctx, u)
 	}
-	return nil, fmt.Errorf("kms: unknown scheme; known are %s: %w", schemes(providers), ErrURL)
+	return nil, fmt.Errorf("kms: unknown scheme: use one of %s: %w", schemes(providers), ErrURL)
 }
 
+// schemes lists the schemes that Open knows, for errors.
 func schemes(providers []Provider) string {
 	text := "base64key://, file://"
 	for _, p := range providers {
@@ -96,7 +100,7 @@ func openBase64(text string) (KEK, error) {
 	return kek, nil
 }
 
-// decodeKey reads 32 bytes of base64 in either alphabet, padded or not.
+// decodeKey decodes base64 in either alphabet, with or without padding.
 func decodeKey(text string) ([]byte, error) {
 	text = strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(text, "="))
 	return base64.RawURLEncoding.Strict().DecodeString(text)

@@ -22,12 +22,12 @@ import (
 )
 
 var (
-	master = []byte(strings.Repeat("\xfb\xefPLANTED", 4)[:32])
-	other  = bytes.Repeat([]byte{1}, 32)
-	// standard and URL-safe texts of the first differ
-	text     = base64.StdEncoding.EncodeToString(master)
-	urlText  = base64.URLEncoding.EncodeToString(master)
-	planted  = []string{text, urlText, strings.TrimRight(urlText, "="), "PLANTED", fmt.Sprintf("%x", master), "80 76 65 78"}
+	masterKey = []byte(strings.Repeat("\xfb\xefPLANTED", 4)[:32])
+	otherKey  = bytes.Repeat([]byte{1}, 32)
+	// the standard and the URL-safe base64 of masterKey differ
+	text     = base64.StdEncoding.EncodeToString(masterKey)
+	urlText  = base64.URLEncoding.EncodeToString(masterKey)
+	planted  = []string{text, urlText, strings.TrimRight(urlText, "="), "PLANTED", fmt.Sprintf("%x", masterKey), "80 76 65 78"}
 	password = "a planted passphrase"
 )
 
@@ -56,8 +56,8 @@ func newPassphrase(t testing.TB, passphrase string) kms.KEK {
 	return kek
 }
 
-func TestConformance(t *testing.T) {
-	otherText := base64.StdEncoding.EncodeToString(other)
+func TestKEKsConform(t *testing.T) {
+	otherText := base64.StdEncoding.EncodeToString(otherKey)
 	t.Run("base64key", func(t *testing.T) {
 		kmstest.Run(t, kmstest.Subject{
 			Open:    func(t testing.TB) kms.KEK { return open(t, "base64key://"+urlText) },
@@ -75,8 +75,8 @@ func TestConformance(t *testing.T) {
 	})
 	t.Run("master key", func(t *testing.T) {
 		kmstest.Run(t, kmstest.Subject{
-			Open:    func(t testing.TB) kms.KEK { return newLocal(t, master) },
-			Other:   func(t testing.TB) kms.KEK { return newLocal(t, other) },
+			Open:    func(t testing.TB) kms.KEK { return newLocal(t, masterKey) },
+			Other:   func(t testing.TB) kms.KEK { return newLocal(t, otherKey) },
 			Secrets: planted,
 		})
 	})
@@ -90,12 +90,12 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// One key is one KEK, wherever it was kept: a key may move from the environment to a file.
-func TestSameKey(t *testing.T) {
+// A KEK depends on its key only, so a key may move from the environment to a file.
+func TestSameKeyIsSameKEK(t *testing.T) {
 	path := writeKey(t, urlText, 0o600)
 	fromFile, err := kms.OpenFile(path)
 	require.NoError(t, err)
-	keks := []kms.KEK{open(t, "base64key://"+urlText), open(t, "base64key://"+text), open(t, "base64key://"+strings.TrimRight(urlText, "=")), fromFile, newLocal(t, master)}
+	keks := []kms.KEK{open(t, "base64key://"+urlText), open(t, "base64key://"+text), open(t, "base64key://"+strings.TrimRight(urlText, "=")), fromFile, newLocal(t, masterKey)}
 	wrapped, err := keks[0].Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)
 	for _, kek := range keks {
@@ -107,7 +107,7 @@ func TestSameKey(t *testing.T) {
 	require.Regexp(t, "^base64key://[0-9a-f]{16}$", keks[0].URL())
 }
 
-func TestOpenRefuses(t *testing.T) {
+func TestOpenRefusesInvalidURLs(t *testing.T) {
 	for _, url := range []string{
 		"", text, "base64key:" + text, "base64key://", "base64key://" + text[:40], "base64key://" + text + "AAAA", "base64key://" + text + " ",
 		"base64key://" + strings.Repeat("é", 22), "awskms://" + text, "FILE://" + text, "file://", "file://relative", "file://host/" + text, "file:///x?" + text,
@@ -128,9 +128,9 @@ func TestOpenRefuses(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// A file that others may read, or that holds something else than a key, is refused, and the error names it
-// and says why.
-func TestKeyFileRefused(t *testing.T) {
+// A file that other users may read, or that does not contain a key, is refused with an error that has its path and the
+// reason.
+func TestOpenFileRefuses(t *testing.T) {
 	for _, c := range []struct {
 		content string
 		mode    os.FileMode
@@ -154,7 +154,7 @@ func TestKeyFileRefused(t *testing.T) {
 	require.ErrorIs(t, err, kms.ErrURL)
 }
 
-func TestCreateFile(t *testing.T) {
+func TestCreateFileReplacesNothing(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "master.key")
 	require.NoError(t, kms.CreateFile(path))
@@ -172,7 +172,7 @@ func TestCreateFile(t *testing.T) {
 	require.Equal(t, before, after, "a key is never replaced")
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Len(t, entries, 1, "nothing is left beside it")
+	require.Len(t, entries, 1, "no temporary file is left")
 
 	otherPath := filepath.Join(dir, "other.key")
 	require.NoError(t, kms.CreateFile(otherPath))
@@ -197,9 +197,9 @@ func TestNewPassphraseRefuses(t *testing.T) {
 	require.ErrorIs(t, err, classify.ErrIterations)
 }
 
-// Two processes with one passphrase and salts of their own read each other; a wrapped key that asks for more
-// work than the ceiling, or less than the floor, costs none.
-func TestPassphrase(t *testing.T) {
+// Two processes with the same passphrase have different salts, and unwrap each other's keys. A wrapped key whose
+// iterations are out of bounds is refused before any derivation.
+func TestPassphraseUnwrapsKeysOfOtherProcesses(t *testing.T) {
 	a, b := newPassphrase(t, password), newPassphrase(t, password)
 	first, err := a.Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)

@@ -13,16 +13,20 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// passphrase is a KEK that a passphrase yields. What it wraps is salt || iterations || what the local KEK of
-// that derivation wraps, so that many processes, each with a salt of its own, read each other's keys.
+// passphrase is a KEK whose keys are derived from a passphrase. A wrapped key is
+//
+//	salt (16) || iterations (4) || wrapped key of the local KEK that they yield
+//
+// so that processes unwrap each other's keys, although each draws a salt of its own.
 type passphrase struct {
 	password   *secret.Password
 	iterations uint32
-	mu         sync.Mutex // held while deriving: one derivation serves all who wait
+	mu         sync.Mutex // held during a derivation, so that concurrent calls share it
 	salt       format.Salt
 	derived    map[derivation]*local
 }
 
+// derivation identifies a key of the passphrase.
 type derivation struct {
 	salt       format.Salt
 	iterations uint32
@@ -30,15 +34,16 @@ type derivation struct {
 
 const (
 	prefixSize = format.SaltSize + 4
-	// maxDerived bounds the derivations kept; a keyring has about one for each process that ever made a tenant.
-	maxDerived = 256
+	// maxDerivedKeys is the number of derived keys that are cached. A keyring has about one salt for each process that
+	// ever created a tenant.
+	maxDerivedKeys = 256
 )
 
 var _ KEK = (*passphrase)(nil)
 
-// NewPassphrase returns a KEK whose keys are derived from a passphrase by PBKDF2-HMAC-SHA256, which takes about 0.2 s for each salt. Fewer
-// iterations than classify.MinWriteIterations are raised to it. It returns classify.ErrIterations above classify.MaxIterations, and an error with the code
-// invalid_argument for an empty text or one that is not UTF-8.
+// NewPassphrase returns a KEK whose keys are derived from a passphrase by PBKDF2-HMAC-SHA256, which takes about 0.2 s
+// for each salt. Fewer iterations than classify.MinWriteIterations are raised to it. It returns classify.ErrIterations
+// above classify.MaxIterations, and an error with the code invalid_argument for an empty text or one that is not UTF-8.
 func NewPassphrase(text string, iterations uint32) (KEK, error) {
 	password, err := secret.NewPassword(text)
 	if err != nil {
@@ -50,12 +55,14 @@ func NewPassphrase(text string, iterations uint32) (KEK, error) {
 	return &passphrase{password: password, iterations: iterations, derived: map[derivation]*local{}}, nil
 }
 
-// PassphraseURL is the URL of every KEK that a passphrase yields. It names the kind only: every salt makes another key of the passphrase.
+// PassphraseURL is the URL of every KEK of a passphrase. It does not depend on the passphrase, from which each salt
+// yields another key.
 const PassphraseURL = "passphrase://"
 
 // URL implements KEK.
 func (p *passphrase) URL() string { return PassphraseURL }
 
+// Wrap implements KEK. The first call draws the salt and derives its key.
 func (p *passphrase) Wrap(ctx context.Context, key, additionalData []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -78,6 +85,7 @@ func (p *passphrase) Wrap(ctx context.Context, key, additionalData []byte) ([]by
 	return append(prefix, wrapped...), nil
 }
 
+// Unwrap implements KEK. It checks the iterations before it derives a key.
 func (p *passphrase) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -96,6 +104,7 @@ func (p *passphrase) Unwrap(ctx context.Context, wrapped, additionalData []byte)
 	return kek.Unwrap(ctx, wrapped[prefixSize:], additionalData)
 }
 
+// derive returns the local KEK of a derivation, from the cache if possible.
 func (p *passphrase) derive(d derivation) (*local, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,7 +115,7 @@ func (p *passphrase) derive(d derivation) (*local, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(p.derived) == maxDerived {
+	if len(p.derived) == maxDerivedKeys {
 		clear(p.derived)
 	}
 	kek := newLocal(key)

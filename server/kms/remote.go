@@ -12,56 +12,57 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Driver is a key of a KMS as its SDK has it. Its errors are the sentinels of this package and
-// envelope.ErrAuthentication, wrapped in no more than the KMS's own code for what happened: its messages may
-// hold what is not for a log.
+// Driver is a key in a KMS, which an implementation calls by its SDK. NewRemote makes a KEK of it. It is safe for
+// concurrent use. Its errors are those of this package and envelope.ErrAuthentication, wrapped with at most the error
+// code of the KMS, since messages of a KMS may contain data that must not be logged. A Driver does not retry: Remote
+// does.
 type Driver interface {
-	// URL names the key without any secret.
+	// URL identifies the key. It contains no secret.
 	URL() string
-	// Advice says what to check where the KMS denies access, as it follows the word "check".
+	// Advice returns what to check if the KMS denies access. It follows the word "check" in an error.
 	Advice() string
-	// Encrypt also gives what names the key that did it for good: no key that is made later under the same
-	// name has that identity.
+	// Encrypt encrypts plain. The identity identifies the key or key version that did it: a key that is created later
+	// under the same name has another one.
 	Encrypt(ctx context.Context, plain, additionalData []byte) (ciphertext []byte, identity string, err error)
-	// Decrypt returns ErrRecreated where the key is not the one of the identity.
+	// Decrypt decrypts a ciphertext. It returns ErrRecreated if the key is not the one with the identity.
 	Decrypt(ctx context.Context, identity string, ciphertext, additionalData []byte) ([]byte, error)
 }
 
 const (
-	// attemptTimeout bounds one call of a KMS, callTimeout all that one Wrap or Unwrap takes, with the waits between.
-	attemptTimeout = 3 * time.Second
-	callTimeout    = 8 * time.Second
-	firstWait      = 100 * time.Millisecond
-	longestWait    = 2 * time.Second
+	attemptTimeout = 3 * time.Second // of one call of the driver
+	callTimeout    = 8 * time.Second // of Wrap or Unwrap, with all attempts and the backoff between them
+	firstBackoff   = 100 * time.Millisecond
+	maxBackoff     = 2 * time.Second
 
 	remoteVersion = 1
 	maxIdentity   = 1024
 )
 
-// Remote is a KEK in a KMS. What it wraps is
+// Remote is a KEK in a KMS. A wrapped key is
 //
-//	version (1) || length of the identity (2) || identity || the KMS's ciphertext
+//	version (1) || length of the identity (2) || identity || ciphertext of the KMS
 //
-// A call that was throttled, failed on the way or took too long is tried again for 8 seconds; a denied one is not.
+// Remote retries a call that was throttled, failed or took longer than 3 seconds, for up to 8 seconds. It does not
+// retry a call that was denied.
 type Remote struct{ driver Driver }
 
 var _ KEK = (*Remote)(nil)
 
-// NewRemote makes a KEK of a driver.
+// NewRemote returns the KEK of a driver.
 func NewRemote(d Driver) *Remote { return &Remote{d} }
 
 // URL implements KEK.
 func (r *Remote) URL() string { return r.driver.URL() }
 
-// String is the URL: no verb of package fmt shows the driver, which has credentials.
+// String returns the URL, so that package fmt does not print the driver, which has credentials.
 func (r *Remote) String() string { return r.URL() }
 
-// GoString is the URL as well.
+// GoString returns the URL, like String.
 func (r *Remote) GoString() string { return r.URL() }
 
 // Wrap implements KEK.
 func (r *Remote) Wrap(ctx context.Context, key, additionalData []byte) ([]byte, error) {
-	if len(key) > maxKey {
+	if len(key) > maxKeySize {
 		return nil, envelope.ErrTooLarge
 	}
 	return r.call(ctx, func(ctx context.Context) ([]byte, error) {
@@ -83,7 +84,7 @@ func (r *Remote) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	identity, ciphertext, ok := split(wrapped)
+	identity, ciphertext, ok := splitWrapped(wrapped)
 	if !ok {
 		return nil, envelope.ErrAuthentication
 	}
@@ -92,13 +93,15 @@ func (r *Remote) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]
 	})
 }
 
-// Identity gives the identity that wrapped bytes pin.
+// Identity returns the identity in a key that a Remote wrapped: the key or key version of the KMS that wrapped it. It
+// is empty for other bytes.
 func Identity(wrapped []byte) string {
-	identity, _, _ := split(wrapped)
+	identity, _, _ := splitWrapped(wrapped)
 	return identity
 }
 
-func split(wrapped []byte) (identity string, ciphertext []byte, ok bool) {
+// splitWrapped returns the parts of a wrapped key.
+func splitWrapped(wrapped []byte) (identity string, ciphertext []byte, ok bool) {
 	if len(wrapped) < 3 || len(wrapped) > envelope.MaxWrapped || wrapped[0] != remoteVersion {
 		return "", nil, false
 	}
@@ -109,6 +112,7 @@ func split(wrapped []byte) (identity string, ciphertext []byte, ok bool) {
 	return string(rest[:n]), rest[n:], true
 }
 
+// call calls do until it succeeds, fails for good or the time is up.
 func (r *Remote) call(ctx context.Context, do func(context.Context) ([]byte, error)) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -120,17 +124,17 @@ func (r *Remote) call(ctx context.Context, do func(context.Context) ([]byte, err
 		attempt, cancel := context.WithTimeout(bounded, attemptTimeout)
 		defer cancel()
 		result, err := do(attempt)
-		if err != nil && over(attempt) { // however the SDK says it
+		if err != nil && expired(attempt) { // SDKs report it in various ways
 			err = ErrTimeout
 		}
-		if err == nil || last == nil || !over(bounded) { // an attempt that was cut short tells less than the one before it
+		if err == nil || last == nil || !expired(bounded) { // the error of an attempt that was cut short is less specific than the one before
 			last = err
 		}
-		if err != nil && !passing(err) {
+		if err != nil && !transient(err) {
 			err = backoff.Permanent(err)
 		}
 		return result, err
-	}, backoff.WithBackOff(waits()), backoff.WithMaxElapsedTime(callTimeout))
+	}, backoff.WithBackOff(newBackoff()), backoff.WithMaxElapsedTime(callTimeout))
 	switch {
 	case err == nil:
 		return result, nil
@@ -142,26 +146,26 @@ func (r *Remote) call(ctx context.Context, do func(context.Context) ([]byte, err
 	return nil, r.explain(last)
 }
 
-// over reports whether a context's time is up. Other clocks that keep its deadline (a dialler's, gRPC's) may
-// tell the SDK before the context knows.
-func over(ctx context.Context) bool {
+// expired reports whether the deadline of a context has passed. A dialler or gRPC has a timer of its own for the
+// deadline, which may fire before that of the context.
+func expired(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
-// passing reports whether an error may be over by itself.
-func passing(err error) bool {
+// transient reports whether a call may succeed if it is tried again.
+func transient(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrThrottled) || errors.Is(err, ErrTimeout)
 }
 
-// waits are between two tries, each longer and none predictable, so that many servers do not come back at once.
-func waits() backoff.BackOff {
+// newBackoff returns an exponential backoff with jitter, so that many servers do not retry at the same time.
+func newBackoff() backoff.BackOff {
 	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = firstWait, longestWait
+	b.InitialInterval, b.MaxInterval = firstBackoff, maxBackoff
 	return b
 }
 
-// explain says which key it is about, and what to check.
+// explain adds the URL of the KEK to an error, and what to check.
 func (r *Remote) explain(err error) error {
 	switch {
 	case errors.Is(err, ErrDenied):

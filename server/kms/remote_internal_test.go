@@ -9,30 +9,31 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// late is a context whose own clock has not told it yet that its deadline is over.
-type late struct{ context.Context }
+// lateContext is a context whose deadline has passed before its timer fires.
+type lateContext struct{ context.Context }
 
-func (late) Deadline() (time.Time, bool) { return time.Now(), true }
+func (lateContext) Deadline() (time.Time, bool) { return time.Now(), true }
 
-func TestOver(t *testing.T) {
-	require.True(t, over(late{t.Context()}))
-	require.False(t, over(t.Context()))
+func TestExpiredComparesTheDeadline(t *testing.T) {
+	require.True(t, expired(lateContext{t.Context()}))
+	require.False(t, expired(t.Context()))
 	soon, cancel := context.WithTimeout(t.Context(), time.Hour)
-	require.False(t, over(soon))
+	require.False(t, expired(soon))
 	cancel()
-	require.True(t, over(soon))
+	require.True(t, expired(soon))
 }
 
-// slow is a driver whose calls take a second and then are throttled, or end only when they are given up.
-type slow struct {
+// slowDriver is a driver whose calls are throttled after a second or, if it is silent, return only when their context
+// ends.
+type slowDriver struct {
 	silent bool
 	calls  int
 }
 
-func (*slow) URL() string    { return "slow://key" }
-func (*slow) Advice() string { return "nothing" }
+func (*slowDriver) URL() string    { return "slow://key" }
+func (*slowDriver) Advice() string { return "nothing" }
 
-func (s *slow) Encrypt(ctx context.Context, _, _ []byte) ([]byte, string, error) {
+func (s *slowDriver) Encrypt(ctx context.Context, _, _ []byte) ([]byte, string, error) {
 	s.calls++
 	answer := time.After(time.Second)
 	if s.silent {
@@ -46,16 +47,16 @@ func (s *slow) Encrypt(ctx context.Context, _, _ []byte) ([]byte, string, error)
 	}
 }
 
-func (s *slow) Decrypt(ctx context.Context, _ string, _, _ []byte) ([]byte, error) {
+func (s *slowDriver) Decrypt(ctx context.Context, _ string, _, _ []byte) ([]byte, error) {
 	_, _, err := s.Encrypt(ctx, nil, nil)
 	return nil, err
 }
 
-// A call whose last attempt is cut short by the end of its time fails for what the KMS said before; one that
-// heard nothing, for that.
-func TestTimeIsUp(t *testing.T) {
-	for range 50 { // the waits between attempts are random
-		for want, driver := range map[error]*slow{ErrThrottled: {}, ErrTimeout: {silent: true}} {
+// If the last attempt of a call is cut short, the call returns the error of the attempt before. If no attempt was
+// answered, it returns ErrTimeout.
+func TestCallReturnsTheMostSpecificError(t *testing.T) {
+	for range 50 { // the backoff is random
+		for want, driver := range map[error]*slowDriver{ErrThrottled: {}, ErrTimeout: {silent: true}} {
 			synctest.Test(t, func(t *testing.T) {
 				begun := time.Now()
 				_, err := NewRemote(driver).Wrap(t.Context(), []byte("key"), nil)

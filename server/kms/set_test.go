@@ -10,9 +10,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-func TestSet(t *testing.T) {
+func TestSetIsImmutable(t *testing.T) {
 	general := open(t, "base64key://"+text)
-	phi := open(t, "base64key://"+base64.StdEncoding.EncodeToString(other))
+	phi := open(t, "base64key://"+base64.StdEncoding.EncodeToString(otherKey))
 	one := kms.NewSet(general)
 	two := one.With(classify.PHI, phi)
 	for _, class := range classify.All {

@@ -81,7 +81,7 @@ func TestRefusesURLs(t *testing.T) {
 		})
 	}
 	_, err := kms.Open(t.Context(), "awskms://key", provider)
-	require.ErrorContains(t, err, "known are base64key://, file://, hashivault://")
+	require.ErrorContains(t, err, "use one of base64key://, file://, hashivault://")
 }
 
 // A token is not sent in the clear, but on this host; from wherever the address comes.

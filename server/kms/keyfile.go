@@ -15,11 +15,11 @@ import (
 	"github.com/coffer-storage/coffer/internal/secret"
 )
 
-// maxKeyFile bounds what is read of a key file, in bytes.
+// maxKeyFile is the number of bytes that are read of a key file.
 const maxKeyFile = 256
 
-// OpenFile opens the KEK in a file of 32 bytes in base64. It returns ErrURL where the file is missing, may be
-// read by others than its owner, or holds something else.
+// OpenFile opens the KEK in a key file, which contains 32 bytes in base64. It returns ErrURL if the file is missing,
+// may be read by users other than its owner, or contains anything else.
 func OpenFile(path string) (KEK, error) {
 	f, err := durable.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
@@ -31,7 +31,7 @@ func OpenFile(path string) (KEK, error) {
 		return nil, fmt.Errorf("kms: key file %s: %s: %w", path, reason(err), ErrURL)
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("kms: key file %s may be read by others (mode %04o); chmod 600 it: %w", path, info.Mode().Perm(), ErrURL)
+		return nil, fmt.Errorf("kms: key file %s may be read by other users (mode %04o): run chmod 600 on it: %w", path, info.Mode().Perm(), ErrURL)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
 	defer clear(text)
@@ -41,16 +41,16 @@ func OpenFile(path string) (KEK, error) {
 	key, err := decodeKey(strings.TrimSpace(string(text)))
 	defer clear(key)
 	if err != nil {
-		return nil, fmt.Errorf("kms: key file %s does not hold 32 bytes in base64: %w", path, ErrURL)
+		return nil, fmt.Errorf("kms: key file %s does not contain 32 bytes in base64: %w", path, ErrURL)
 	}
 	kek, err := NewLocal(key)
 	if err != nil {
-		return nil, fmt.Errorf("kms: key file %s does not hold 32 bytes in base64: %w", path, ErrURL)
+		return nil, fmt.Errorf("kms: key file %s does not contain 32 bytes in base64: %w", path, ErrURL)
 	}
 	return kek, nil
 }
 
-// reason is an error of package os without the path, which the message has already.
+// reason returns the text of an error of package os without the path.
 func reason(err error) string {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -59,12 +59,12 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// CreateFile makes a key file with 32 random bytes, mode 0600, and returns once it is on the disk. It never
-// replaces a file: one that is there is fs.ErrExist.
+// CreateFile creates a key file with a random key and mode 0600, and returns when it is on the disk. It never replaces
+// a file: it returns fs.ErrExist if the path exists.
 func CreateFile(path string) (err error) {
 	temporary, err := os.CreateTemp(filepath.Dir(path), ".key-*")
 	if err != nil {
-		return fmt.Errorf("kms: make a key file: %w", err)
+		return fmt.Errorf("kms: create key file: %w", err)
 	}
 	defer func() { _ = os.Remove(temporary.Name()) }()
 	key := secret.New()
@@ -75,26 +75,26 @@ func CreateFile(path string) (err error) {
 	defer clear(text)
 	_, err = temporary.Write(append(text, '\n'))
 	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
-		return fmt.Errorf("kms: make a key file: %w", err)
+		return fmt.Errorf("kms: create key file: %w", err)
 	}
-	if err := os.Link(temporary.Name(), path); err != nil { // unlike a rename, it replaces nothing
-		return fmt.Errorf("kms: make a key file: %w", err)
+	if err := os.Link(temporary.Name(), path); err != nil { // unlike os.Rename, it never replaces a file
+		return fmt.Errorf("kms: create key file: %w", err)
 	}
 	return syncDir(filepath.Dir(path))
 }
 
-// syncDir puts a directory's entries on the disk, which Windows cannot be asked for.
+// syncDir writes the entries of a directory to the disk. Windows has no call for that.
 func syncDir(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil
 	}
 	dir, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("kms: make a key file: %w", err)
+		return fmt.Errorf("kms: create key file: %w", err)
 	}
 	defer dir.Close()
 	if err := dir.Sync(); err != nil {
-		return fmt.Errorf("kms: make a key file: %w", err)
+		return fmt.Errorf("kms: create key file: %w", err)
 	}
 	return nil
 }
