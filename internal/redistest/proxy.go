@@ -18,7 +18,7 @@ type Proxy struct {
 	mu     sync.Mutex
 	losses map[string]int
 	lost   int
-	conns    map[net.Conn]bool
+	conns  map[net.Conn]bool
 }
 
 // NewProxy starts a proxy that runs until the test ends.

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -69,21 +69,33 @@ func TestCloseWaitsForTurns(t *testing.T) {
 			}
 			result := make(chan error, 1)
 			go func() { result <- call(s) }()
-			for s.mu.TryLock() { // until the call has begun
-				s.mu.Unlock()
-				runtime.Gosched()
-			}
+			require.Eventually(t, func() bool { // until the call has begun
+				free := s.mu.TryLock()
+				if free {
+					s.mu.Unlock()
+				}
+				return !free
+			}, time.Minute, time.Millisecond)
 			closed := make(chan error, 1)
 			go func() { closed <- s.Close() }()
-			for s.mu.TryRLock() { // until Close waits for the call
-				s.mu.RUnlock()
-				runtime.Gosched()
-			}
+			require.Eventually(t, func() bool { // until Close waits for the call
+				free := s.mu.TryRLock()
+				if free {
+					s.mu.RUnlock()
+				}
+				return !free
+			}, time.Minute, time.Millisecond)
 			for _, r := range readers {
 				s.readers <- r
 			}
-			require.NoError(t, <-result)
-			require.NoError(t, <-closed)
+			for _, end := range []chan error{result, closed} {
+				select {
+				case err := <-end:
+					require.NoError(t, err)
+				case <-time.After(time.Minute):
+					require.Fail(t, "the call or Close did not end")
+				}
+			}
 		})
 	}
 }

@@ -56,7 +56,7 @@ type Store struct {
 	writer       chan *conn // contains the only connection that writes, while no call uses it
 	readers      chan *conn
 	checkpointer *conn // connection of maintain that moves the log into the database
-	conns          []*conn
+	conns        []*conn
 	index        *sqlitefile.Index
 	marker       *sqlitefile.Marker // records the commits of the writer
 	markFailing  bool               // the last commit could not be recorded
