@@ -74,7 +74,7 @@ func (w *simulation) visit() {
 func (w *simulation) topology() kv.Topology {
 	if w.random.IntN(10) == 0 {
 		w.id = fmt.Sprint(w.random.Int())
-		w.inUse = w.inUse || w.now < w.sealsUntil // a replica that took over may have lost resealed entries
+		w.inUse = w.inUse || w.now < w.sealsUntil // a replica that took over may have lost re-encrypted entries
 	}
 	return kv.Topology{ID: w.id, Parts: []string{"p"}, Stable: w.random.IntN(10) > 0}
 }

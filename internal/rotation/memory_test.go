@@ -78,7 +78,7 @@ func newMemoryTrackedSite(t *testing.T, all int64) (*site, *memoryTracker, *limi
 	return s, store, memory
 }
 
-// The entries that are resealed at the same time use at most half of the memory, and all of it is released.
+// The entries that are re-encrypted at the same time use at most half of the memory, and all of it is released.
 func TestSweepUsesHalfOfMemory(t *testing.T) {
 	t.Parallel()
 	s, store, memory := newMemoryTrackedSite(t, 800*kilobyte)

@@ -123,16 +123,16 @@ type Counts struct {
 }
 
 // addEntry counts an entry that was visited.
-func (c *Counts) addEntry(did cache.Outcome, err error) {
+func (c *Counts) addEntry(outcome cache.Outcome, err error) {
 	c.Scanned++
 	switch {
 	case err != nil:
 		c.Failed++
-	case did == cache.Reencrypted:
+	case outcome == cache.Reencrypted:
 		c.Reencrypted++
-	case did == cache.Overwritten:
+	case outcome == cache.Overwritten:
 		c.Changed++
-	case did == cache.NotAPackage:
+	case outcome == cache.NotAPackage:
 		c.Foreign++
 	}
 }

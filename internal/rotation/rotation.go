@@ -2,8 +2,8 @@
 // the cache.
 //
 // A rotation runs in steps. All keysets of a tenant get a new primary in one change of the tenant's document. A sweep
-// then visits every entry of the cache and reseals those that are not under the primary of their class. During a grace
-// period, a rollback can make the former keys the primaries again. After that, the former keys of the cache are
+// then visits every entry of the cache and re-encrypts those that are not under the primary of their class. During a
+// grace period, a rollback can make the former keys the primaries again. After that, the former keys of the cache are
 // retired: once two complete sweeps have found no entry under a key, the key is destroyed. Keys of other uses are never
 // destroyed here, because no sweep sees the data under them.
 //
@@ -50,7 +50,7 @@ var ErrKeysetFull = &codes.Error{
 const (
 	// DefaultGrace is how long former keys are kept after a rotation. Until then, a rollback is possible.
 	DefaultGrace = 24 * time.Hour
-	// DefaultRate is how many entries per second are resealed in each part of the store.
+	// DefaultRate is how many entries per second are re-encrypted in each part of the store.
 	DefaultRate = 1000
 )
 
@@ -66,7 +66,7 @@ type Options struct {
 	MaxAge  time.Duration // age at which a keyset gets a new primary; 0 means no limit
 	MaxUses uint64        // number of packages after which a keyset gets a new primary; 0 means no limit
 	Grace   time.Duration
-	Rate    int // entries resealed per second in each part of the store; 0 means no limit
+	Rate    int // entries re-encrypted per second in each part of the store; 0 means no limit
 
 	Now func() time.Time // nil means time.Now
 }

@@ -282,8 +282,8 @@ func (s *site) prepareLateWrite(key, value string) func() {
 	return func() { require.NoError(s.t, s.cache.Put(s.t.Context(), &sealed, cache.Condition{})) }
 }
 
-// After a rollback in the middle of a rotation, every entry opens, whether it was written before the rotation, resealed
-// or written since.
+// After a rollback in the middle of a rotation, every entry opens, whether it was written before the rotation,
+// re-encrypted or written since.
 func TestRollbackKeepsEverythingReadable(t *testing.T) {
 	t.Parallel()
 	const n = 1000
@@ -332,14 +332,14 @@ func TestSweepKeepsRateLimit(t *testing.T) {
 		_, err := s.RunPending(ctx)
 		ended <- err
 	}()
-	resealed := 0
-	for resealed == 0 {
+	reencrypted := 0
+	for reencrypted == 0 {
 		time.Sleep(10 * time.Millisecond)
-		resealed = s.entriesUnderPrimary(60)
+		reencrypted = s.entriesUnderPrimary(60)
 	}
 	stop()
 	require.ErrorIs(t, <-ended, context.Canceled)
-	require.LessOrEqual(t, resealed, 10+int(time.Since(begun)/time.Second), "at most ten at once, for the entries of a page")
+	require.LessOrEqual(t, reencrypted, 10+int(time.Since(begun)/time.Second), "at most ten at once, for the entries of a page")
 }
 
 // A compromised key never seals again and has no grace period and no rollback.

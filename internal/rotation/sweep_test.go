@@ -231,9 +231,9 @@ func TestExpiredCursorRestartsPart(t *testing.T) {
 	s.requireReadable(600)
 }
 
-// If a process is killed after it resealed an entry under a former key, and before its next checkpoint, the sweep still
-// counts as having found the entry.
-func TestFindingIsSavedBeforeResealing(t *testing.T) {
+// If a process is killed after it re-encrypted an entry under a former key, and before its next checkpoint, the sweep
+// still counts as having found the entry.
+func TestFindingIsSavedBeforeReencryption(t *testing.T) {
 	t.Parallel()
 	s, store := newFaultySite(t, nil)
 	s.fill(10)

@@ -21,18 +21,18 @@ import (
 )
 
 const (
-	fullRatePage       = 1000        // entries listed at once at full rate
-	limitedPage        = 100         // at a limited rate: small, so that other requests are served in between
-	headersPerRead     = 100         // with 1,000, a sweep of a Redis takes a sixth longer
-	concurrentReads    = 2           // the store reads one batch while another is in transit
-	headerPrefix       = 512         // bytes of a package that contain the header of most packages
-	maxHeader          = 32 << 10    // bytes that contain every header
-	entriesPerReseal   = 10          // at a limited rate, resealing one entry costs as much as looking at this number
-	checkpointInterval = time.Second // time between two saves of the progress
-	defaultRetryWait   = 50 * time.Millisecond
-	maxTries           = 10      // of a call of the store, within 25 s; after that the sweep is incomplete
-	maxKeyTries        = 4       // of a call for a tenant's keys; after that the tenant's entries count as failed
-	maxTenants         = 1 << 17 // tenants whose primaries are kept in memory, about 100 bytes each
+	fullRatePage           = 1000        // entries listed at once at full rate
+	limitedPage            = 100         // at a limited rate: small, so that other requests are served in between
+	headersPerRead         = 100         // with 1,000, a sweep of a Redis takes a sixth longer
+	concurrentReads        = 2           // the store reads one batch while another is in transit
+	headerPrefix           = 512         // bytes of a package that contain the header of most packages
+	maxHeader              = 32 << 10    // bytes that contain every header
+	entriesPerReencryption = 10          // at a limited rate, re-encrypting one entry costs as much as looking at this number
+	checkpointInterval     = time.Second // time between two saves of the progress
+	defaultRetryWait       = 50 * time.Millisecond
+	maxTries               = 10      // of a call of the store, within 25 s; after that the sweep is incomplete
+	maxKeyTries            = 4       // of a call for a tenant's keys; after that the tenant's entries count as failed
+	maxTenants             = 1 << 17 // tenants whose primaries are kept in memory, about 100 bytes each
 )
 
 // partVisit is the work of a process on one part of a sweep.
@@ -56,7 +56,7 @@ type tenant struct {
 	shredded  bool                      // the tenant was shredded or does not exist
 	err       error                     // why the keys cannot be used
 	record    *Record                   // nil until it is needed
-	cache     *cache.Cache              // nil until an entry must be resealed
+	cache     *cache.Cache              // nil until an entry must be re-encrypted
 }
 
 func newVisit(r *Rotator, s *Sweep, p sweepPart) *partVisit {
@@ -64,7 +64,7 @@ func newVisit(r *Rotator, s *Sweep, p sweepPart) *partVisit {
 		r: r, number: s.Number, started: s.Started, part: p, tenants: map[string]*tenant{}, unsaved: map[string]*tenantResult{}, counts: p.Counts,
 	}
 	if r.Rate > 0 && !s.FullRate {
-		second := r.Rate * entriesPerReseal
+		second := r.Rate * entriesPerReencryption
 		v.limiter = rate.NewLimiter(rate.Limit(second), min(max(second, limitedPage), fullRatePage))
 	}
 	return v
@@ -137,7 +137,7 @@ func transient(err error) bool {
 	return !errors.Is(err, kv.ErrCursor) && (codes.Of(err).Retry || errors.Is(err, kv.ErrFull) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled))
 }
 
-// visitPage reseals the entries that are not under the primary of their class.
+// visitPage re-encrypts the entries that are not under the primary of their class.
 func (v *partVisit) visitPage(ctx context.Context, all []entry) error {
 	if err := v.loadTenants(ctx, all); err != nil {
 		return err
@@ -169,7 +169,7 @@ func (v *partVisit) visitPage(ctx context.Context, all []entry) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrentTenants) // concurrently, because a tenant's keys may need a call of the KMS
 	for owner, names := range due {
-		g.Go(recovered(func() error { return v.reseal(ctx, owner, names) }))
+		g.Go(recovered(func() error { return v.reencrypt(ctx, owner, names) }))
 	}
 	return g.Wait()
 }
@@ -240,7 +240,7 @@ func (t *tenant) isPrimary(key Key) bool {
 }
 
 // recordFormerUse records that an entry is under a former key under which no process can seal anymore. It does so
-// before the entry is resealed, because afterwards nothing shows that the key was in use.
+// before the entry is re-encrypted, because afterwards nothing shows that the key was in use.
 func (v *partVisit) recordFormerUse(ctx context.Context, owner string, key Key) error {
 	t := v.tenants[owner]
 	needsRecord := func(record *Record) *formerKey {

@@ -21,7 +21,7 @@ const (
 	limitedBatch      = 8        // entries: few, so that the store serves other requests in between
 	fullRateBatch     = 32       // entries, at full rate
 	maxBatchedPackage = 16 << 10 // bytes of a package; a larger one is processed alone
-	copiesInMemory    = 3        // of a package: as stored, opened, and resealed
+	copiesInMemory    = 3        // of a package: as stored, opened, and re-encrypted
 	maxUnsavedResults = 1 << 14  // tenants whose results are kept in memory
 )
 
@@ -32,8 +32,8 @@ type tenantResult struct {
 	forged   int // entries that were altered, moved or forged
 }
 
-// reseal reseals a tenant's entries under the primaries of their classes.
-func (v *partVisit) reseal(ctx context.Context, owner string, names []string) error {
+// reencrypt re-encrypts a tenant's entries under the primaries of their classes.
+func (v *partVisit) reencrypt(ctx context.Context, owner string, names []string) error {
 	t := v.tenants[owner]
 	if t.cache == nil && t.err == nil {
 		t.err = v.retry(ctx, maxKeyTries, func() error {
@@ -67,19 +67,19 @@ func (v *partVisit) reseal(ctx context.Context, owner string, names []string) er
 		batch := names[:min(len(names), int(size))]
 		names = names[len(batch):]
 		g.Go(recovered(func() error {
-			if err := v.waitForRate(ctx, len(batch)*(entriesPerReseal-1)); err != nil {
+			if err := v.waitForRate(ctx, len(batch)*(entriesPerReencryption-1)); err != nil {
 				return err
 			}
-			return v.resealBatch(ctx, owner, t, batch, maxBatchedPackage)
+			return v.reencryptBatch(ctx, owner, t, batch, maxBatchedPackage)
 		}))
 	}
 	return g.Wait()
 }
 
-// resealBatch reseals entries. It counts the errors of single entries and returns those of the store.
-func (v *partVisit) resealBatch(ctx context.Context, owner string, t *tenant, names []string, limit int) error {
+// reencryptBatch re-encrypts entries. It counts the errors of single entries and returns those of the store.
+func (v *partVisit) reencryptBatch(ctx context.Context, owner string, t *tenant, names []string, limit int) error {
 	err := v.retry(ctx, maxTries, func() (err error) {
-		names, err = v.resealOnce(ctx, owner, t, names, limit)
+		names, err = v.reencryptOnce(ctx, owner, t, names, limit)
 		return err
 	})
 	if err == nil || ctx.Err() != nil || transient(err) {
@@ -90,16 +90,16 @@ func (v *partVisit) resealBatch(ctx context.Context, owner string, t *tenant, na
 		return nil
 	}
 	for _, name := range names { // find the entry that makes the batch fail
-		if err := v.resealBatch(ctx, owner, t, []string{name}, limit); err != nil {
+		if err := v.reencryptBatch(ctx, owner, t, []string{name}, limit); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// resealOnce tries to reseal entries once. It returns the entries that are left with the error. Packages larger than
-// limit are processed one by one, as soon as memory is available.
-func (v *partVisit) resealOnce(ctx context.Context, owner string, t *tenant, names []string, limit int) (left []string, err error) {
+// reencryptOnce tries to re-encrypt entries once. It returns the entries that are left with the error. Packages larger
+// than limit are processed one by one, as soon as memory is available.
+func (v *partVisit) reencryptOnce(ctx context.Context, owner string, t *tenant, names []string, limit int) (left []string, err error) {
 	release, err := v.r.Memory.ReserveBackground(ctx, int64(len(names))*int64(limit)*copiesInMemory)
 	if err != nil {
 		return names, err
@@ -113,7 +113,7 @@ func (v *partVisit) resealOnce(ctx context.Context, owner string, t *tenant, nam
 		one := &results[i]
 		switch {
 		case one.Outcome == cache.TooLong:
-			if e := v.resealBatch(ctx, owner, t, names[i:i+1], one.StoredSize); e != nil {
+			if e := v.reencryptBatch(ctx, owner, t, names[i:i+1], one.StoredSize); e != nil {
 				left, err = append(left, names[i]), errors.Join(err, e)
 			}
 		case err != nil && one.Err == nil && one.Outcome != cache.Reencrypted:
@@ -128,16 +128,16 @@ func (v *partVisit) resealOnce(ctx context.Context, owner string, t *tenant, nam
 }
 
 // countEntry counts an entry that was visited.
-func (v *partVisit) countEntry(owner string, key Key, did cache.Outcome, err error) {
-	v.r.updateStats(func(stats *Stats) { stats.Entries.addEntry(did, err) })
+func (v *partVisit) countEntry(owner string, key Key, outcome cache.Outcome, err error) {
+	v.r.updateStats(func(stats *Stats) { stats.Entries.addEntry(outcome, err) })
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.counts.addEntry(did, err)
-	if err == nil && did != cache.Reencrypted && did != cache.Overwritten {
+	v.counts.addEntry(outcome, err)
+	if err == nil && outcome != cache.Reencrypted && outcome != cache.Overwritten {
 		return
 	}
 	n := v.resultLocked(owner)
-	n.counts.addEntry(did, err)
+	n.counts.addEntry(outcome, err)
 	if err != nil {
 		n.failures[Failure{Key: key, Code: codes.Of(err).Code}]++
 	}
