@@ -1,10 +1,10 @@
-// What is measured and what it must reach: DESIGN section 9. A size without a budget is reported all the same.
+// The figures that are measured and the values that they must reach. A size without a budget is only reported.
 
 const time = (budget) => ({ budget, higher_is_better: false, unit: 'x hand-written time' });
 const rate = (budget) => ({ budget, higher_is_better: true, unit: 'x hand-written rate' });
 const size = (budget) => ({ budget, higher_is_better: false, unit: 'KB brotli' });
 const raw = (budget) => ({ budget, higher_is_better: true, unit: 'x raw rate' });
-/** By the names that bench/browser gives. */
+/** By the names that bench/browser reports. */
 export const browser = {
   'seal+open 100 B': time(null),
   'seal+open 1 KiB': time(1.15),

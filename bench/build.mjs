@@ -1,4 +1,4 @@
-// Builds what is measured into build/bench. The package is copied, so that a build that runs meanwhile changes nothing.
+// Builds the files for the benchmarks in build/bench. The package is copied, so that a concurrent build does not affect them.
 import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { build } from 'esbuild';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 export const built = join(root, 'build/bench');
-/** The package as it is shipped. */
+/** The package as it is published. */
 export const dist = join(built, 'coffer');
 
 /** Builds the package, the pages and the Go hello. Returns the driver, a TypeScript module. */

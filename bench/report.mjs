@@ -1,6 +1,6 @@
 // The table that `make bench` prints.
 
-/** Whether a result is within its budget; a result without one always is. */
+/** Reports whether a result is within its budget. A result without a budget always is. */
 export function met({ ratio, budget, higher_is_better }) {
   return budget === null || (higher_is_better ? ratio >= budget : ratio <= budget);
 }

@@ -1,5 +1,5 @@
-// `make bench`: measures Coffer against what one would write by hand, both in one interleaved run, prints the ratios beside the
-// budgets and writes results.json. `node bench/run.mjs --engine=firefox` runs the browser's part in another engine.
+// `make bench`: measures Coffer against hand-written code in interleaved runs, prints the ratios and budgets, and writes
+// results.json. `node bench/run.mjs --engine=firefox` runs the browser's part in another engine.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { brotliCompressSync, constants } from 'node:zlib';
 
-/** KB (1,000 bytes) by the names of budgets.mjs. The face is all of the JavaScript but Go's own loader. */
+/** KB (1,000 bytes) by the names of budgets.mjs. The face is all JavaScript except Go's own loader. */
 export function measureSizes(dist) {
   return {
     'core module': brotli(join(dist, 'coffer.wasm')),

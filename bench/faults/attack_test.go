@@ -23,16 +23,16 @@ import (
 
 const (
 	attackers  = 32                     // connections of an attack
-	slowBodies = 200                    // connections of the one that sends slowly
+	slowBodies = 200                    // connections of the attack that sends slowly
 	listed     = 5000                   // entries of the attacker's tenant
-	turns      = 5                      // of each attack, and as many without one
-	turnLength = 2 * time.Second        // of a turn
-	workPause  = 10 * time.Millisecond  // between two requests of a client that works
-	workCount  = 4                      // clients that work
+	turns      = 5                      // turns with each attack, and as many without
+	turnLength = 2 * time.Second        // length of a turn
+	workPause  = 10 * time.Millisecond  // between two requests of a working client
+	workCount  = 4                      // working clients
 	slowDown   = 200 * time.Millisecond // between two bytes of a slow body
 )
 
-// attacks are what a connection of an attacker does until the process is killed.
+// attacks maps the name of an attack to the function that a connection of the attacker runs until the process is killed.
 var attacks = map[string]func(address, token string, n int) error{
 	"wrong-tokens": func(address, _ string, _ int) error {
 		return flood(address, "GET /v1/cache/k HTTP/1.1\r\nAuthorization: Bearer coffer_"+strings.Repeat("A", 43)+"\r\n", "")
@@ -52,7 +52,7 @@ var attacks = map[string]func(address, token string, n int) error{
 	"slow-bodies": slowBody,
 }
 
-// attack is the role of the process that attacks. It runs when no other process wants to, for it is on the machine of the server.
+// attack is the role of the attacking process. It has the lowest priority, because it runs on the machine of the server.
 func attack(t testing.TB) {
 	giveWay(t)
 	kind, address, token := os.Args[1], os.Args[2], os.Args[3]
@@ -73,7 +73,8 @@ func attack(t testing.TB) {
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the test closes it
 }
 
-// giveWay lets each thread of the process run only when a processor is idle. Later threads inherit that.
+// giveWay gives each thread of the process the lowest priority, so that it runs only on an idle processor. New threads
+// inherit the priority.
 func giveWay(t testing.TB) {
 	threads, err := os.ReadDir("/proc/self/task")
 	require.NoError(t, err)
@@ -84,7 +85,7 @@ func giveWay(t testing.TB) {
 	}
 }
 
-// flood sends a request again as soon as it is answered, until the connection ends.
+// flood repeats a request as soon as the response arrives, until the connection ends.
 func flood(address, head, body string) error {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -127,8 +128,8 @@ func slowBody(address, token string, n int) error {
 	}
 }
 
-// BenchmarkAttack measures the slowest percent of one tenant's requests while another tenant attacks, against the same without
-// the attack. No request of the tenant that works is refused. Each tenant has a limit of requests and a quota.
+// BenchmarkAttack compares the 99th percentile of one tenant's requests with and without an attack by another tenant. The
+// server must not refuse requests of the working tenant. Each tenant has a rate limit and a quota.
 func BenchmarkAttack(b *testing.B) {
 	for _, kind := range slices.Sorted(maps.Keys(attacks)) {
 		b.Run(kind, func(b *testing.B) {
@@ -149,7 +150,7 @@ func BenchmarkAttack(b *testing.B) {
 	}
 }
 
-// TestAttack shows the same without measuring: no request of the tenant that works is refused.
+// TestAttack checks without measuring that no request of the working tenant is refused during an attack.
 func TestAttack(t *testing.T) {
 	s := newTarget(t)
 	for _, kind := range slices.Sorted(maps.Keys(attacks)) {
@@ -199,14 +200,15 @@ func (s *target) attack(t testing.TB, kind string) (end func()) {
 	require.NoError(t, cmd.Start())
 	_, err = bufio.NewReader(out).ReadString('\n')
 	require.NoError(t, err)
-	time.Sleep(200 * time.Millisecond) // until the attack is under way
+	time.Sleep(200 * time.Millisecond) // until the attack has started
 	return func() {
 		_ = in.Close()
 		require.NoError(t, cmd.Wait())
 	}
 }
 
-// work lets clients of the other tenant write and read for a while, at a steady rate. It returns how long each request took.
+// work makes clients of the working tenant write and read for a period at a steady rate. It returns the duration of each
+// request.
 func (s *target) work(t testing.TB, length time.Duration) []float64 {
 	results := make(chan []float64, workCount)
 	failed := make(chan string, workCount)
@@ -241,7 +243,7 @@ func (s *target) work(t testing.TB, length time.Duration) []float64 {
 	return all
 }
 
-// percentile returns the time that 99 of 100 requests do not exceed.
+// percentile returns the 99th percentile of the durations.
 func percentile(took []float64) float64 {
 	slices.Sort(took)
 	return took[len(took)*99/100]

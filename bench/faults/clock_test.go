@@ -15,7 +15,8 @@ import (
 	"github.com/coffer-storage/coffer/internal/proctest"
 )
 
-// clockVariable names the file that holds how many seconds the clock of shiftable is ahead.
+// clockVariable is the environment variable with the path of a file. The file contains the number of seconds by which the
+// clock of shiftable is ahead.
 const clockVariable = "FAULTS_CLOCK"
 
 // shiftable builds the server with a standard library whose wall clock can be shifted while the process runs. The overlay is
@@ -61,13 +62,13 @@ func shiftable(t *testing.T) string {
 	return binary
 }
 
-// ownClock gives the server a clock that can be shifted.
+// ownClock configures the server to use a clock that can be shifted.
 func ownClock(w *world) {
 	w.binary, w.clock = shiftable(w.t), filepath.Join(w.t.TempDir(), "clock")
 	w.env = append(w.env, clockVariable+"="+w.clock)
 }
 
-// shift sets how far the server's clock is ahead. It returns once the server has had time to see it.
+// shift sets the time by which the server's clock is ahead. It returns after the server has had time to read it.
 func (w *world) shift(by time.Duration) {
 	seconds := strconv.FormatInt(int64(by/time.Second), 10)
 	require.NoError(w.t, os.WriteFile(w.clock+".new", []byte(seconds), 0o600))

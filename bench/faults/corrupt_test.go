@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// damage is what happened when single bits of a file were flipped while no server ran.
+// damage counts the results of flipping single bits of a file while no server runs.
 type damage struct {
 	file     string
 	places   int
@@ -29,16 +29,16 @@ type damage struct {
 
 const corruptEntries = 60
 
-// corrupted is a data directory with corruptEntries entries.
+// corrupted is a data directory that contains corruptEntries entries.
 type corrupted struct {
 	t     *testing.T
 	dir   string
 	token string
 }
 
-// TestCorrupted flips bits at random places of every file of a data directory. Each time the server refuses to start, reports
+// TestFlippedBitsAreDetected flips bits at random places of every file of a data directory. Each time the server refuses to start, reports
 // the damage, or returns all entries unchanged.
-func TestCorrupted(t *testing.T) {
+func TestFlippedBitsAreDetected(t *testing.T) {
 	for _, d := range corrupt(t, 1) {
 		t.Logf("%s: %d places: refused %d, reported %d, harmless %d", d.file, d.places, d.refused, d.reported, d.harmless)
 	}
@@ -68,7 +68,7 @@ func corrupt(t *testing.T, places int) (all []*damage) {
 	return all
 }
 
-// newCorrupted fills a data directory. The server is killed, so that the log of the database is one of its files.
+// newCorrupted fills a data directory. It kills the server, so that the database's log remains as a file.
 func newCorrupted(t *testing.T) *corrupted {
 	c := &corrupted{t: t, dir: filepath.Join(t.TempDir(), "data")}
 	s, token, ok := tryServer(t, binary(t), c.dir, nil)
@@ -84,7 +84,7 @@ func newCorrupted(t *testing.T) *corrupted {
 	return c
 }
 
-// flip flips a bit of a file in a copy of the directory, and starts a server over it.
+// flip flips a bit of a file in a copy of the directory and starts a server with the copy.
 func (c *corrupted) flip(name string, at int64, bit int, found *damage) {
 	t := c.t
 	dir := filepath.Join(t.TempDir(), "copy")
@@ -125,12 +125,12 @@ func (c *corrupted) flip(name string, at int64, bit int, found *damage) {
 	}
 }
 
-// expectedWarning reports whether a server warns so of its settings, whatever its files are.
+// expectedWarning reports whether a warning concerns the server's settings and not its files.
 func expectedWarning(message string) bool {
 	return strings.Contains(message, "KEK IS LOCAL")
 }
 
-// look reads all entries one by one and as a list.
+// look reads all entries, one by one and as a list.
 func (c *corrupted) look(s *server) (missing, errors int) {
 	client := client{s.url, c.token}
 	for i := range corruptEntries {

@@ -12,7 +12,7 @@ import (
 // disk is an ext4 file system in a file, which root can fill, freeze and make read-only.
 type disk struct {
 	t      *testing.T
-	path   string // where it is mounted
+	path   string // mount point
 	image  string
 	filler string
 }
@@ -38,7 +38,7 @@ func (d *disk) run(name string, args ...string) {
 	require.NoError(d.t, err, "%s: %s", name, out)
 }
 
-// fill takes all space that is left.
+// fill uses all remaining space.
 func (d *disk) fill() {
 	f, err := os.Create(d.filler)
 	require.NoError(d.t, err)
@@ -52,14 +52,14 @@ func (d *disk) fill() {
 
 func (d *disk) free() { require.NoError(d.t, os.Remove(d.filler)) }
 
-// freeze lets every write to the disk wait until thaw.
+// freeze blocks every write to the disk until thaw.
 func (d *disk) freeze() { d.run("fsfreeze", "--freeze", d.path) }
 func (d *disk) thaw()   { d.run("fsfreeze", "--unfreeze", d.path) }
 
-// abort makes the mounted file system read-only, as ext4 does after an error of the device.
+// abort makes the mounted file system read-only, as ext4 does after a device error.
 func (d *disk) abort() { d.run("mount", "-o", "remount,abort", d.path) }
 
-// repair mounts it again, as an operator does.
+// repair mounts the file system again, as an operator would.
 func (d *disk) repair() {
 	d.run("umount", "--lazy", d.path)
 	d.run("mount", "-o", "loop", d.image, d.path)

@@ -26,10 +26,10 @@ type fault struct {
 	prepare func(w *world) // before the server starts
 	inject  func(w *world)
 	heal    func(w *world)
-	ready   []string // the codes of which /readyz must name one; none: it is ready all the time
-	drops   bool     // the store itself forgets entries, as a cache may
-	mends   bool     // the server mends it, often before anybody asks whether it is ready
-	full    bool     // runs in the full matrix only
+	ready   []string // codes of which /readyz must report one; if empty, the server must stay ready
+	drops   bool     // the store itself drops entries, as a cache may
+	mends   bool     // the server repairs the fault, often before the next request to /readyz
+	full    bool     // runs only in the full matrix
 }
 
 func redisCache(args ...string) func(*world) {
@@ -50,7 +50,7 @@ func (w *world) configure(name, value string) {
 	require.NoError(w.t, w.redis.Client(w.t).ConfigSet(context.Background(), name, value).Err())
 }
 
-// limitMemory leaves Redis less memory than it uses.
+// limitMemory sets the memory limit of Redis below its present use.
 func (w *world) limitMemory() {
 	info, err := w.redis.Client(w.t).InfoMap(context.Background(), "memory").Result()
 	require.NoError(w.t, err)
@@ -123,7 +123,7 @@ func matrix() []fault {
 	}
 }
 
-// disconnect closes the server's connections to Redis: a password is asked for when one begins.
+// disconnect closes the server's connections to Redis. Redis asks for a password only on new connections.
 func disconnect(w *world) {
 	client := w.redis.Client(w.t)
 	require.NoError(w.t, client.Do(context.Background(), "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Err())
@@ -135,12 +135,12 @@ func redisKeys(w *world) {
 	w.env = append(w.env, "COFFER_KEYS_REDIS_URL=redis://"+w.keys.Addr)
 }
 
-// emptyKeysets removes everything from the Redis of the keysets, as a failover to an empty replica does.
+// emptyKeysets removes all data from the Redis of the keysets, like a failover to an empty replica.
 func emptyKeysets(w *world) {
 	require.NoError(w.t, w.keys.Client(w.t).FlushAll(context.Background()).Err())
 }
 
-// limitFiles leaves the server no file descriptor beyond those that it has.
+// limitFiles sets the limit of file descriptors to the number that the server has open.
 func limitFiles(w *world, on bool) {
 	pid := w.server.cmd.Process.Pid
 	limit := unix.Rlimit{Cur: 4096, Max: 4096}
@@ -153,17 +153,17 @@ func limitFiles(w *world, on bool) {
 	for _, conn := range w.idle {
 		_ = conn.Close()
 	}
-	for w.idle = nil; on && len(w.idle) < 64; { // those that are free below the limit, and then some
+	for w.idle = nil; on && len(w.idle) < 64; { // more than the free descriptors below the limit
 		conn, err := net.Dial("tcp", strings.TrimPrefix(w.server.url, "http://"))
 		require.NoError(w.t, err)
 		w.idle = append(w.idle, conn)
 	}
 }
 
-// row is what happened.
+// row is the result of one fault.
 type row struct {
 	name            string
-	answers         map[string]int // from the fault until the server is ready again
+	answers         map[string]int // responses from the fault until the server is ready again
 	acked           int
 	lost            int
 	drops           bool
@@ -172,8 +172,8 @@ type row struct {
 	recovered       time.Duration
 }
 
-// TestFaults injects each fault into a server under load. Acknowledged writes survive it, /readyz and the log report it, and
-// the server recovers without help. COFFER_FAULTS=FILE runs the whole matrix and writes the table; it needs root for the
+// TestFaults injects each fault into a server under load. Acknowledged writes must survive, /readyz and the log must report
+// the fault, and the server must recover without help. COFFER_FAULTS=FILE runs the whole matrix and writes the table; it needs root for the
 // disks.
 func TestFaults(t *testing.T) {
 	path := os.Getenv("COFFER_FAULTS")
@@ -226,7 +226,7 @@ func (f *fault) run(t *testing.T) *row {
 	return r
 }
 
-// watch lets the load go on during the fault, and notes what /readyz says.
+// watch continues the load during the fault and records the responses of /readyz.
 func (f *fault) watch(w *world, r *row) {
 	reported := len(f.ready) == 0
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
@@ -300,10 +300,10 @@ func parseMetrics(text string) map[string]float64 {
 	return found
 }
 
-// faultWords are in the names of metrics that report a fault.
+// faultWords are parts of the names of metrics that report a fault.
 var faultWords = []string{"ready", "fail", "error", "refused", "evicted", "restored", "restarts"}
 
-// changed returns the names of metrics that report a fault and changed during it.
+// changed returns the names of fault metrics whose values changed.
 func changed(before, during map[string]float64) (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(during)) {
 		plain, labels, _ := strings.Cut(name, "{")

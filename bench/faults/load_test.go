@@ -18,13 +18,13 @@ import (
 const (
 	workers   = 8
 	keysEach  = 40
-	noAnswer  = "no answer" // in place of a code
+	noAnswer  = "no answer" // used instead of a code
 	answered  = "ok"
 	pause     = time.Millisecond
 	valueSize = 1 << 10
 )
 
-// load is a set of clients that write, read and delete, with a record of the acknowledged writes.
+// load is a set of clients that write, read and delete. It records the acknowledged writes.
 type load struct {
 	url    atomic.Pointer[string]
 	client client
@@ -33,15 +33,15 @@ type load struct {
 
 	mu      sync.Mutex
 	entries map[string]*entry
-	counts  map[string]int // answers by code
+	counts  map[string]int // responses by code
 	acked   int            // writes since the last turn
-	wrong   []string       // answers with a value that no write explains
+	wrong   []string       // responses with a value that was not written
 }
 
-// entry is what a key may hold.
+// entry records the possible values of a key.
 type entry struct {
-	acked string   // the last value that the server acknowledged; empty if it acknowledged a deletion
-	maybe []string // values of later writes that may have been made
+	acked string   // last acknowledged value; empty after an acknowledged deletion
+	maybe []string // values of later writes that may have been applied
 }
 
 func (e *entry) allows(value string) bool { return value == e.acked || slices.Contains(e.maybe, value) }
@@ -75,7 +75,7 @@ func (l *load) work(ctx context.Context, worker int) {
 	}
 }
 
-// value makes a value of a length that the version decides.
+// value returns a value with a length that depends on the version.
 func value(version string) string {
 	if version == "" {
 		return ""
@@ -96,7 +96,7 @@ func (l *load) remove(key string) {
 	l.note(key, "", code)
 }
 
-// note keeps what is known of a key after a write.
+// note updates the possible values of a key after a write.
 func (l *load) note(key, version, code string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,7 +126,7 @@ func (l *load) read(key string) {
 	}
 }
 
-// send sends a request, and counts the answer by its code.
+// send sends a request and counts the response by its code.
 func (l *load) send(method, path, body string) (code, text string) {
 	code, text = client{*l.url.Load(), l.client.token}.send(method, path, body)
 	l.mu.Lock()
@@ -140,7 +140,7 @@ type client struct{ url, token string }
 
 var connections = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: workers}}
 
-// send sends a request and returns the code and the text of the answer.
+// send sends a request and returns the code and the body of the response.
 func (c client) send(method, path, body string) (code, text string) {
 	request, err := http.NewRequest(method, c.url+path, strings.NewReader(body))
 	if err != nil {
@@ -166,13 +166,13 @@ func (c client) send(method, path, body string) (code, text string) {
 	return problem.Code, ""
 }
 
-// code sends a request and returns the code of the answer.
+// code sends a request and returns the code of the response.
 func (c client) code(method, path, body string) string {
 	code, _ := c.send(method, path, body)
 	return code
 }
 
-// turn returns the answers since the last turn.
+// turn returns the responses since the last turn.
 func (l *load) turn() map[string]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -182,7 +182,7 @@ func (l *load) turn() map[string]int {
 	return counts
 }
 
-// progress returns the number of answers and of acknowledged writes since the last turn.
+// progress returns the number of responses and of acknowledged writes since the last turn.
 func (l *load) progress() (answers, acked int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -194,13 +194,13 @@ func (l *load) progress() (answers, acked int) {
 	return answers, l.acked
 }
 
-// end ends the clients and waits for their requests.
+// end stops the clients and waits for their requests.
 func (l *load) end() {
 	l.stop()
 	l.ended.Wait()
 }
 
-// lost reads every key, and returns the keys of acknowledged writes that are gone.
+// lost reads every key and returns the keys of acknowledged writes that are missing.
 func (l *load) lost() (keys, wrong []string) {
 	for _, key := range slices.Sorted(maps.Keys(l.entries)) {
 		e := l.entries[key]

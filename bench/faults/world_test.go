@@ -1,6 +1,6 @@
-// Package faults shows what happens to a server under load while something fails: a disk, Redis, the clock, the process itself,
-// single bits of its files; and while one tenant attacks. Its tests run a part of that everywhere. make faults runs all
-// of it and writes docs/faults.md.
+// Package faults tests a server under load while a disk, Redis, the clock or the process fails, while single bits of its
+// files are damaged, and while one tenant attacks. By default the tests run a part of the matrix. make faults runs the
+// whole matrix and writes docs/faults.md.
 package faults
 
 import (
@@ -27,36 +27,36 @@ import (
 	"github.com/coffer-storage/coffer/internal/redistest"
 )
 
-// patience bounds every wait for something that always happens in the end.
+// patience is the maximum time of every wait.
 const patience = 2 * time.Minute
 
-// world is a server with its store, its data directory and its clients.
+// world contains a server, its stores, its data directory and its clients.
 type world struct {
 	t      *testing.T
 	data   string
 	env    []string
-	redis  *redistest.Server // of the cache, if the fault is one of Redis
-	keys   *redistest.Server // of the keysets, if they are not embedded
-	disk   *disk             // of the data directory, if the fault is one of a disk
-	clock  string            // file that shifts the server's clock, if the fault is one of the clock
-	binary string            // of the server, if it is not the usual one
+	redis  *redistest.Server // Redis of the cache, for faults of Redis
+	keys   *redistest.Server // Redis of the keysets, if they are not embedded
+	disk   *disk             // disk of the data directory, for faults of a disk
+	clock  string            // file that shifts the server's clock, for faults of the clock
+	binary string            // path of the server's binary, if it is not the default one
 
 	server   *server
-	logStart int // of the lines of the log that begin with the fault
+	logStart int // offset of the log lines that follow the fault
 	token    string
 	load     *load
-	idle     []net.Conn // that take file descriptors of the server
+	idle     []net.Conn // connections that use up the server's file descriptors
 }
 
 // server is a running `coffer serve`.
 type server struct {
 	cmd    *exec.Cmd
 	url    string
-	log    string // path of its standard error
+	log    string // path of the file with its standard error
 	exited chan struct{}
 }
 
-// settings make the server fail fast, so that each fault takes seconds.
+// settings contains short timeouts, so that each fault takes only seconds.
 var settings = []string{
 	"ENCRYPTION_MASTER_KEY=" + "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
 	"COFFER_REQUEST_TIMEOUT=2s", "COFFER_RATE=0", "COFFER_CONCURRENT=0",
@@ -81,7 +81,7 @@ func (w *world) start() {
 	}
 }
 
-// tryServer starts a server and reports whether it listens; otherwise it has ended.
+// tryServer starts a server. It reports whether the server listens; otherwise the server has ended.
 func tryServer(t testing.TB, binary, data string, env []string) (s *server, token string, listens bool) {
 	t.Helper()
 	log, err := os.CreateTemp(t.TempDir(), "log")
@@ -196,10 +196,10 @@ func (s *server) warnings(from int) (messages []string, end int) {
 	return messages, len(text)
 }
 
-// varying is the part of a message that differs from line to line.
+// varying matches the parts of a message that differ between lines.
 var varying = regexp.MustCompile(`127\.0\.0\.1:\d+|\d+(\.\d+)?m?s\b`)
 
-// health is what /readyz answers.
+// health is the response of /readyz.
 type health struct {
 	Degraded []string `json:"degraded"`
 	Code     string   `json:"code"`
@@ -229,7 +229,7 @@ func (s *server) ready() (h health, err error) {
 	return h, err
 }
 
-// get returns the answer to a request with the token.
+// get returns the response to a request with the token.
 func (w *world) get(path string) (int, string) {
 	w.t.Helper()
 	request, err := http.NewRequest(http.MethodGet, w.server.url+path, nil)
@@ -243,7 +243,7 @@ func (w *world) get(path string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-// soon waits until something holds.
+// soon waits until a condition is true.
 func soon(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !holds(); {

@@ -14,9 +14,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// BenchmarkAudit compares recording the use of a key, by one goroutine (Record) and by 64 at the same time
-// (Record64), with the least that one would write without a chain: a JSON line with the same fields, appended
-// to a file under a mutex.
+// BenchmarkAudit compares recording the use of a key, by one goroutine (Record) and by 64 goroutines (Record64), with a
+// minimal log without a hash chain: a JSON line with the same fields, appended to a file under a mutex.
 func BenchmarkAudit(b *testing.B) {
 	log := openAudit(b, b.TempDir())
 	e := audit.Event{
@@ -42,7 +41,7 @@ func BenchmarkAudit(b *testing.B) {
 	b.Run("Record64", func(b *testing.B) { compare(b, together(plain), together(record)) })
 }
 
-// together has 64 goroutines share a run.
+// together divides a run among 64 goroutines.
 func together(one run) run {
 	return func(n int) error {
 		var wg sync.WaitGroup

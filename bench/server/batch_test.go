@@ -19,8 +19,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 )
 
-// BenchmarkBatch compares POST /v1/cache:batch of 100 writes, or reads, of 1 KiB with the same service over a
-// store that makes a call for each: what few calls of the store bring.
+// BenchmarkBatch compares POST /v1/cache:batch of 100 writes or reads of 1 KiB with the same service over a store that makes
+// one call per entry. The ratio shows the gain from pipelined calls of the store.
 func BenchmarkBatch(b *testing.B) {
 	client := redis.NewClient(&redis.Options{Addr: redistest.Start(b).Addr, PoolSize: goroutines, ContextTimeoutEnabled: true})
 	b.Cleanup(func() { _ = client.Close() })
@@ -43,7 +43,7 @@ func BenchmarkBatch(b *testing.B) {
 	}
 }
 
-// batch makes what sends a batch of 100.
+// batch returns a function that sends a batch of 100 operations.
 func (s service) batch(b *testing.B, format, prefix string) func() error {
 	var steps []string
 	for i := range 100 {
@@ -69,7 +69,7 @@ func (s service) batch(b *testing.B, format, prefix string) func() error {
 	}
 }
 
-// oneByOne makes a call of the store for each entry of a batch.
+// oneByOne is a store that makes one call per entry of a batch.
 type oneByOne struct{ kv.Store }
 
 func (o oneByOne) Read(ctx context.Context, keys []string, limit int) (all []kv.ReadResult, err error) {

@@ -19,8 +19,8 @@ const (
 	ttl        = time.Hour
 )
 
-// BenchmarkCache compares the encrypted cache with the go-redis client that it wraps, set up as in the README, over a real Redis:
-// values of 1 KiB, as many reads as writes.
+// BenchmarkCache compares the encrypted cache with the go-redis client that it wraps, configured as in the README, over a
+// real Redis. Values have 1 KiB, and there are as many reads as writes.
 func BenchmarkCache(b *testing.B) {
 	server := redistest.Start(b)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr, PoolSize: goroutines, ContextTimeoutEnabled: true})
@@ -37,7 +37,7 @@ func BenchmarkCache(b *testing.B) {
 	})
 }
 
-// concurrently shares n operations among the goroutines, each on a key of its own.
+// concurrently divides n operations among the goroutines. Each goroutine uses its own key.
 func concurrently(f func(key string) error, prefix string) run {
 	return func(n int) error {
 		var wg sync.WaitGroup
@@ -67,7 +67,7 @@ func keys(prefix string) []string {
 	return all
 }
 
-// rawCache is what one writes without encryption.
+// rawCache is a cache without encryption, written directly with go-redis.
 type rawCache struct {
 	b      *testing.B
 	client *redis.Client

@@ -1,5 +1,5 @@
-// Package server holds the benchmarks of the Go side against what one would write without Coffer: raw GCM,
-// and raw go-redis. Run them with -benchtime=1x: each takes the time it needs.
+// Package server benchmarks the Go side against hand-written baselines without Coffer, such as raw GCM and raw go-redis. Run
+// the benchmarks with -benchtime=1x, because each chooses its own duration.
 package server
 
 import (
@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	turn     = 4 * time.Millisecond // long against the clock, short against what else the machine does
+	turn     = 4 * time.Millisecond // long compared with the clock's resolution, short compared with other load on the machine
 	duration = 3 * time.Second      // of one comparison
 )
 
-// serverTurn is the turn of a comparison of servers: many requests of each connection, so that neither the beginning nor the end, at
-// which only some of them are busy, nor the garbage of the other's turn counts.
+// serverTurn is the length of a turn when two servers are compared. It is long enough for many requests of each connection,
+// so that the start and the end of a turn and the garbage of the other server's turn do not matter.
 const serverTurn = 50 * time.Millisecond
 
-// run does an operation n times.
+// run performs an operation n times.
 type run func(n int) error
 
-// each makes a run of one operation.
+// each returns a run that calls operation n times.
 func each(f func() error) run {
 	return func(n int) error {
 		for range n {
@@ -33,15 +33,14 @@ func each(f func() error) run {
 	}
 }
 
-// compare measures in rounds of one turn each, in random order, and reports the median over the rounds of the
-// raw time divided by ours:
-// 1 is as fast as raw. Whatever slows the machine down slows both turns of a round.
+// compare measures both sides in rounds. In each round both have one turn, in random order, so that a slowdown of the
+// machine affects both. It reports the median over the rounds of the raw time divided by our time: 1 means as fast as raw.
 func compare(b *testing.B, raw, ours run) {
 	b.Helper()
 	compareInTurns(b, turn, raw, ours)
 }
 
-// compareInTurns is compare with turns of another length.
+// compareInTurns is like compare, with turns of the given length.
 func compareInTurns(b *testing.B, length time.Duration, raw, ours run) {
 	b.Helper()
 	n := calibrate(b, length, raw, ours)
@@ -63,7 +62,7 @@ func compareInTurns(b *testing.B, length time.Duration, raw, ours run) {
 	b.ReportMetric(median(rawTimes)/float64(n), "raw-ns/op")
 }
 
-// calibrate warms up both and finds how many operations fill a turn.
+// calibrate warms up both sides and returns how many operations each can perform in a turn.
 func calibrate(b *testing.B, length time.Duration, raw, ours run) int {
 	for n := 1; ; n *= 2 {
 		measure(b, n, ours)
@@ -73,7 +72,7 @@ func calibrate(b *testing.B, length time.Duration, raw, ours run) int {
 	}
 }
 
-// measure gives the nanoseconds that n operations took.
+// measure returns the duration of n operations in nanoseconds.
 func measure(b *testing.B, n int, f run) float64 {
 	b.Helper()
 	start := time.Now()

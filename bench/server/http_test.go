@@ -46,11 +46,10 @@ const (
 	maxBody     = 64 << 20
 )
 
-// BenchmarkHTTP compares the service with itself storing values as they are in the same Redis
-// (ENCRYPTION_ENABLED=false): what encryption costs; and, as Bare, with an Echo server that checks one token,
-// logs, and does nothing else of what the service does (tenants, limits, the audit log on the disk, metrics,
-// conditions): what all of it costs. 16 connections write and read in turn; the client takes no part of
-// net/http's, so that most of the time is the servers'.
+// BenchmarkHTTP compares the service with itself without encryption (ENCRYPTION_ENABLED=false) over the same Redis, which
+// shows the cost of encryption. Bare compares it with an Echo server that only checks one token and logs, without tenants,
+// limits, audit log, metrics and conditional requests, which shows the cost of all of these. 16 connections write and read
+// alternately. The client does not use net/http, so that the servers take most of the time.
 func BenchmarkHTTP(b *testing.B) {
 	redisServer := redistest.Start(b)
 	client := redis.NewClient(&redis.Options{Addr: redisServer.Addr, PoolSize: goroutines, ContextTimeoutEnabled: true})
@@ -64,10 +63,10 @@ func BenchmarkHTTP(b *testing.B) {
 	}
 }
 
-// service is one that listens.
+// service is a listening server.
 type service struct{ address, bearer string }
 
-// startService is Coffer as `coffer serve` puts it together.
+// startService starts Coffer, assembled as by `coffer serve`.
 func startService(b *testing.B, store kv.Store, options ...cache.Option) service {
 	dir := b.TempDir()
 	kek, err := kms.NewLocal(make([]byte, 32))
@@ -111,7 +110,7 @@ func listen(b *testing.B, handler http.Handler) string {
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-// startBare is the least that one would write without Coffer.
+// startBare starts a minimal server without Coffer.
 func startBare(b *testing.B, client redis.UniversalClient) service {
 	bearer := "a token of forty-three characters or so, too"
 	hash, log := sha256.Sum256([]byte(bearer)), newLog()
@@ -154,7 +153,7 @@ func startBare(b *testing.B, client redis.UniversalClient) service {
 	return service{listen(b, e), bearer}
 }
 
-// load writes and reads over connections of its own, each an entry of its own.
+// load writes and reads entries. Each connection uses its own entry.
 type load []*wire
 
 type wire struct {
@@ -179,7 +178,7 @@ func newLoad(b *testing.B, s service, prefix string, value []byte) load {
 	return all
 }
 
-// run makes n writes and as many reads.
+// run performs n writes and n reads.
 func (l load) run(n int) error {
 	var wg sync.WaitGroup
 	errs := make(chan error, len(l))
@@ -215,7 +214,7 @@ func (w *wire) send(request []byte, want int) error {
 	return nil
 }
 
-// receive reads an answer, and gives its status.
+// receive reads a response and returns its status.
 func (w *wire) receive() (status int, err error) {
 	length := 0
 	for {

@@ -12,8 +12,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// BenchmarkKeys compares a tenant's keys, which are bounded in time and renewed, counted and watched for
-// other processes' changes, with keys that are simply there: what it costs that keys have a life.
+// BenchmarkKeys compares a tenant's keys from a keyring, which expire, are counted and are reloaded after changes by other
+// processes, with keys in memory. The ratio shows the cost of key management.
 func BenchmarkKeys(b *testing.B) {
 	ours, raw := newSealer(b), seal.NewSealer(newVault(b))
 	request := seal.Request{Use: format.UseCache, Class: classify.PHI, Type: format.Bytes, Place: place}

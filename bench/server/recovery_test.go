@@ -24,7 +24,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// slow is a KEK at the far end of a network.
+// slow is a KEK with the latency of a network.
 type slow struct {
 	kms.KEK
 	takes time.Duration
@@ -44,7 +44,7 @@ type unrecorded struct{}
 
 func (unrecorded) Record(context.Context, ...audit.Event) error { return nil }
 
-// fleet is the keysets of many tenants in a directory.
+// fleet contains the keysets of many tenants in a directory.
 type fleet struct {
 	store   keystore.Store
 	kek     kms.KEK
@@ -52,7 +52,7 @@ type fleet struct {
 	tenants []string
 }
 
-// newFleet makes COFFER_TENANTS tenants, or 200, with a key each.
+// newFleet creates COFFER_TENANTS tenants, 200 by default, with one key each.
 func newFleet(b *testing.B, takes time.Duration) *fleet {
 	n := 200
 	if text := os.Getenv("COFFER_TENANTS"); text != "" {
@@ -82,7 +82,7 @@ func newFleet(b *testing.B, takes time.Duration) *fleet {
 	return f
 }
 
-// all does something for every tenant, as many at once as package recovery does.
+// all calls a function for every tenant, with the concurrency of package recovery.
 func (f *fleet) all(ctx context.Context, do func(ctx context.Context, id string) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(32)
@@ -92,7 +92,7 @@ func (f *fleet) all(ctx context.Context, do func(ctx context.Context, id string)
 	return g.Wait()
 }
 
-// unlock is what any use of a tenant's keys takes: its keyset read and its root unwrapped.
+// unlock performs the calls that every use of a tenant's keys needs: it reads the keyset and unwraps the root.
 func (f *fleet) unlock(ctx context.Context, id string) (document, root, additional []byte, err error) {
 	if document, err = f.store.Get(ctx, keystore.Keysets, id); err != nil {
 		return nil, nil, nil, err
@@ -108,8 +108,8 @@ func (f *fleet) unlock(ctx context.Context, id string) (document, root, addition
 	return document, root, additional, err
 }
 
-// turn is what any rewrap of a tenant takes: its root unlocked and wrapped, what came of it proven, and two
-// changes stored.
+// turn performs the calls that every rewrap of a tenant needs: it unwraps and wraps the root, checks the new wrap, and
+// stores two changes.
 func (f *fleet) turn(ctx context.Context, id string) error {
 	old, root, additional, err := f.unlock(ctx, id)
 	if err != nil {
@@ -130,8 +130,7 @@ func (f *fleet) turn(ctx context.Context, id string) error {
 	return nil
 }
 
-// BenchmarkRewrap compares the rewrap of all tenants, proven and finished, with the calls of the KMS and of
-// the store alone that it takes.
+// BenchmarkRewrap compares the rewrap of all tenants with only the calls of the KMS and of the store that it needs.
 func BenchmarkRewrap(b *testing.B) {
 	for name, takes := range map[string]time.Duration{"Local": 0, "KMS5ms": 5 * time.Millisecond} {
 		b.Run(name, func(b *testing.B) {
@@ -148,8 +147,7 @@ func BenchmarkRewrap(b *testing.B) {
 	}
 }
 
-// BenchmarkBackup compares a backup of all tenants, under a KMS that takes 5 ms, with the calls of the KMS by which it opens all
-// keysets.
+// BenchmarkBackup compares a backup of all tenants with only the KMS calls that open all keysets. Each KMS call takes 5 ms.
 func BenchmarkBackup(b *testing.B) {
 	f := newFleet(b, 5*time.Millisecond)
 	compare(b, each(func() error { return f.unlockAll(b.Context()) }), each(func() error {
@@ -158,7 +156,7 @@ func BenchmarkBackup(b *testing.B) {
 	}))
 }
 
-// unlockAll unlocks each tenant.
+// unlockAll unlocks every tenant.
 func (f *fleet) unlockAll(ctx context.Context) error {
 	return f.all(ctx, func(ctx context.Context, id string) error {
 		_, _, _, err := f.unlock(ctx, id)
@@ -175,8 +173,7 @@ func (f *fleet) backup(b *testing.B) []byte {
 
 func reading(file []byte) io.ReadSeeker { return bytes.NewReader(file) }
 
-// BenchmarkDrill compares a drill of a backup of all tenants, under a KMS that takes 5 ms, with the calls of
-// the KMS alone.
+// BenchmarkDrill compares a restore drill of all tenants with only its KMS calls. Each KMS call takes 5 ms.
 func BenchmarkDrill(b *testing.B) {
 	f := newFleet(b, 5*time.Millisecond)
 	file := f.backup(b)
@@ -186,7 +183,7 @@ func BenchmarkDrill(b *testing.B) {
 	}))
 }
 
-// BenchmarkRestore compares the restore of all tenants into a new store with the store's writes alone.
+// BenchmarkRestore compares the restore of all tenants into a new store with only the writes to the store.
 func BenchmarkRestore(b *testing.B) {
 	f := newFleet(b, 0)
 	file := f.backup(b)

@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	rotated = 8000 // entries of 1 KiB: many against what begins a rotation, few enough for many rounds
+	rotated = 8000 // entries of 1 KiB: enough to outweigh the start of a rotation, few enough for many rounds
 	workers = 4
 	window  = 500 * time.Millisecond
 	rounds  = 16
@@ -50,7 +50,7 @@ func (c *counted) Unwrap(ctx context.Context, wrapped, additional []byte) ([]byt
 	return c.KEK.Unwrap(ctx, wrapped, additional)
 }
 
-// rotating is a cache that is filled, and what rotates it.
+// rotating is a filled cache with the worker that rotates it.
 type rotating struct {
 	b       *testing.B
 	kek     *counted
@@ -58,7 +58,8 @@ type rotating struct {
 	rotator *rotation.Rotator
 }
 
-// newRotating fills a cache, to be rotated at so many entries a second; 0 is any number. It writes as many raw entries.
+// newRotating fills a cache that is rotated at rate entries per second; 0 means no limit. It also writes as many raw
+// entries.
 func newRotating(b *testing.B, store kv.Store, rate int) *rotating {
 	kek, err := kms.NewLocal(make([]byte, 32))
 	require.NoError(b, err)
@@ -85,7 +86,7 @@ func (r *rotating) begin() error {
 	return err
 }
 
-// whole rotates, to the end of the re-encryption.
+// whole rotates and waits until all entries are re-encrypted.
 func (r *rotating) whole() error {
 	if err := r.begin(); err != nil {
 		return err
@@ -98,7 +99,7 @@ func (r *rotating) whole() error {
 	}
 }
 
-// work works on what there is to do, and reports whether the cache is not under the new keys yet.
+// work performs the next step of the rotation. It reports whether entries are still under the former keys.
 func (r *rotating) work(ctx context.Context) (fresh bool, err error) {
 	if _, err := r.rotator.RunPending(ctx); err != nil {
 		return true, err
@@ -107,8 +108,8 @@ func (r *rotating) work(ctx context.Context) (fresh bool, err error) {
 	return err != nil || record.NeedsReencryption(), err
 }
 
-// rewrite has each raw entry read and written back by some goroutines, one by one: what one would write
-// without encryption and without care for others' writes.
+// rewrite reads and writes back each raw entry, one by one in several goroutines. It is the baseline: a loop without
+// encryption and without protection against concurrent writes.
 func (r *rotating) rewrite(one func(ctx context.Context, key string) error) run {
 	return each(func() error {
 		var wg sync.WaitGroup
@@ -129,10 +130,10 @@ func (r *rotating) rewrite(one func(ctx context.Context, key string) error) run 
 	})
 }
 
-// BenchmarkRotation compares a rotation at full rate, in a Redis and in the embedded store, with a loop that
-// reads and writes the same entries; an operation is all of them. Load compares the 99th percentile of a
-// cache's reads and writes without a rotation and while one runs at the default rate, in a Redis,
-// LoadEmbedded, LoadCluster of three, LoadFull while one runs at full rate, on the same cores.
+// BenchmarkRotation compares a rotation at full rate, in Redis and in the embedded store, with a loop that reads and writes
+// the same entries. One operation is a pass over all entries. Load, LoadEmbedded and LoadCluster (three nodes) compare the
+// 99th percentile of reads and writes without a rotation with that during a rotation at the default rate. LoadFull does so
+// during a rotation at full rate on the same cores.
 func BenchmarkRotation(b *testing.B) {
 	server := redistest.Start(b)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr, PoolSize: goroutines})
@@ -210,8 +211,8 @@ func (r *rotating) load(b *testing.B) {
 	b.ReportMetric(float64(r.kek.calls.Load())*1e6/float64(operations), "kms-calls/1e6op")
 }
 
-// percentile gives the 99th percentile, in nanoseconds, of reads and writes by 4 goroutines in a window of
-// time, and their number.
+// percentile measures reads and writes of 4 goroutines for a period. It returns their 99th percentile in nanoseconds, and
+// their number.
 func (r *rotating) percentile(b *testing.B) (p99 float64, n int) {
 	value := newValue(1 << 10)
 	times := make([][]float64, workers)

@@ -25,27 +25,27 @@ var sizes = []struct {
 
 var place = format.Place{Collection: "cache", Name: "patient:P12345", Named: true}
 
-// BenchmarkSeal compares with GCM that draws its own random nonce, over additional data of the same size.
-// Both allocate their results, but for the largest, which go to memory that is kept: to have that anew from
-// the operating system takes longer than the cryptography, and now this long, now that.
+// BenchmarkSeal compares Seal with GCM that draws a random nonce, over additional data of the same size. Both allocate their
+// results, except for the largest ones, which use a buffer that is kept: allocating it takes longer than the cryptography,
+// and its duration varies.
 func BenchmarkSeal(b *testing.B) {
 	sealer, gcm, additional := newSealer(b), newGCM(b), newAdditional(b)
 	request := seal.Request{Use: format.UseCache, Class: classify.PHI, Type: format.Bytes, Place: place}
 	for _, size := range sizes {
 		value := newValue(size.bytes)
-		rawRoom, room := newRoom(size.bytes), newRoom(size.bytes)
+		rawBuffer, buffer := newBuffer(size.bytes), newBuffer(size.bytes)
 		ours := func() error {
-			_, err := sealer.Seal(room, request, value)
+			_, err := sealer.Seal(buffer, request, value)
 			return err
 		}
 		b.Run(size.name, func(b *testing.B) {
-			compare(b, each(func() error { gcm.Seal(rawRoom, nil, value, additional); return nil }), each(ours))
+			compare(b, each(func() error { gcm.Seal(rawBuffer, nil, value, additional); return nil }), each(ours))
 			reportAllocations(b, ours)
 		})
 	}
 }
 
-// BenchmarkOpen is BenchmarkSeal's counterpart.
+// BenchmarkOpen compares Open with GCM in the same way.
 func BenchmarkOpen(b *testing.B) {
 	sealer, gcm, additional := newSealer(b), newGCM(b), newAdditional(b)
 	request := seal.Request{Use: format.UseCache, Class: classify.PHI, Type: format.Bytes, Place: place}
@@ -55,13 +55,13 @@ func BenchmarkOpen(b *testing.B) {
 		sealed := gcm.Seal(nil, nil, value, additional)
 		pkg, err := sealer.Seal(nil, request, value)
 		require.NoError(b, err)
-		rawRoom, room := newRoom(size.bytes), newRoom(size.bytes)
+		rawBuffer, buffer := newBuffer(size.bytes), newBuffer(size.bytes)
 		raw := func() error {
-			_, err := gcm.Open(rawRoom, nil, sealed, additional)
+			_, err := gcm.Open(rawBuffer, nil, sealed, additional)
 			return err
 		}
 		ours := func() error {
-			_, err := sealer.Open(room, pkg, place, policy)
+			_, err := sealer.Open(buffer, pkg, place, policy)
 			return err
 		}
 		b.Run(size.name, func(b *testing.B) {
@@ -71,8 +71,8 @@ func BenchmarkOpen(b *testing.B) {
 	}
 }
 
-// newRoom is for a value of size bytes, or its package, if that is large.
-func newRoom(size int) []byte {
+// newBuffer returns a buffer for a package with a value of size bytes if the value is large, and nil otherwise.
+func newBuffer(size int) []byte {
 	if size < 1<<20 {
 		return nil
 	}
@@ -83,7 +83,7 @@ func reportAllocations(b *testing.B, f func() error) {
 	b.ReportMetric(testing.AllocsPerRun(100, func() { _ = f() }), "allocations")
 }
 
-// newSealer seals with a tenant's keys from a keyring on disk, as the server does.
+// newSealer returns a sealer with a tenant's keys from a keyring on disk, as in the server.
 func newSealer(b *testing.B) *seal.Sealer {
 	kek, err := kms.NewLocal(make([]byte, 32))
 	require.NoError(b, err)
@@ -102,7 +102,7 @@ func newGCM(b *testing.B) cipher.AEAD {
 	return gcm
 }
 
-// newAdditional is as long as the additional data of the packages compared with.
+// newAdditional returns additional data of the length that packages have.
 func newAdditional(b *testing.B) []byte {
 	owned := place
 	owned.Owner = tenant

@@ -22,19 +22,19 @@ import (
 )
 
 const (
-	looks = 500 // measurements of one thing; the median counts
+	looks = 500 // measurements of each figure; the median counts
 	page  = 100 // tenants of a listing
 	used  = 100 // tenants that a server uses while all others are idle
 )
 
-// fleet is a store of keysets and a server over it.
+// fleet contains a store of keysets and a server that uses it.
 type fleet struct {
 	n       int
 	store   keystore.Store
 	ring    *keyring.Keyring
 	rotator *rotation.Rotator
-	middle  string // the place of a page in the middle
-	made    uint64 // bytes on the heap since the store was empty, after every tenant was used once
+	middle  string // cursor of a page in the middle
+	made    uint64 // growth of the heap in bytes after every tenant was used once
 	serving uint64 // bytes on the heap of a new server that uses a few tenants
 }
 
@@ -44,7 +44,7 @@ func newFleet(t *testing.T, n int) *fleet {
 	before := live()
 	maker := open(t, f.store)
 	populate(t, maker, n, classify.PHI)
-	maker.DrainSealCounts(func(string, format.KeyID, uint64) {}) // as a server asks every ten seconds
+	maker.DrainSealCounts(func(string, format.KeyID, uint64) {}) // as a server does every ten seconds
 	f.made = settled() - min(before, settled())
 	maker.Close()
 	runtime.KeepAlive(maker)
@@ -75,15 +75,15 @@ func newFleet(t *testing.T, n int) *fleet {
 	return f
 }
 
-// settled is live once the cleanups of dropped tenants had time to run.
+// settled returns live after the cleanups of released tenants had time to run.
 func settled() uint64 {
 	live()
 	live()
 	return live()
 }
 
-// TestIdleTenants compares a store of few tenants with one of many that are idle: a look for due documents, listing a
-// page, and the memory of a server cost the same.
+// TestIdleTenants compares a store of few tenants with one of many idle tenants. Finding due documents, listing a page and
+// the memory of a server must cost the same.
 func TestIdleTenants(t *testing.T) {
 	n, full := tenantCount(t)
 	few := newFleet(t, n/100+2*page)
@@ -93,7 +93,7 @@ func TestIdleTenants(t *testing.T) {
 		do   func(f *fleet) error
 	}{
 		{"A look for due keysets", func(f *fleet) error {
-			for _, until := range []int64{time.Now().UnixMilli(), math.MaxInt64} { // the documents that are due, and the first one to be due
+			for _, until := range []int64{time.Now().UnixMilli(), math.MaxInt64} { // the due documents, and the first document that becomes due
 				if _, err := f.store.Due(t.Context(), keystore.Keysets, until, 1); err != nil {
 					return err
 				}

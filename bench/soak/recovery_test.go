@@ -17,15 +17,15 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// heapLimit bounds what recovery has on the heap, in bytes, for any number of tenants.
+// heapLimit is the heap in bytes that recovery may use for any number of tenants.
 const heapLimit = 64 << 20
 
 func recoveryOf(t *testing.T, store keystore.Store, ring *keyring.Keyring) *recovery.Recovery {
 	return &recovery.Recovery{Keyring: ring, Store: store, KEKs: keks(t), Environment: environment, Audit: unrecorded{}}
 }
 
-// A backup of many documents is written, proven and restored in little memory.
-func TestRecoveryMemory(t *testing.T) {
+// A backup of many documents is written, verified and restored with bounded memory.
+func TestRecoveryUsesBoundedMemory(t *testing.T) {
 	n, full := tenantCount(t)
 	store := rediskeys.New(redistest.Start(t).Client(t))
 	ring := open(t, store)

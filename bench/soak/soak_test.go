@@ -1,5 +1,5 @@
-// Package soak measures what must not grow with the number of tenants. Its tests run with small sizes everywhere,
-// and then only log their figures. make soak sets the sizes, and then each figure has a bound.
+// Package soak measures costs that must not grow with the number of tenants. By default its tests use small sizes and only
+// log their figures. make soak sets large sizes, for which each figure has a bound.
 package soak
 
 import (
@@ -27,11 +27,12 @@ import (
 
 const (
 	environment = "soak"
-	atOnce      = 16  // tenants that are worked on at the same time
-	unlocked    = 500 // tenants in memory at most
+	atOnce      = 16  // tenants that are processed concurrently
+	unlocked    = 500 // maximum number of tenants in memory
 )
 
-// size returns the value of an environment variable, small if it is not set. It reports whether it is set, so that the bounds hold.
+// size returns the value of an environment variable and true, or small and false if it is not set. Bounds are checked only
+// if it is set.
 func size(t *testing.T, name string, small int) (n int, full bool) {
 	text := os.Getenv(name)
 	if text == "" {
@@ -44,7 +45,7 @@ func size(t *testing.T, name string, small int) (n int, full bool) {
 
 func tenantCount(t *testing.T) (n int, full bool) { return size(t, "COFFER_SOAK_TENANTS", 300) }
 
-// report logs a line of the table of figures.
+// report logs one line of the table of figures.
 func report(t *testing.T, what string, figures ...any) {
 	t.Logf("| %s | %s |", what, fmt.Sprint(figures...))
 }
@@ -59,7 +60,7 @@ func keks(t *testing.T) kms.Set {
 	return kms.NewSet(kek)
 }
 
-// open returns a keyring over a store, with room for a few unlocked tenants. Keys are due after 90 days.
+// open returns a keyring over a store that keeps a few tenants unlocked. Keys are due for rotation after 90 days.
 func open(t *testing.T, store keystore.Store) *keyring.Keyring {
 	ring, err := keyring.New(store, keks(t), environment, keyring.WithMaxTenants(unlocked), keyring.WithDueTime(rotation.DueTime(age, time.Now)))
 	require.NoError(t, err)
@@ -71,7 +72,7 @@ const age = 90 * 24 * time.Hour
 
 func name(i int) string { return fmt.Sprint("tenant-", i) }
 
-// each does something for n tenants, several at once.
+// each calls a function for n tenants, several concurrently.
 func each(t *testing.T, n int, do func(i int) error) {
 	var g errgroup.Group
 	g.SetLimit(atOnce)
@@ -81,7 +82,7 @@ func each(t *testing.T, n int, do func(i int) error) {
 	require.NoError(t, g.Wait())
 }
 
-// populate makes the keysets of n tenants with a key of the cache for each class.
+// populate creates the keysets of n tenants, with a cache key for each class.
 func populate(t *testing.T, ring *keyring.Keyring, n int, classes ...classify.Class) {
 	each(t, n, func(i int) error {
 		tenant, err := ring.Tenant(t.Context(), name(i))
@@ -94,7 +95,7 @@ func populate(t *testing.T, ring *keyring.Keyring, n int, classes ...classify.Cl
 	})
 }
 
-// timed returns how long do takes.
+// timed returns the duration of do.
 func timed(t *testing.T, do func() error) time.Duration {
 	begun := time.Now()
 	require.NoError(t, do())
@@ -106,7 +107,7 @@ func median(all []time.Duration) time.Duration {
 	return all[len(all)/2]
 }
 
-// live returns the bytes on the heap that a forced garbage collection found in use.
+// live returns the bytes on the heap that are in use after a garbage collection.
 func live() uint64 {
 	runtime.GC()
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
@@ -114,7 +115,7 @@ func live() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// peak returns the most that is in use on the heap while do runs, in bytes.
+// peak returns the maximum number of bytes in use on the heap while do runs.
 func peak(t *testing.T, do func() error) (most uint64) {
 	done := make(chan error)
 	go func() { done <- do() }()

@@ -26,8 +26,8 @@ const (
 	rounds = 2
 )
 
-// A sweep is nearly as fast as a plain loop of SCAN and GET over the same entries, and takes about as long if all
-// tenants are rotated as if one is.
+// A sweep is nearly as fast as a plain loop of SCAN and GET over the same entries. Rotating all tenants takes about as long
+// as rotating one.
 func TestSweep(t *testing.T) {
 	n, full := tenantCount(t)
 	entries, _ := size(t, "COFFER_SOAK_ENTRIES", 100*n)
@@ -57,7 +57,8 @@ func TestSweep(t *testing.T) {
 		Keyring: ring, Keystore: keys, Store: store, Audit: unrecorded{}, Grace: rotation.DefaultGrace,
 	})
 	loop := time.Duration(math.MaxInt64)
-	// rotate returns how long the sweep for a number of tenants takes, the least of a few rounds. A plain loop comes before each.
+	// rotate returns the shortest duration of a sweep for a number of tenants over a few rounds. Each round starts with a plain
+	// loop.
 	rotate := func(tenants int) time.Duration {
 		least := time.Duration(math.MaxInt64)
 		for range rounds {
@@ -88,7 +89,7 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// finish works until the wanted sweep ends.
+// finish works until the given sweep ends.
 func finish(t *testing.T, rotator *rotation.Rotator) *rotation.Sweep {
 	for {
 		_, err := rotator.RunPending(t.Context())
@@ -102,7 +103,7 @@ func finish(t *testing.T, rotator *rotation.Rotator) *rotation.Sweep {
 	}
 }
 
-// plain reads all entries: pages of SCAN, each followed by one pipeline of GET.
+// plain reads all entries with pages of SCAN, each followed by one pipeline of GET.
 func plain(ctx context.Context, client *redis.Client, want int) error {
 	read := 0
 	for cursor := uint64(0); ; {

@@ -67,10 +67,10 @@ var (
 	// ErrUnknown means that a text or byte is not a class. Its code is "invalid_argument".
 	ErrUnknown = &codedError{"invalid_argument", "unknown classification: use public, internal, confidential, pii or phi"}
 	// ErrTooLow means that a package's class is below the reader's minimum. Its code is "class_too_low".
-	ErrTooLow = &codedError{"class_too_low", "the package's classification is below the minimum that the reader requires"}
+	ErrTooLow = &codedError{"class_too_low", "the package's classification is below the reader's minimum"}
 	// ErrIterations means that a key derivation has fewer iterations than its class requires, or more than
 	// MaxIterations. Its code is "kdf_out_of_range".
-	ErrIterations = &codedError{"kdf_out_of_range", "the number of PBKDF2 iterations is outside the range that this class accepts"}
+	ErrIterations = &codedError{"kdf_out_of_range", "the PBKDF2 iterations are out of range for this class"}
 )
 
 // Parse returns the class with the given lower-case name, as Class.String returns it. It returns ErrUnknown for

@@ -35,5 +35,5 @@ func ExampleClass_CheckMin() {
 	fmt.Println(classify.Internal.CheckMin(classify.PII))
 	// Output:
 	// <nil>
-	// coffer: the package's classification is below the minimum that the reader requires
+	// coffer: the package's classification is below the reader's minimum
 }
