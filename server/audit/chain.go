@@ -91,15 +91,16 @@ func (c *chain) recoverTail(knownEnd chainEnd) error {
 		return err
 	}
 	c.last, c.end, c.current = knownEnd.Last, knownEnd.Offset, newLogFile(c.dir, knownEnd.Last.Chain, knownEnd.File)
-	missing, endsWithOurLine := knownEnd.Offset > 0, false
+	// The known line counts as missing until its file shows it. An end at offset 0 is before the first line of the file.
+	altered, endsWithOurLine := knownEnd.Offset > 0, false
 	for _, f := range files {
-		if f.number == knownEnd.File && missing {
-			if missing, err = c.lastLineMissing(f); err != nil {
+		if f.number == knownEnd.File && altered {
+			if altered, err = c.lastLineMissing(f); err != nil {
 				return err
 			}
 		}
 		c.current = f
-		if endsWithOurLine = !missing; missing || f.size == 0 {
+		if endsWithOurLine = !altered; altered || f.size == 0 {
 			continue
 		}
 		offset := int64(0)
@@ -110,10 +111,11 @@ func (c *chain) recoverTail(knownEnd chainEnd) error {
 		if err != nil {
 			return err
 		}
-		endsWithOurLine, missing = e == nil, e != nil && !e.cutShort
+		endsWithOurLine, altered = e == nil, e != nil && !e.cutShort
 	}
-	c.alterationPending = c.alterationPending || missing && knownEnd != c.reportedMissing
-	if c.reportedMissing = (chainEnd{}); missing {
+	// An alteration that was already reported, and has not been repaired since, is not reported again.
+	c.alterationPending = c.alterationPending || altered && knownEnd != c.reportedMissing
+	if c.reportedMissing = (chainEnd{}); altered {
 		c.reportedMissing = knownEnd
 	}
 	if endsWithOurLine {
@@ -123,6 +125,7 @@ func (c *chain) recoverTail(knownEnd chainEnd) error {
 		c.publishEnd()
 		return nil
 	}
+	// The last file is altered or ends with a cut line. It stays as it is, and the next line begins another file.
 	if c.current.size > 0 {
 		c.current = newLogFile(c.dir, c.last.Chain, c.current.number+1)
 	}

@@ -108,7 +108,8 @@ func isReadFailure(err error) bool {
 // may only name lines that are on the disk. If the head file is missing or changed, updateHead first records that in
 // the log, and then rewrites the head, so that the rewrite does not hide the alteration.
 func (k *headKeeper) updateHead() error {
-	h := k.currentHead() // Taken before the head is read: if the head is changed after this, lines that are written later must not replace it unnoticed.
+	// Taken before the head file is read: if someone changes the file afterwards, the next update must still find that.
+	h := k.currentHead()
 	now, err := readHead(k.dir, k.head.Start.Chain, k.key, k.head.Log)
 	if isReadFailure(err) {
 		return err

@@ -138,6 +138,7 @@ func (s *Store) open(readers int) (err error) {
 		return ErrInUse
 	}
 	path := filepath.Join(s.dir, fileName)
+	// Before SQLite opens the log: it would silently drop the transactions behind damage.
 	if err := sqlitefile.CheckLog(path); err != nil {
 		return s.mapError("open", err)
 	}
@@ -155,6 +156,7 @@ func (s *Store) open(readers int) (err error) {
 	if err := s.loadState(w); err != nil {
 		return s.mapError("open", err)
 	}
+	// After the first connection, which creates the log, and before the first commit that is to be recorded.
 	if s.marker, err = sqlitefile.OpenMarker(path); err != nil {
 		return s.mapError("open", err)
 	}
@@ -178,7 +180,7 @@ func (s *Store) open(readers int) (err error) {
 	if s.fileInfo, err = os.Stat(path); err != nil {
 		return err
 	}
-	return s.index.Unlink()
+	return s.index.Unlink() // last, because connections open the index by its name
 }
 
 // onCommit is called after each commit of the writer with the number of pages in the log.
@@ -263,7 +265,8 @@ func (s *Store) Close() error {
 	s.stopMaintenance()
 	<-s.maintenanceDone
 	w := <-s.writer
-	_ = s.storeClock(w)
+	_ = s.storeClock(w) // if it fails, the database keeps an earlier time
+	// The mark goes first: after a kill, a mark without its log would look like damage.
 	if s.marker.Clear() == nil {
 		_, _, _ = w.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE) // if it fails, the next start reads the log
 	}
