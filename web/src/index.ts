@@ -1,6 +1,7 @@
 /**
- * Encrypted storage for the browser: `createEncryptedStorage().setEncrypted/getDecrypted` over IndexedDB, and packages of the same
- * format without storage. Importing this module does nothing; the WebAssembly core is loaded by the first call that needs it.
+ * Encrypted storage for the browser over IndexedDB ({@link createEncryptedStorage}), and packages of the same format
+ * without storage ({@link EncryptionService}). Importing this module has no effects; the first call that needs the
+ * WebAssembly core loads it.
  *
  * @packageDocumentation
  */

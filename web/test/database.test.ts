@@ -37,9 +37,9 @@ test('a connection that ends before the document is read is a lost one', async (
   const database = new Database('d');
   (await database.connect()).close(); // as a browser does, without an event
   for (const call of [
-    () => database.document(),
+    () => database.readDocument(),
     () => database.adopt(new Uint8Array(1)),
-    () => database.hold(new Uint8Array(1)),
+    () => database.pin(new Uint8Array(1)),
   ]) {
     expect(await codeOf(call)).toBe('connection_lost');
   }

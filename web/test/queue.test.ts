@@ -1,7 +1,7 @@
 import 'fake-indexeddb/auto';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { Database } from '../src/storage/database.js';
-import { CommitQueue, type Unit } from '../src/storage/queue.js';
+import { CommitQueue, type Operation } from '../src/storage/queue.js';
 
 let n = 0;
 const open = () => {
@@ -9,7 +9,7 @@ const open = () => {
   return { database, queue: new CommitQueue(database) };
 };
 
-const put = (name: string, value: unknown, ready?: Promise<unknown>): Unit<void> => ({
+const put = (name: string, value: unknown, ready?: Promise<unknown>): Operation<void> => ({
   names: [name],
   write: true,
   ...(ready !== undefined && { ready }),
@@ -17,7 +17,7 @@ const put = (name: string, value: unknown, ready?: Promise<unknown>): Unit<void>
   read: () => undefined,
 });
 
-const get = (name: string): Unit<unknown> => ({
+const get = (name: string): Operation<unknown> => ({
   names: [name],
   write: false,
   issue: (_, lookup) => [lookup.get(['s', name])],
@@ -173,7 +173,7 @@ describe('call order', () => {
 });
 
 describe('failure', () => {
-  const refused: Unit<void> = {
+  const refused: Operation<void> = {
     names: ['bad'],
     write: true,
     issue: (records) => [records.put(() => undefined, ['s', 'bad'])], // a function cannot be cloned
@@ -214,7 +214,7 @@ describe('failure', () => {
 
   test('a read that finds what it must refuse fails alone', async () => {
     const { queue } = open();
-    const refusing: Unit<never> = {
+    const refusing: Operation<never> = {
       ...get('x'),
       read: () => {
         throw new Error('malformed');

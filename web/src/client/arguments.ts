@@ -138,7 +138,7 @@ const isLossless = (v: string | number): boolean =>
 export function copyBytes(value: unknown): Bytes | undefined {
   try {
     if (ArrayBuffer.isView(value)) {
-      // Throws for a view of a detached or shrunk buffer, whose length would be 0.
+      // Throws for a view of a detached or shrunk buffer. Its length would be 0.
       if (classOf(value) !== 'DataView') Reflect.apply(Uint8Array.prototype.keys, value, []);
       return new Uint8Array(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
     }

@@ -4,10 +4,10 @@ import { CofferError, InputError, IntegrityError, KeyError } from '../index.js';
 import type { operations } from './openapi.gen.js';
 import { type ClientOptions, type Settings, checkSettings } from './settings.js';
 
-/** Method, path, and whether sending the request once more does no more than sending it once. */
+/** The method and path of an operation, and whether it is idempotent, so that a request can be repeated. */
 type Route = readonly [method: string, path: string, repeatable: boolean];
 
-/** Every operation of the document. The key is appended to a path that ends in a slash. */
+/** Every operation of the OpenAPI document. The key is appended to a path that ends with a slash. */
 const routes = {
   getEntry: ['GET', '/v1/cache/', true],
   headEntry: ['HEAD', '/v1/cache/', true],
@@ -40,31 +40,32 @@ const routes = {
   getDocs: ['GET', '/v1/docs', true],
 } as const satisfies Record<keyof operations, Route>;
 
-/** What every call takes. */
+/** Options of every call. */
 export interface CallOptions {
-  /** Ends the call, its waiting and its attempts; the call then rejects with the signal's reason. */
+  /** Aborts the call, including its pauses and retries. The call rejects with the signal's reason. */
   signal?: AbortSignal;
 }
 
+/** The parts of a request. */
 export interface Sent extends CallOptions {
   /** The key, which is appended to the path. */
   name?: string;
   query?: Record<string, string | number | undefined>;
   headers?: Record<string, string | undefined>;
   body?: BodyInit;
-  /** The body is read after `read` returned: the caller's signal still ends it then. */
+  /** Whether the body is read after `read` returned. The caller's signal then still aborts it. */
   streams?: boolean;
-  /** Overrides what the operation says of being repeated. */
+  /** Overrides whether the operation is repeatable. */
   repeatable?: boolean;
 }
 
 const FIRST_WAIT = 200; // milliseconds, doubled each time
 const LONGEST_WAIT = 5_000;
-const LONGEST_ASKED = 60_000; // what the server may ask for by Retry-After
+const LONGEST_RETRY_AFTER = 60_000; // a longer Retry-After is not waited for
 
-/** Sends requests, and sends them again where that is safe and may help: after 429, 502, 503, 504 and a connection that failed. */
+/** Sends requests and retries them after 429, 502, 503, 504 and failed connections, if the operation is repeatable. */
 export class Http {
-  /** What every call rejects with, if a setting is not valid. */
+  /** The error that every call rejects with if a setting is invalid. */
   readonly #fault: unknown;
   readonly #settings!: Settings;
 
@@ -76,17 +77,17 @@ export class Http {
     }
   }
 
-  /** `read` reads an answer that is a success or 304, within the attempt: where the connection fails meanwhile, all is done again. */
+  /** Sends a request. `read` reads a response with a success status or 304; if the connection fails while it reads, the request is retried. */
   async send<T>(
     operation: keyof typeof routes,
     sent: Sent,
     read: (response: Response) => T | Promise<T>,
   ): Promise<T> {
     if (this.#fault) throw this.#fault;
-    const [method, path, byNature]: Route = routes[operation];
-    const repeatable = sent.repeatable ?? byNature;
+    const [method, path, idempotent]: Route = routes[operation];
+    const repeatable = sent.repeatable ?? idempotent;
     const url = this.#settings.base + path + encodeSegment(sent.name) + encodeQuery(sent.query);
-    const most = repeatable ? this.#settings.attempts : 1;
+    const attempts = repeatable ? this.#settings.attempts : 1;
     if (sent.signal?.aborted) throw sent.signal.reason;
     let doubt: CofferError | undefined; // the first error that leaves it unknown whether the request took effect
     for (let attempt = 1; ; attempt++) {
@@ -94,7 +95,7 @@ export class Http {
         return await this.#attempt(method, url, sent, read);
       } catch (error) {
         if (!(error instanceof CofferError) || sent.signal?.aborted) throw error;
-        // Its own earlier attempt may be what changed the entry.
+        // An earlier attempt of this call may have changed the entry.
         if (
           doubt &&
           (method === 'PUT' || method === 'DELETE') &&
@@ -104,7 +105,7 @@ export class Http {
         if (doubt && method === 'DELETE' && error.code === 'not_found')
           return read(new Response(null, { status: 204 }));
         const wait = retryDelay(error, attempt);
-        if (attempt >= most || wait === undefined) throw error;
+        if (attempt >= attempts || wait === undefined) throw error;
         if (error.code !== 'rate_limited') doubt ??= error;
         await sleep(wait, sent.signal);
       }
@@ -129,7 +130,7 @@ export class Http {
       const all = Object.entries({ ...headers, Authorization: token && `Bearer ${token}` }).filter(
         (pair): pair is [string, string] => pair[1] !== undefined,
       );
-      // Redirects are not followed: the API has none, and a token or a value must not go elsewhere.
+      // The API never redirects, and a token or a value must not reach another server.
       response = await fetch(url, {
         method,
         headers: all,
@@ -138,7 +139,7 @@ export class Http {
         ...(body === undefined ? {} : { body }),
       });
       if (!response.ok && response.status !== 304) throw await readFailure(response);
-      if (!response.headers.has('X-Request-Id')) throw makeForeignError(response.status); // a proxy's or another program's page
+      if (!response.headers.has('X-Request-Id')) throw makeForeignError(response.status); // the page of a proxy or another program
       if (!streams || !response.body) return await read(response);
       const answer = await read(
         new Response(watchEnd(response.body, release, signal), {
@@ -152,7 +153,7 @@ export class Http {
       if (signal?.aborted) throw signal.reason;
       if (error instanceof CofferError) throw error;
       if (body instanceof Blob && !(await isReadable(body)))
-        throw invalid('the file cannot be read: was it changed?', error);
+        throw invalid('the file cannot be read: it may have been changed or removed', error);
       if (control.signal.aborted)
         throw new CofferError(
           'timeout',
@@ -165,7 +166,7 @@ export class Http {
       if (!streaming) {
         release();
         if (response?.body && !response.bodyUsed && !response.body.locked)
-          void response.body.cancel().catch(() => undefined); // else the connection stays busy
+          void response.body.cancel().catch(() => undefined); // otherwise the connection stays busy
       }
     }
   }
@@ -178,7 +179,7 @@ const unreachable = (cause: unknown): CofferError =>
     { cause },
   );
 
-/** The body with an end that is noticed: `release` is called once it was read, was cancelled or failed. */
+/** Wraps a body so that `release` is called when it was read to its end, was cancelled or failed. */
 function watchEnd(
   body: ReadableStream<Uint8Array>,
   release: () => void,
@@ -202,7 +203,7 @@ function watchEnd(
   return new ReadableStream({ pull, cancel }, { highWaterMark: 0 });
 }
 
-/** Whether a Blob can be read; a file that was changed or removed cannot, which fetch reports like a failed connection. */
+/** Reports whether a Blob can be read. fetch reports a file that was changed or removed as a failed connection. */
 const isReadable = (blob: Blob): Promise<boolean> =>
   blob
     .slice(0, 1)
@@ -212,7 +213,7 @@ const isReadable = (blob: Blob): Promise<boolean> =>
       () => false,
     );
 
-/** Milliseconds to wait before another attempt; undefined where none may help. */
+/** Returns the milliseconds to wait before a retry. Undefined if a retry cannot help. */
 function retryDelay(error: CofferError, attempt: number): number | undefined {
   if (
     error.status === undefined
@@ -223,7 +224,7 @@ function retryDelay(error: CofferError, attempt: number): number | undefined {
   const own = Math.min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT) * (0.5 + Math.random());
   if (error.retryAfter === undefined) return own;
   const asked = error.retryAfter * 1000;
-  return asked <= LONGEST_ASKED ? asked + FIRST_WAIT * Math.random() : undefined;
+  return asked <= LONGEST_RETRY_AFTER ? asked + FIRST_WAIT * Math.random() : undefined;
 }
 
 function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
@@ -255,12 +256,12 @@ const errorClasses: Partial<Record<Code, typeof CofferError>> = {
   class_too_low: IntegrityError,
 };
 
-/** The error of a code that came over HTTP, of the same class as where the browser's own core names it. */
+/** Makes the error of a code from the server. It has the class that the code has in the browser's core. */
 export function makeError(code: Code, message: string): CofferError {
   return new (errorClasses[code] ?? CofferError)(code, message);
 }
 
-/** The codes of what proxies answer, and the server itself before a handler runs. */
+/** The codes of responses without a problem document: of proxies, and of the server before a handler runs. */
 const codesByStatus: Record<number, Code> = {
   413: 'too_large',
   429: 'rate_limited',
@@ -270,7 +271,7 @@ const codesByStatus: Record<number, Code> = {
   504: 'timeout',
 };
 
-/** The error where something else than a Coffer server answered. */
+/** Makes the error of a response that is not a Coffer server's. */
 export const makeForeignError = (status: number): CofferError =>
   Object.assign(
     new CofferError(
@@ -280,10 +281,10 @@ export const makeForeignError = (status: number): CofferError =>
     { status },
   );
 
-/** A failed answer is a problem document (RFC 9457); a proxy's may be anything. */
+/** Reads the error of a response: a problem document (RFC 9457), or anything from a proxy. */
 async function readFailure(response: Response): Promise<CofferError> {
   const { status, headers } = response;
-  const text = await response.text(); // rejects where the connection fails meanwhile
+  const text = await response.text(); // rejects if the connection fails
   let problem: { code?: unknown; detail?: unknown } = {};
   if (headers.get('Content-Type')?.startsWith('application/problem+json'))
     problem = parseObject(text);
@@ -307,7 +308,7 @@ async function readFailure(response: Response): Promise<CofferError> {
   );
 }
 
-/** An object in JSON; an empty one where the text is none. */
+/** Parses a JSON object. Returns an empty object if the text is not JSON. */
 function parseObject(text: string): Record<string, unknown> {
   try {
     return Object(JSON.parse(text)) as Record<string, unknown>;
@@ -316,17 +317,17 @@ function parseObject(text: string): Record<string, unknown> {
   }
 }
 
-/** Retry-After (RFC 9110 section 10.2.3) in seconds. */
+/** Parses Retry-After (RFC 9110 section 10.2.3) as seconds. */
 function parseRetryAfter(text: string | null): number | undefined {
   if (!text) return undefined;
   const seconds = /^\d+$/.test(text) ? Number(text) : (Date.parse(text) - Date.now()) / 1000;
   return Number.isNaN(seconds) ? undefined : Math.max(seconds, 0);
 }
 
-/** A name as one segment of a path. Every URL parser removes `.` and `..`, encoded or not. */
+/** Encodes a name as one segment of a path. Throws for `.` and `..`, which every URL parser removes even if encoded. */
 function encodeSegment(name = ''): string {
   if (name === '.' || name === '..')
-    throw invalid('the keys . and .. cannot stand in a URL: use batch');
+    throw invalid('the keys . and .. are impossible in a URL: use batch');
   return encodeURIComponent(name);
 }
 

@@ -79,7 +79,7 @@ export function pickSignal(options: { signal?: AbortSignal | undefined }): CallO
   return signal ? { signal } : {};
 }
 
-/** Builds the request of a session, whose id is in a header. */
+/** Builds the request of a session. Its id is in a header. */
 export const buildSession = (id: string, options: CallOptions): Sent => ({
   ...buildCall(options),
   headers: { 'Coffer-Session': checkHeader('id', checkKey('id', id)) },

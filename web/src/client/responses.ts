@@ -1,4 +1,4 @@
-/** What the server answers, as callers of the client get it. */
+/** Reads the server's responses into the results of the client's calls. */
 import { makeError, makeForeignError } from './http.js';
 import type { CofferError, DataClassification, EncryptedPackage } from '../index.js';
 import type { components } from './openapi.gen.js';
@@ -6,72 +6,88 @@ import type { components } from './openapi.gen.js';
 type Schemas = components['schemas'];
 export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** What a package's header says of an entry; authentic only beside an opened value. */
+/** The header of an entry's package. It is authentic only together with an opened value. */
 export interface EntryInfo {
+  /** The class of the value. */
   class: DataClassification;
-  /** 64 hexadecimal digits. */
+  /** The id of the key: 64 hexadecimal digits. */
   keyId: string;
+  /** The time of sealing, in milliseconds precision. */
   encryptedAt: Date;
+  /** The strings that were authenticated with the value. */
   context: Record<string, string>;
   /** Names this write of the entry, for `ifMatch` and `ifNoneMatch`. */
   etag: string;
 }
 
-/** A value of the cache with what its package says of it. */
+/** A value of the cache with the header of its package. */
 export interface Entry extends EntryInfo {
+  /** The value as bytes. */
   value: Bytes;
+  /** The media type that the value was stored with. */
   contentType: string;
 }
 
-/** A value of the cache that is still on its way. */
+/** A value of the cache as a stream. */
 export interface EntryStream extends EntryInfo {
-  /** To be read to its end or cancelled. It fails where the connection does: what came before is then not the whole value. */
+  /** Read it to its end or cancel it. If it fails, the bytes before are not the whole value. */
   body: ReadableStream<Bytes>;
+  /** The media type that the value was stored with. */
   contentType: string;
 }
 
-/** An entry that was not opened. */
+/** The header and time to live of an entry. */
 export interface EntryHead extends EntryInfo {
-  /** Seconds that the entry is still kept, rounded up; `null` is for ever. */
+  /** The seconds for which the entry is still kept, rounded up. `null` means without limit. */
   ttl: number | null;
 }
 
-/** What was stored. */
+/** The result of a write. */
 export interface Stored {
+  /** Names this write of the entry, for `ifMatch` and `ifNoneMatch`. */
   etag: string;
-  /** Seconds that the entry is kept, rounded up; `null` is for ever. */
+  /** The seconds for which the entry is kept, rounded up. `null` means without limit. */
   ttl: number | null;
 }
 
-/** A value that was opened, all of it authentic. */
+/** An opened value, all of which is authentic. */
 export interface Opened {
   /** Text if the package holds text or JSON, else bytes. */
   value: string | Bytes;
+  /** The type that the value was sealed with. */
   valueType: Schemas['ValueType'];
-  /** Of the value type `view`: the class, such as `Float32Array`. */
+  /** The class of a value of type `view`, such as `Float32Array`. */
   elementType?: string;
+  /** The class of the value. */
   class: DataClassification;
+  /** The id of the key: 64 hexadecimal digits. */
   keyId: string;
+  /** The time of sealing. */
   encryptedAt: Date;
+  /** The strings that were authenticated with the value. */
   context: Record<string, string>;
 }
 
-/** When a session was created, and when it ends. */
+/** The times of a session. */
 export interface SessionTimes {
+  /** When the session was created. */
   createdAt: Date;
+  /** When the session ends unless it is extended. */
   expiresAt: Date;
 }
 
+/** Returns the media type of a response. */
 export const readContentType = (response: Response): string =>
   response.headers.get('Content-Type') ?? '';
 
+/** Reads the time to live of an entry in seconds. */
 export function parseTtl({ headers, status }: Response): number | null {
   const text = headers.get('Coffer-TTL');
   if (text !== null && !/^\d+$/.test(text)) throw makeForeignError(status);
   return text === null ? null : Number(text);
 }
 
-/** JSON of the server. Throws `internal` for anything else, which a proxy may have sent. */
+/** Parses the server's JSON. Throws `internal` for anything else, which a proxy may have sent. */
 export function parseJson(text: string, status: number): unknown {
   try {
     return JSON.parse(text) as unknown;
@@ -80,11 +96,13 @@ export function parseJson(text: string, status: number): unknown {
   }
 }
 
+/** Reads the result of a write. */
 export const parseStored = (response: Response): Stored => ({
   etag: response.headers.get('ETag') ?? '',
   ttl: parseTtl(response),
 });
 
+/** Reads the header of an entry's package. */
 export function parseInfo({ headers, status }: Response): EntryInfo {
   const encryptedAt = new Date(headers.get('Coffer-Encrypted-At') ?? NaN);
   if (!headers.has('Coffer-Class') || Number.isNaN(encryptedAt.getTime()))
@@ -100,10 +118,10 @@ export function parseInfo({ headers, status }: Response): EntryInfo {
 
 const CONTEXT_LENGTH = 'Coffer-Context-Length';
 
-/** Whether the context is too long for a header: `?context=body` puts it before the value. */
+/** Reports whether the context is too long for a header. `?context=body` asks for it before the value. */
 export const hasLongContext = ({ headers }: Response): boolean => headers.has(CONTEXT_LENGTH);
 
-/** An answer whose body begins with the context, as one that has it as a header. */
+/** Reads the context at the beginning of a body. Returns a response that has it as a header. */
 export async function readContext(response: Response): Promise<Response> {
   const headers = new Headers(response.headers);
   const text = new Uint8Array(Number(headers.get(CONTEXT_LENGTH)));
@@ -111,7 +129,7 @@ export async function readContext(response: Response): Promise<Response> {
   let rest: Bytes = new Uint8Array();
   for (let at = 0; at < text.length; ) {
     const { done, value } = await reader.read();
-    if (done) throw new TypeError('the answer ended early');
+    if (done) throw new TypeError('the response ended early');
     const part = value.subarray(0, text.length - at);
     text.set(part, at);
     at += part.length;
@@ -130,30 +148,35 @@ export async function readContext(response: Response): Promise<Response> {
   return new Response(body, { status: response.status, headers });
 }
 
+/** Reads an entry. */
 export const parseEntry = async (response: Response): Promise<Entry> => ({
   ...parseInfo(response),
   contentType: readContentType(response),
   value: new Uint8Array(await response.arrayBuffer()),
 });
 
+/** Reads a package in its JSON form. */
 export const parsePackage = (sealed: Schemas['Package']): EncryptedPackage =>
   sealed as EncryptedPackage;
 
+/** Reads an opened value. */
 export function parseOpened({ text, data, encryptedAt, ...rest }: Schemas['Opened']): Opened {
   return { ...rest, value: text ?? fromBase64(data ?? ''), encryptedAt: new Date(encryptedAt) };
 }
 
+/** Reads the times of a session. */
 export const parseTimes = ({ createdAt, expiresAt }: Schemas['SessionTimes']): SessionTimes => ({
   createdAt: new Date(createdAt),
   expiresAt: new Date(expiresAt),
 });
 
+/** Makes the error of one item of a batch. */
 export const makeResultError = (
   code: Schemas['Code'] = 'internal',
   status: number,
   detail = 'the server gave no reason',
 ): CofferError => Object.assign(makeError(code, detail), { status });
 
-/** The bytes of a text in base64. */
+/** Decodes base64. */
 export const fromBase64 = (text: string): Bytes =>
   Uint8Array.from(atob(text), (c) => c.charCodeAt(0));

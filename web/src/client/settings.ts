@@ -1,18 +1,18 @@
 import { checkOptions, invalid } from './arguments.js';
 
-/** Settings of a client. */
+/** Options of the {@link CofferClient} constructor. */
 export interface ClientOptions {
-  /** The bearer token: one of `coffer token create`, or a JWT of the issuer that the server trusts. Spaces and line breaks around it are removed. */
+  /** The bearer token, made by `coffer token create` or by an issuer that the server trusts. White space around it is removed. */
   token?: string;
-  /** How often a request is sent at most, where sending it again is safe: a whole number from 1, which means never again. The default is 4. */
+  /** The most attempts for a request that is safe to repeat, from 1 (no retries). Default: 4. */
   attempts?: number;
-  /** Milliseconds that one attempt may take, its body included; 0 and `Infinity` mean no limit. The default is 60,000. A stream is bounded until it begins. */
+  /** The most milliseconds for one attempt, including its body. 0 and `Infinity` mean no limit. A stream is limited until it begins. Default: 60,000. */
   timeout?: number;
-  /** What sends requests, if not the global `fetch`. */
+  /** The function that sends requests. Default: the global `fetch`. */
   fetch?: typeof fetch;
 }
 
-/** Settings that were checked. */
+/** The checked settings. */
 export interface Settings {
   /** An absolute URL without a slash at its end. */
   base: string;
@@ -23,7 +23,7 @@ export interface Settings {
   fetch: typeof fetch | undefined;
 }
 
-/** setTimeout takes 32 bits: a longer time, of 25 days, would end at once. */
+/** The longest delay of setTimeout. A longer one, over 25 days, would end at once. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Checks settings. Throws `invalid_argument`. */
@@ -58,7 +58,7 @@ function checkToken(value: unknown): string | undefined {
   return token;
 }
 
-/** A relative URL is of the page's, and `''` its origin. */
+/** Resolves a base URL against the page's; `''` is the page's origin. */
 function checkBaseUrl(value: unknown): string {
   const text = value instanceof URL ? value.href : value;
   try {

@@ -9,7 +9,7 @@ type Schemas = components['schemas'];
 
 /** Options of {@link CofferClient.set}. */
 export interface SetOptions extends CallOptions {
-  /** How sensitive the value is. There is no default. */
+  /** How sensitive the value is. Required. */
   class: DataClassification;
   /** How long the entry is kept. Default: as long as its class allows. */
   ttl?: Duration;
@@ -72,7 +72,7 @@ export interface BatchResult {
 export interface Sealing {
   /** At most the server's body limit, 64 MiB by default. */
   value: string | Binary;
-  /** How sensitive the value is. There is no default. */
+  /** How sensitive the value is. Required. */
   class: DataClassification;
   /** Strings that are authenticated with the value and readable without a key. */
   context?: Context;
@@ -122,7 +122,7 @@ export interface RotateOptions extends CallOptions {
   tenant?: string;
   /** Rotates only the keys of this class. Default: every class. */
   class?: DataClassification;
-  /** Whether others may know the keys. Compromised keys never seal again, and a rollback is impossible. */
+  /** Whether the keys may have leaked. Compromised keys never seal again, and a rollback is impossible. */
   compromised?: boolean;
   /** The reason, for the audit log. */
   reason?: ChangeReason;

@@ -1,7 +1,7 @@
 import type { Bytes } from './bytes.js';
 import { errorOf } from './errors.js';
 
-/** Base64 of bytes (RFC 4648 section 4). */
+/** Encodes bytes in base64 (RFC 4648 section 4). */
 export function toBase64(b: Uint8Array): string {
   let s = '';
   for (let i = 0; i < b.length; i += 0x8000) s += String.fromCharCode(...b.subarray(i, i + 0x8000));

@@ -1,6 +1,6 @@
 /** Byte strings: joining, comparing, numbers, UTF-8. */
 
-/** Bytes in memory of their own, as WebCrypto takes them: neither shared nor resizable. */
+/** Bytes in memory that is neither shared nor resizable, as WebCrypto requires. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
 export const encoder = new TextEncoder();
@@ -22,21 +22,21 @@ export function concat(...parts: readonly Uint8Array[]): Bytes {
   return joined;
 }
 
-/** Whether two byte strings are equal, in a time that depends on their lengths only. */
+/** Reports whether two byte strings are equal, in time that depends only on their lengths. */
 export function equal(a: Uint8Array, b: Uint8Array): boolean {
   let difference = a.length ^ b.length;
   for (let i = 0; i < a.length; i++) difference |= (a[i] as number) ^ (b[i] as number);
   return difference === 0;
 }
 
-/** A number below 2^53 as so many bytes, big-endian. */
+/** Encodes a number below 2^53 in `size` bytes, big-endian. */
 export function uint(n: number, size: number): Bytes {
   const bytes = new Uint8Array(size);
   for (let i = size; i > 0; n = Math.floor(n / 256)) bytes[--i] = n;
   return bytes;
 }
 
-/** The bytes, copied if their memory is shared or resizable, which WebCrypto does not take. */
+/** Returns the bytes, copied if their memory is shared or resizable. */
 export function unshared(b: Uint8Array): Uint8Array<ArrayBuffer> {
   const { buffer } = b;
   const plain = buffer instanceof ArrayBuffer && !(buffer as { resizable?: boolean }).resizable;

@@ -1,12 +1,12 @@
 import { errorOf } from './errors.js';
 
-/** How sensitive a value is. The order is the order of sensitivity; every write states one. */
+/** The classes of data in the order of sensitivity. Every write states one. */
 export const DataClassification = {
-  /** Published anyway: not encrypted, still authenticated. */
+  /** Published information. It is authenticated but not encrypted. */
   PUBLIC: 'public',
-  /** For internal use: preferences, interface state. */
+  /** Internal information, such as preferences and interface state. */
   INTERNAL: 'internal',
-  /** Business secrets: API keys, session tokens. */
+  /** Business secrets, such as API keys and session tokens. */
   CONFIDENTIAL: 'confidential',
   /** Personally identifiable information. */
   PII: 'pii',
@@ -14,13 +14,13 @@ export const DataClassification = {
   PHI: 'phi',
 } as const;
 
-/** One of `'public'`, `'internal'`, `'confidential'`, `'pii'`, `'phi'`. */
+/** A class: `'public'`, `'internal'`, `'confidential'`, `'pii'` or `'phi'`. */
 export type DataClassification = (typeof DataClassification)[keyof typeof DataClassification];
 
-/** From the least to the most sensitive. */
+/** The classes from the least to the most sensitive. */
 export const classes: readonly DataClassification[] = Object.values(DataClassification);
 
-/** The class's number in a header, 1 to 5. Throws `invalid_argument` for anything else: there is no default class. */
+/** Returns a class's number in a header, 1 to 5. Throws `invalid_argument` for anything else; a default class does not exist. */
 export function classNumber(name: DataClassification): number {
   const n = classes.indexOf(name) + 1;
   if (n === 0)

@@ -4,7 +4,7 @@ import { CofferError, errorOf } from './errors.js';
 import { isPlain } from './plain.js';
 import { newGo } from './wasm_exec.js';
 
-/** The exports of wasm/: integers in, integers out; bytes go through the buffer. */
+/** The exports of wasm/. They take and return integers; bytes are passed in the buffer. */
 interface Exports {
   mem: WebAssembly.Memory;
   buffer(): number;
@@ -47,18 +47,20 @@ interface Exports {
   checkIterations(n: number): number;
 }
 
-/** The result of planSeal when the writer's salt is used up. */
+/** The result of planSeal if the writer's salt has sealed its limit of packages. */
 export const saltSpent = -1000;
 
-/** Strict UTF-8, as the core checks it. U+FEFF at the beginning is a character like others. */
+/** Decodes UTF-8 as strictly as the core. U+FEFF at the beginning is kept. */
 export const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** The text of bytes that the core checked. */
+/** Decodes bytes that the core checked. */
 export const textOf = (bytes: Uint8Array): string => decoder.decode(bytes);
 
 /**
- * The WebAssembly core: format, classification and key decisions, the Go code that the server runs too. Synchronous; it sees names,
- * headers and wrapped keys, never a payload or a usable key.
+ * The WebAssembly core: the Go code for the format, classes and key decisions, which the server runs as well. Its calls
+ * are synchronous. It gets names, headers and wrapped keys, but never a payload or a usable key.
+ *
+ * A call's input is built by `begin`, `bytes`, `text` and `map`; its output is read by `output` or `view`.
  */
 export class Core {
   #module: WebAssembly.Module;
@@ -68,7 +70,7 @@ export class Core {
   #start = 0;
   #half = 0;
   #end = 0;
-  /** Grows when the module had to be started again: handles of an earlier generation are void. */
+  /** Incremented when the module is restarted. Handles of an earlier generation are invalid. */
   generation = 0;
 
   constructor(module: WebAssembly.Module) {
@@ -76,7 +78,7 @@ export class Core {
     this.#boot();
   }
 
-  /** Instantiates the module. Go's scheduler runs main up to its block before `run` returns, so this is synchronous. */
+  /** Instantiates the module. Go's scheduler runs main until it blocks before `run` returns, so this is synchronous. */
   #boot(): void {
     let ready = false;
     this.#go = newGo();
@@ -94,13 +96,13 @@ export class Core {
     this.generation++;
   }
 
-  /** The exports of a living module. An unrecovered Go panic does not throw: it leaves a dead module that still answers. */
+  /** The exports of a running module. An unrecovered Go panic does not throw; the ended module's exports return garbage, so it is restarted here. */
   get call(): Exports {
     if (this.#go.exited) this.#boot();
     return this.#exports;
   }
 
-  /** The memory; taken anew when it grew, which empties the former view. */
+  /** The module's memory. When it grows, the former view becomes empty and is replaced. */
   get #memory(): Uint8Array<ArrayBuffer> {
     if (this.#bytes.length === 0) this.#bytes = new Uint8Array(this.#exports.mem.buffer);
     return this.#bytes;
@@ -127,7 +129,7 @@ export class Core {
     const limit = Math.min(start + 0xffff, this.#start + this.#half);
     let end = start;
     let read = 0;
-    // Names are ASCII, most of them: not worth a call of the encoder.
+    // Most names are ASCII, for which this loop is faster than the encoder.
     for (let c; read < s.length && end < limit && (c = s.charCodeAt(read)) < 0x80; read++)
       memory[end++] = c;
     if (read < s.length) {
@@ -143,7 +145,7 @@ export class Core {
     return this;
   }
 
-  /** Adds a map's entries; the core sorts them. */
+  /** Adds the entries of a map. The core sorts them. */
   map(context: Readonly<Record<string, string>> = {}): this {
     if (!isPlain(context) || !Object.values(context).every((value) => typeof value === 'string'))
       throw errorOf('invalid_argument', 'a context is a plain object of strings');
@@ -156,24 +158,24 @@ export class Core {
     return this.#end - this.#start;
   }
 
-  /** A copy of the first n bytes of the input. */
+  /** Copies the first n bytes of the input. */
   input(n: number): Uint8Array<ArrayBuffer> {
     return this.#memory.slice(this.#start, this.#start + n);
   }
 
-  /** A call's result. Throws the error that a negative one stands for, and `internal` where the call ended the module: it is garbage. */
+  /** Returns the result of a call. Throws the error that a negative result stands for, or `internal` if the call ended the module. */
   check(n: number): number {
-    if (this.#go.exited) throw errorOf('internal', 'the core ended; the next call starts it again');
+    if (this.#go.exited) throw errorOf('internal', 'the core ended; the next call restarts it');
     if (n < 0) throw coreError(n);
     return n;
   }
 
-  /** A copy of the first n bytes of the output; throws the error that a negative n stands for. */
+  /** Copies the first n bytes of the output. Throws the error that a negative n stands for. */
   output(n: number): Uint8Array<ArrayBuffer> {
     return this.view(this.check(n)).slice();
   }
 
-  /** The first n bytes of the output where they are: good until the next call. */
+  /** Returns the first n bytes of the output without copying them. The view is valid until the next call. */
   view(n: number): Uint8Array<ArrayBuffer> {
     const at = this.#start + this.#half;
     return this.#memory.subarray(at, at + n);
@@ -184,7 +186,7 @@ function coreError(n: number): CofferError {
   return errorOf(codes[-n - 1] ?? 'internal');
 }
 
-/** Reads length-prefixed texts of an output. */
+/** Reads numbers, bytes and length-prefixed texts from an output. */
 export class Reader {
   constructor(
     readonly bytes: Uint8Array<ArrayBuffer>,
@@ -199,14 +201,14 @@ export class Reader {
   uint(n: 1 | 2 | 4): number {
     return this.take(n).reduce((value, byte) => value * 256 + byte, 0);
   }
-  /** A signed number, rounded if it is beyond 53 bits. */
+  /** Reads a signed number, which is rounded beyond 53 bits. */
   int64(): number {
     return (this.uint(4) | 0) * 2 ** 32 + this.uint(4);
   }
   text(): string {
     return textOf(this.take(this.uint(2)));
   }
-  /** Reads pairs of texts up to the end. */
+  /** Reads pairs of texts to the end. */
   map(): Record<string, string> {
     const entries: [string, string][] = [];
     while (!this.done) entries.push([this.text(), this.text()]);
@@ -214,35 +216,35 @@ export class Reader {
   }
 }
 
-/** Throws `invalid_argument` for a text with a lone surrogate (ECMA-262 String.prototype.isWellFormed): encoding it would make two texts one. */
+/** Throws `invalid_argument` for a text with a lone surrogate (ECMA-262 String.prototype.isWellFormed). UTF-8 would replace it and make two texts one. */
 export function checkText(s: string): void {
   if (!((s as string & { isWellFormed?(): boolean }).isWellFormed?.() ?? !/\p{Surrogate}/u.test(s)))
     throw errorOf('invalid_argument', 'text with a lone surrogate');
 }
 
-/** The class of a platform object of any realm, such as a typed array or a Blob: `instanceof` knows those of its own realm only. */
+/** Returns the class of a platform object of any realm, such as a typed array or a Blob. `instanceof` works within one realm only. */
 export function classOf(value: unknown): unknown {
   return (value as { [Symbol.toStringTag]?: unknown } | null | undefined)?.[Symbol.toStringTag];
 }
 
-/** Whether a value is a Uint8Array of any realm. */
+/** Reports whether a value is a Uint8Array of any realm. */
 export function isBytes(value: unknown): value is Uint8Array {
   return classOf(value) === 'Uint8Array';
 }
 
-/** Where the core comes from: a URL, or what a host without URLs already has. */
+/** The location of coffer.wasm, or its content for a host that loads it by other means. */
 export type CoreSource = URL | string | Response | BufferSource | WebAssembly.Module;
 
 let source: CoreSource | undefined;
 let loading: Promise<Core> | undefined;
 
-/** Sets where the core is loaded from; the default is coffer.wasm beside this module. */
+/** Sets the source of the core. The default is coffer.wasm beside this module. */
 export function setCoreSource(s: CoreSource): void {
   source = s;
   loading = undefined;
 }
 
-/** Loads the core once. A failed load is tried again by the next call. */
+/** Loads the core once. The next call retries a failed load. */
 export function loadCore(): Promise<Core> {
   loading ??= load().catch((cause: unknown) => {
     loading = undefined;
@@ -263,7 +265,7 @@ async function compile(from: CoreSource): Promise<WebAssembly.Module> {
     return WebAssembly.compile(from as BufferSource);
   const response = from instanceof Response ? from : await fetch(from);
   if (!response.ok) throw new Error(`HTTP status ${response.status}`);
-  // A server that sends another type is common, and harmless here. Engines stream this one only, without parameters.
+  // Many servers send another type. Engines stream only this type, without parameters.
   if (response.headers.get('Content-Type') === 'application/wasm')
     return WebAssembly.compileStreaming(response);
   return WebAssembly.compile(await response.arrayBuffer());

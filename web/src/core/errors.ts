@@ -1,16 +1,19 @@
 import type { Code } from './codes.gen.js';
 
-/** An error of Coffer. Decide by `code`, which is stable; `message` says what to do and never holds a secret or a value. */
+/**
+ * An error of Coffer. Programs decide by `code`, which is stable. The message is for people: it names a remedy, may
+ * change, and never contains a secret or a value.
+ */
 export class CofferError extends Error {
-  /** The class's own name, which a minifier would shorten: consoles print it. */
+  /** The name that consoles print. It is set here because minifiers shorten class names. */
   static override readonly name: string = 'CofferError';
   /** The stable code, the same in Go and over HTTP. */
   readonly code: Code;
-  /** The HTTP status, if a server answered (`coffer/client`). */
+  /** The HTTP status, if the error came from a server. */
   declare readonly status?: number;
-  /** What names the request in that server's log. */
+  /** The id of the request in the server's log. */
   declare readonly requestId?: string;
-  /** Seconds after which that server may answer otherwise. */
+  /** The seconds after which a retry may succeed. */
   declare readonly retryAfter?: number;
 
   constructor(code: Code, message: string, options?: ErrorOptions) {
@@ -20,27 +23,27 @@ export class CofferError extends Error {
   }
 }
 
-/** The package was altered, moved or forged, or is of a lower class than demanded: nothing of it was returned. */
+/** The package was altered, moved or forged, or its class is below `minClass`. Nothing of it was returned. */
 export class IntegrityError extends CofferError {
   static override readonly name: string = 'IntegrityError';
 }
 
-/** The secret is wrong, or the key is unknown, destroyed or unusable, or none is configured. */
+/** The secret is wrong or missing, or the key is unknown, destroyed or unusable. */
 export class KeyError extends CofferError {
   static override readonly name: string = 'KeyError';
 }
 
-/** An argument, package or document is malformed, of another version, or over a limit. */
+/** An argument, package or keyset document is invalid, of another version, or over a limit. */
 export class InputError extends CofferError {
   static override readonly name: string = 'InputError';
 }
 
-/** The database refused: quota, another tab, a lost connection, or the store was closed. Earlier values are still in place. */
+/** The database failed: the quota is used up, another tab blocks it, the connection was lost, or the store was closed. Earlier values are unchanged. */
 export class StorageError extends CofferError {
   static override readonly name: string = 'StorageError';
 }
 
-/** The browser lacks what Coffer needs here: WebAssembly, WebCrypto or IndexedDB. */
+/** The browser lacks WebAssembly, WebCrypto or IndexedDB. */
 export class EnvironmentError extends CofferError {
   static override readonly name: string = 'EnvironmentError';
 }
@@ -51,13 +54,13 @@ type Row = [
 ];
 
 const rows: Partial<Record<Code, Row>> = {
-  invalid_argument: [InputError, 'not valid here'],
+  invalid_argument: [InputError, 'invalid argument'],
   malformed: [InputError, 'not a package or keyset'],
   unsupported_version: [InputError, 'of another version: update Coffer'],
   too_large: [InputError, 'over its limit'],
-  kdf_out_of_range: [InputError, 'too few or too many PBKDF2 iterations'],
+  kdf_out_of_range: [InputError, 'PBKDF2 iterations out of range'],
   wrong_secret: [KeyError, 'wrong password or secret'],
-  unknown_key: [KeyError, 'sealed under a key that is not here'],
+  unknown_key: [KeyError, 'sealed under an unknown key'],
   key_destroyed: [KeyError, 'the key was destroyed'],
   key_unusable: [KeyError, 'no usable key'],
   not_configured: [KeyError, 'no key source: call configure({ unlock: … }) or pass unlock'],
@@ -75,7 +78,7 @@ const rows: Partial<Record<Code, Row>> = {
   indexeddb_unavailable: [EnvironmentError, 'no IndexedDB here'],
 };
 
-/** Makes the error of a code; `detail` names what is wrong and must hold no secret. */
+/** Makes the error of a code. `detail` names the fault and must not contain a secret. */
 export function errorOf(code: Code, detail?: string, cause?: unknown): CofferError {
   const [Kind, message] = rows[code] ?? [CofferError, 'internal error'];
   return new Kind(
@@ -90,7 +93,7 @@ type Meaning = [code: Code, detail?: string];
 const refused: Meaning = ['indexeddb_unavailable'];
 const foreign: Meaning = ['unsupported_version', 'the database, or use another name'];
 
-/** Meanings of IndexedDB's exceptions by their names. NotFoundError is a missing object store. */
+/** The meanings of IndexedDB's exceptions by name. NotFoundError means a missing object store. */
 const meanings: Record<string, Meaning> = {
   QuotaExceededError: ['quota_exceeded'],
   SecurityError: refused,
@@ -99,7 +102,7 @@ const meanings: Record<string, Meaning> = {
   NotFoundError: foreign,
 };
 
-/** Turns what IndexedDB throws into an error of Coffer. */
+/** Converts an exception of IndexedDB to a CofferError. */
 export function storageError(cause: unknown): CofferError {
   if (cause instanceof CofferError) return cause;
   const [code, detail] = meanings[(cause as DOMException | null)?.name ?? ''] ?? [

@@ -1,18 +1,18 @@
 /** Checks for object literals and JSON values of any realm. */
 
-/** Whether a value is an object literal, of whatever realm, and not one of a class. */
+/** Reports whether a value is an object literal of any realm, not an instance of a class. */
 export function isPlain(value: unknown): value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null) return false;
   const prototype = Object.getPrototypeOf(value) as object | null;
   return (
     prototype === null ||
     (Object.getPrototypeOf(prototype) === null && 'isPrototypeOf' in prototype)
-  ); // as Object.prototype has it
+  ); // the prototype is an Object.prototype
 }
 
 /**
- * Whether JSON carries a value without loss, but for members that are undefined. `leaf` decides about its texts, names and numbers.
- * The value has no cycle. Throws a RangeError for one that is too deep.
+ * Reports whether JSON reproduces a value, except for members that are undefined. `leaf` decides about its strings,
+ * names and numbers. The value must not have a cycle. Throws a RangeError if it is nested too deeply.
  */
 export function isJson(v: unknown, leaf: (v: string | number) => boolean): boolean {
   if (typeof v === 'string' || typeof v === 'number') return leaf(v);
@@ -31,7 +31,7 @@ export function isJson(v: unknown, leaf: (v: string | number) => boolean): boole
   );
 }
 
-/** Whether an object has at most n texts as names, and no symbols but hidden ones, which frameworks add. */
+/** Reports whether an object has at most n names, and no enumerable symbols. Frameworks add hidden ones. */
 function isWhole(v: object, n: number): boolean {
   return (
     Object.getOwnPropertyNames(v).length <= n &&
@@ -39,7 +39,7 @@ function isWhole(v: object, n: number): boolean {
   );
 }
 
-/** JSON.stringify, but -0 stays what it is. */
+/** Like JSON.stringify, but keeps -0. */
 export function stringify(value: unknown): string {
   const mark = crypto.getRandomValues(new Uint32Array(4)).join();
   return JSON.stringify(value, (_, v: unknown) => (Object.is(v, -0) ? mark : v)).replaceAll(

@@ -1,4 +1,4 @@
-/** Go's WebAssembly support, made by `make wasm` from the Go release that built the core; it leaves nothing on globalThis. */
+/** Go's WebAssembly support. `make wasm` copies it from the Go release that built the core, and keeps it off globalThis. */
 export interface Go {
   importObject: Record<string, Record<string, unknown>>;
   exited: boolean;

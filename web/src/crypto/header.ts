@@ -1,4 +1,4 @@
-/** Reads and writes a header's fields at their offsets (SPEC.md section 3). The core has the last word on whether they are valid. */
+/** Reading and writing the fields of a header (SPEC.md section 3). The core decides whether they are valid. */
 import { concat, uint, unshared } from '../core/bytes.js';
 import { type DataClassification, classes, classNumber } from '../core/classification.js';
 import { type Core, Reader } from '../core/core.js';
@@ -14,6 +14,7 @@ export const types = ['', 'text', 'bytes', 'buffer', 'json', 'blob', 'file', 'vi
 /** The flags by their bits, from the lowest. */
 export const flags = ['tombstone', 'sealedContext', 'padded', 'sealedName'] as const;
 
+/** The use of a key. Keys of one use never open packages of another. */
 export type Use = Exclude<(typeof uses)[number], ''>;
 
 export const PUBLIC = 2;
@@ -26,45 +27,56 @@ export const SEALED_CONTEXT = 2;
 export const PADDED = 4;
 export const SEALED_NAME = 8;
 
-/** The length of the header before its context. */
+/** The length of a header without its context, in bytes. */
 const FIXED = 78;
 
-/** What can be known of a package without a key. All of it is authenticated, but only opening the package proves it. */
+/** The header of a package, readable without a key. All fields are authenticated, but only opening the package proves them. */
 export interface Metadata {
+  /** The version of the format. */
   version: '1.0';
+  /** How the value is sealed: encrypted (GCM), only authenticated (GMAC), or in chunks. */
   algorithm: (typeof algorithms)[number];
+  /** How sensitive the value is. */
   classification: DataClassification;
+  /** The use of the key. */
   use: Use;
+  /** The kind of secret that the key comes from. */
   keySource: (typeof sources)[number];
-  /** 64 lower-case hexadecimal digits. */
+  /** The id of the key: 64 lower-case hexadecimal digits. */
   keyId: string;
+  /** The type of the value. */
   valueType: (typeof types)[number];
+  /** The time of sealing, in milliseconds precision. */
   encryptedAt: Date;
+  /** The revision for synchronization; 0 if unused. */
   revision: number;
+  /** Strings that are authenticated with the value. */
   context: Record<string, string>;
-  /** PBKDF2 iterations; only of packages made from a passphrase. */
+  /** The PBKDF2 iterations. Only packages sealed with a passphrase have them. */
   iterations?: number;
+  /** Whether the package marks a deleted value. */
   tombstone: boolean;
+  /** Whether a further context is sealed with the value. */
   sealedContext: boolean;
-  /** The value's size is hidden. */
+  /** Whether padding hides the value's size. */
   padded: boolean;
-  /** The store has a blinded name only. */
+  /** Whether the record's name is sealed, so that the store holds only a blinded name. */
   sealedName: boolean;
 }
 
-/** The length of the header that bytes begin with; throws `malformed` or `unsupported_version`. `total` is the whole package's length. */
+/** Returns the length of the header at the beginning of bytes. `total` is the length of the package. Throws `malformed` or `unsupported_version`. */
 export function headerLength(core: Core, bytes: Uint8Array, total: number): number {
   return core.check(
     core.call.checkHeader(core.begin().bytes(bytes.subarray(0, headerEnd(bytes))).length, total),
   );
 }
 
-/** Where bytes that are a header say that it ends. */
+/** Reads the end of a header from its length field, without checking it. */
 export function headerEnd(bytes: Uint8Array): number {
   return FIXED + 2 + (((bytes[FIXED] ?? 0) << 8) | (bytes[FIXED + 1] ?? 0));
 }
 
-/** Reads the fields of a header that the core found valid. */
+/** Reads the fields of a header that the core accepted. */
 export function readHeader(header: Uint8Array<ArrayBuffer>): Metadata {
   const r = new Reader(header, at.algorithm);
   const [algorithm, use, bits, keySource, cls, valueType] = [
@@ -98,7 +110,7 @@ export function readHeader(header: Uint8Array<ArrayBuffer>): Metadata {
   };
 }
 
-/** Writes a header; the core sorts the context and checks every field. */
+/** Writes a header. The core sorts the context and checks every field. */
 export function writeHeader(core: Core, m: Metadata, salt: Uint8Array): Uint8Array<ArrayBuffer> {
   const bits = flags.reduce((set, flag, i) => set | (m[flag] ? 1 << i : 0), 0);
   const names = [
@@ -120,7 +132,7 @@ export function writeHeader(core: Core, m: Metadata, salt: Uint8Array): Uint8Arr
   return core.output(core.call.encodeHeader(core.begin().bytes(fixed).map(m.context).length));
 }
 
-/** Lower-case hexadecimal. */
+/** Encodes bytes in lower-case hexadecimal. */
 export function toHex(b: Uint8Array): string {
   return Array.from(b, (x) => x.toString(16).padStart(2, '0')).join('');
 }
@@ -130,25 +142,25 @@ function fromHex(s: string): Uint8Array {
   return Uint8Array.from(s.match(/../g) ?? [], (x) => parseInt(x, 16));
 }
 
-/** A package in the two parts that IndexedDB keeps: header, nonce and (public) tag, and the rest, which may be large. */
+/** A package in the two parts that IndexedDB stores: the head (header, nonce, and the tag of a public value) and the body, which may be large. */
 export interface Parts {
   head: Uint8Array<ArrayBuffer>;
   body: ArrayBuffer | Uint8Array<ArrayBuffer>;
 }
 
-/** The package in one piece, the binary encoding of SPEC.md section 3. */
+/** Joins a package into its binary form (SPEC.md section 3). */
 export function joinParts({ head, body }: Parts): Uint8Array<ArrayBuffer> {
   return concat(head, body instanceof Uint8Array ? body : new Uint8Array(body));
 }
 
-/** Splits a binary package, whose bytes the body goes on using. */
+/** Splits a binary package. The body shares memory with it. */
 export function splitParts(core: Core, sealed: Uint8Array): Parts {
   const bytes = unshared(sealed);
   const n = headerLength(core, bytes, bytes.length) + headExtra(bytes[at.algorithm] ?? 0);
   return { head: new Uint8Array(bytes.subarray(0, n)), body: bytes.subarray(n) };
 }
 
-/** How much of the body lies in the head: nonce, and a public value's tag; a chunked body stays whole. */
+/** Returns how many bytes after the header belong to the head: the nonce, and a public value's tag. A chunked package has 0. */
 export function headExtra(algorithm: number): number {
   return algorithm === CHUNKED ? 0 : algorithm === PUBLIC ? 28 : 12;
 }

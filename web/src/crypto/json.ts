@@ -17,21 +17,22 @@ import {
 import * as at from './offsets.js';
 import { NONCE, SALT } from './primitives.js';
 
-/** A package as JSON, for interchange (SPEC.md section 7). It converts to the binary form and back without loss. */
+/** A package in its JSON form (SPEC.md section 7). It converts to the binary form and back without loss. */
 export interface EncryptedPackage {
-  /** Base64 of the body without the nonce. */
+  /** The base64 of the body without the nonce. */
   ciphertext: string;
+  /** The fields of the header, as in {@link Metadata}, and the nonce and salt. */
   metadata: {
     version: '1.0';
     algorithm: string;
-    /** 64 lower-case hexadecimal digits: the key's commitment. */
+    /** The id of the key: 64 lower-case hexadecimal digits. */
     keyId: string;
-    /** Base64 of the 12-byte nonce; a chunked package has none. */
+    /** The base64 of the 12-byte nonce. A chunked package does not have this member. */
     iv?: string;
-    /** Base64 of 16 bytes. */
+    /** The base64 of 16 bytes. */
     salt: string;
     classification: string;
-    /** RFC 3339, UTC, milliseconds. */
+    /** The time of sealing (RFC 3339, UTC, milliseconds). */
     encryptedAt: string;
     context: Record<string, string>;
     use: string;
@@ -46,7 +47,7 @@ export interface EncryptedPackage {
   };
 }
 
-/** Decodes strict base64: padded, no white space, zero trailing bits. */
+/** Decodes canonical base64: padded, without white space, with zero trailing bits. Throws `malformed`. */
 function bytesOf(text: unknown): Uint8Array<ArrayBuffer> {
   if (typeof text !== 'string' || text.length % 4 !== 0 || /[^A-Za-z0-9+/]/.test(text.slice(0, -2)))
     throw errorOf('malformed');
@@ -93,7 +94,7 @@ const required = [
 ];
 const optional = ['iv', 'iterations', ...flags];
 
-/** Reads a package from JSON. Throws `malformed` for anything but exactly the members of SPEC.md, `unsupported_version` for another version. */
+/** Reads a package from JSON. Throws `malformed` for missing or additional members, `unsupported_version` for another version. */
 export function packageFromJson(core: Core, json: unknown): Parts {
   const whole = members(json, ['ciphertext', 'metadata'], []);
   const m = members(whole.metadata, ['version']);
@@ -106,7 +107,7 @@ export function packageFromJson(core: Core, json: unknown): Parts {
   return splitParts(core, concat(header, nonce, bytesOf(whole.ciphertext)));
 }
 
-/** What a caller may not write is malformed where it is read. */
+/** Writes the header. A field that writing refuses is `malformed` here. */
 function headerOf(core: Core, m: Metadata, salt: Uint8Array): Uint8Array<ArrayBuffer> {
   try {
     return writeHeader(core, m, salt);
@@ -115,7 +116,7 @@ function headerOf(core: Core, m: Metadata, salt: Uint8Array): Uint8Array<ArrayBu
   }
 }
 
-/** The fields in their types. Names that do not exist are left for writeHeader to refuse. */
+/** Converts the fields to their types. writeHeader refuses unknown names. */
 function metadataOf(m: Record<string, unknown>): Metadata {
   if (!flags.every((flag) => m[flag] === true || m[flag] === undefined)) throw errorOf('malformed');
   return {
@@ -127,7 +128,7 @@ function metadataOf(m: Record<string, unknown>): Metadata {
   };
 }
 
-/** An object with all members of `must`, and no others but those of `may`; every name goes where `may` is left out. */
+/** Returns an object that has all members of `must` and no others except those of `may`. Without `may`, other members are allowed. */
 function members(value: unknown, must: string[], may?: string[]): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw errorOf('malformed');
@@ -150,9 +151,9 @@ function integer(value: unknown, max: number, min = 0): number {
 }
 
 function dateOf(value: unknown): Date {
-  // A year has four digits.
+  // Years have four digits.
   const date = new Date(typeof value === 'string' && value.length === 24 ? value : NaN);
-  // Date reads other forms, too, and the 30th of February: it must write what it read.
+  // Date accepts other forms and February 30, so compare its output with the text.
   if (!(date.getTime() >= 0) || date.toISOString() !== value) throw errorOf('malformed');
   return date;
 }

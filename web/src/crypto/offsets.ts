@@ -1,4 +1,4 @@
-/** The positions of a header's fields, in bytes (SPEC.md section 3). Imported as `at`. */
+/** The offsets of a header's fields in bytes (SPEC.md section 3). Imported as `at`. */
 export const algorithm = 4;
 export const flags = 6;
 export const source = 7;

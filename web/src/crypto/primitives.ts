@@ -1,4 +1,4 @@
-/** The one place of WebCrypto primitives: HKDF, PBKDF2, AES-GCM and key wrapping, with the sizes and labels of SPEC.md. */
+/** HKDF, PBKDF2, AES-GCM and key wrapping over WebCrypto, with the sizes and labels of SPEC.md. No other file calls crypto.subtle. */
 import { type Bytes, concat, encode, none } from '../core/bytes.js';
 import { errorOf } from '../core/errors.js';
 
@@ -7,24 +7,24 @@ export const NONCE = 12;
 export const TAG = 16;
 export const SALT = 16;
 
-/** The info by which HKDF separates the keys of one secret. */
+/** Returns the HKDF info that separates the keys of one secret. */
 function infoOf(purpose: string): Bytes {
   return encode(`coffer/v1 ${purpose}`);
 }
 
-/** Fresh random bytes of the platform's CSPRNG; never buffered. */
+/** Returns new random bytes from the platform's generator. They are never buffered. */
 export function random(n: number): Bytes {
   return crypto.getRandomValues(new Uint8Array(n));
 }
 
-/** HKDF-SHA256 (RFC 5869). */
+/** Derives bytes with HKDF-SHA256 (RFC 5869). */
 export async function hkdf(key: CryptoKey, salt: Bytes, info: Bytes, size: number): Promise<Bytes> {
   return new Uint8Array(
     await crypto.subtle.deriveBits({ name: 'HKDF', hash: 'SHA-256', salt, info }, key, size * 8),
   );
 }
 
-/** HKDF-SHA256 into a key that cannot be exported. */
+/** Derives a non-extractable key with HKDF-SHA256. */
 function derive(
   secret: CryptoKey,
   salt: Bytes,
@@ -41,7 +41,7 @@ function derive(
   );
 }
 
-/** PBKDF2-HMAC-SHA256 (RFC 8018 section 5.2). */
+/** Derives bytes with PBKDF2-HMAC-SHA256 (RFC 8018 section 5.2). */
 export async function pbkdf2(
   passphrase: Bytes,
   salt: Bytes,
@@ -58,7 +58,7 @@ export async function pbkdf2(
   );
 }
 
-/** AES-256-GCM (NIST SP 800-38D): the ciphertext and the 16-byte tag. */
+/** Encrypts with AES-256-GCM (NIST SP 800-38D). Returns the ciphertext followed by the 16-byte tag. */
 export function gcmSeal(
   key: CryptoKey,
   iv: Bytes,
@@ -68,7 +68,7 @@ export function gcmSeal(
   return crypto.subtle.encrypt({ name: 'AES-GCM', iv, additionalData }, key, plaintext);
 }
 
-/** AES-256-GCM; rejects with `authentication_failed`. */
+/** Decrypts with AES-256-GCM. Rejects with `authentication_failed`. */
 export function gcmOpen(
   key: CryptoKey,
   iv: Bytes,
@@ -79,15 +79,15 @@ export function gcmOpen(
 }
 
 function refused(cause: unknown): never {
-  // OperationError is the one way WebCrypto says that the tag does not fit; anything else (out of memory) is not tampering.
+  // WebCrypto rejects with OperationError if the tag does not match. Other errors, such as lack of memory, are not tampering.
   if ((cause as DOMException)?.name === 'OperationError') throw errorOf('authentication_failed');
   throw errorOf('internal', undefined, cause);
 }
 
-/** Imports 32 secret bytes as an HKDF key that cannot be exported, and clears them. */
+/** Imports 32 secret bytes as a non-extractable HKDF key, and overwrites them. */
 export async function importSecret(bytes: Bytes): Promise<CryptoKey> {
   try {
-    return sealedIn(
+    return requireNonExtractable(
       await crypto.subtle.importKey('raw', bytes, 'HKDF', false, ['deriveBits', 'deriveKey']),
     );
   } finally {
@@ -95,12 +95,12 @@ export async function importSecret(bytes: Bytes): Promise<CryptoKey> {
   }
 }
 
-/** A key's id, its commitment (SPEC.md section 4.1). */
+/** Derives a key's id, which commits to the key (SPEC.md section 4.1). */
 export function keyId(key: CryptoKey): Promise<Bytes> {
   return hkdf(key, none, infoOf('key id'), 32);
 }
 
-/** The secret that a passphrase yields under a salt. */
+/** Derives the secret of a passphrase. */
 export async function passphraseSecret(
   passphrase: string,
   salt: Bytes,
@@ -114,38 +114,38 @@ export async function passphraseSecret(
   }
 }
 
-/** The secret that a random 32-byte master key yields. */
+/** Derives the secret of a random 32-byte master key. */
 export async function masterSecret(master: Bytes): Promise<CryptoKey> {
   return importSecret(await hkdf(await importSecret(master), none, infoOf('master key'), 32));
 }
 
 const AES = { name: 'AES-GCM', length: 256 } as const;
 
-/** The message key of a data key and a salt. */
+/** Derives the message key of a data key and a salt. */
 export function messageKey(dek: CryptoKey, salt: Bytes): Promise<CryptoKey> {
   return derive(dek, salt, 'message key', AES, ['encrypt', 'decrypt']);
 }
 
-/** The key that wraps other keys. */
+/** Derives the key that wraps other keys. */
 export function wrappingKey(secret: CryptoKey): Promise<CryptoKey> {
   return derive(secret, none, 'wrapping key', AES, ['wrapKey', 'unwrapKey']);
 }
 
-/** The key that authenticates the records of a keyset document, derived from its root. It cannot be exported. */
+/** Derives the key that authenticates the records of a keyset document from its root. */
 export async function recordKey(root: CryptoKey): Promise<CryptoKey> {
-  return sealedIn(
+  return requireNonExtractable(
     await derive(root, none, 'record mac', { name: 'HMAC', hash: 'SHA-256', length: 256 }, [
       'sign',
     ]),
   );
 }
 
-/** HMAC-SHA256 (RFC 2104), 32 bytes. */
+/** Computes HMAC-SHA256 (RFC 2104), 32 bytes. */
 export async function recordMac(key: CryptoKey, message: Bytes): Promise<Bytes> {
   return new Uint8Array(await crypto.subtle.sign('HMAC', key, message));
 }
 
-/** Unwraps nonce || ciphertext || tag into an HKDF key; rejects with `authentication_failed`. */
+/** Unwraps nonce || ciphertext || tag into a non-extractable HKDF key. Rejects with `authentication_failed`. */
 export async function unwrap(
   wrapping: CryptoKey,
   wrapped: Bytes,
@@ -162,18 +162,19 @@ export async function unwrap(
       false,
       ['deriveBits', 'deriveKey'],
     );
-    return sealedIn(key);
+    return requireNonExtractable(key);
   } catch {
     throw errorOf('authentication_failed', 'a wrapped key');
   }
 }
 
-/** A new random secret: as an HKDF key, and with a function that wraps it once more. Its bytes are never seen. */
+/** A new random secret as an HKDF key, with a function that wraps it. JavaScript never gets its bytes. */
 export interface NewSecret {
   key: CryptoKey;
   wrap(wrapping: CryptoKey, additionalData: Bytes): Promise<Bytes>;
 }
 
+/** Generates a secret. */
 export async function newSecret(): Promise<NewSecret> {
   const extractable = await crypto.subtle.generateKey(AES, true, ['encrypt']);
   const wrap = async (wrapping: CryptoKey, additionalData: Bytes) => {
@@ -185,13 +186,13 @@ export async function newSecret(): Promise<NewSecret> {
     });
     return concat(iv, new Uint8Array(sealed));
   };
-  // An AES key cannot become an HKDF key but by way of a wrap: here under a key that is forgotten at once.
-  const passing = await crypto.subtle.generateKey(AES, false, ['wrapKey', 'unwrapKey']);
-  return { key: await unwrap(passing, await wrap(passing, none), none), wrap };
+  // WebCrypto converts an AES key to an HKDF key only by wrapping it, here under a temporary key.
+  const temporary = await crypto.subtle.generateKey(AES, false, ['wrapKey', 'unwrapKey']);
+  return { key: await unwrap(temporary, await wrap(temporary, none), none), wrap };
 }
 
-/** Firefox would accept an extractable HKDF key: none may exist. */
-function sealedIn(key: CryptoKey): CryptoKey {
+/** Checks that a key is not extractable, because Firefox accepts extractable HKDF keys. */
+function requireNonExtractable(key: CryptoKey): CryptoKey {
   if (key.extractable) throw errorOf('internal', 'a key is extractable');
   return key;
 }

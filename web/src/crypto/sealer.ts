@@ -19,7 +19,7 @@ import { type Decoded, type Encoded, decodeValue, encodeValue, readBlob } from '
 /** Strings that are authenticated with a value and readable without a key. */
 export type Context = Readonly<Record<string, string>>;
 
-/** Where a package lives. The place is authenticated but not stored in the package, so a package that was moved does not open. */
+/** The place of a package, which is authenticated but not stored in it. A package that was moved does not open. */
 export interface Place {
   /** The id of the tenant or vault. */
   owner: string;
@@ -70,7 +70,7 @@ interface CachedKey {
 /** How many message keys are cached for opening. */
 const CACHED_KEYS = 256;
 
-/** What a package is sealed for. */
+/** Parameters of sealing a package. */
 export interface SealOptions {
   use: Use;
   classification: DataClassification;
@@ -78,7 +78,7 @@ export interface SealOptions {
   context?: Context | undefined;
 }
 
-/** What a package must be to open. */
+/** Conditions under which a package opens. */
 export interface OpenOptions {
   use: Use;
   place: EncodedPlace;

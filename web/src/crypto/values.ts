@@ -4,7 +4,7 @@ import { errorOf } from '../core/errors.js';
 import { PADDED, SEALED_CONTEXT, SEALED_NAME, TOMBSTONE } from './header.js';
 import { isJson, stringify } from '../core/plain.js';
 
-/** What JSON carries: it comes back as `JSON.parse` gives it. */
+/** A JSON value. It is read back as `JSON.parse` returns it. */
 export type Json =
   | string
   | number
@@ -13,12 +13,12 @@ export type Json =
   | { readonly [key: string]: Json | undefined }
   | readonly Json[];
 
-/** A value that can be stored. A text, typed array, DataView, ArrayBuffer, Blob or File comes back as such; anything else travels as JSON. */
+/** A value that can be stored. Strings, typed arrays, DataViews, ArrayBuffers, Blobs and Files keep their type. Other values are stored as JSON. */
 export type StoredValue = Json | ArrayBufferView | ArrayBuffer | Blob | File;
 
-/** A value as bytes, or a Blob still to be read. */
+/** A value as bytes, or a Blob that must still be read. */
 export class Encoded {
-  /** `borrowed`: the bytes are the caller's and may change. `details`: how many bytes precede the value. */
+  /** `borrowed` means that the caller may change the bytes. `details` is the number of bytes before the value. */
   constructor(
     readonly type: number,
     readonly bytes: Uint8Array<ArrayBuffer>,
@@ -30,7 +30,7 @@ export class Encoded {
       throw errorOf('too_large', 'a value has at most 64 MiB');
   }
 
-  /** The same with bytes of its own: to be taken before anything is awaited. */
+  /** Returns the value with bytes that the caller cannot change. Call it before any await. */
   own(): Encoded {
     return this.borrowed ? new Encoded(this.type, new Uint8Array(this.bytes)) : this;
   }
@@ -45,7 +45,7 @@ const FILE = 6;
 const VIEW = 7;
 const LIMIT = 64 << 20;
 
-/** The element types of a view, by number (SPEC.md section 6.2). A Uint8Array is of the type bytes. */
+/** The element types of a view by number (SPEC.md section 6.2). A Uint8Array has the type bytes instead. */
 export const elements = [
   '',
   'DataView',
@@ -62,7 +62,7 @@ export const elements = [
   'Float64Array',
 ];
 
-/** Turns a value into bytes, in the tick of the call. Throws `invalid_argument` for what would not come back equal, `too_large` over 64 MiB. */
+/** Encodes a value synchronously. Throws `invalid_argument` for a value that would not be read back equal, `too_large` over 64 MiB. */
 export function encodeValue(value: unknown): Encoded {
   if (value instanceof Encoded) return value;
   const name = classOf(value);
@@ -77,10 +77,10 @@ export function encodeValue(value: unknown): Encoded {
   return new Encoded(TEXT, encode(value));
 }
 
-/** A typed array or DataView of any realm: its element type, then its bytes, which are little-endian in every browser. */
+/** Encodes a typed array or DataView of any realm: its element type, then its bytes, which every browser keeps little-endian. */
 function encodeView(view: ArrayBufferView): Encoded {
   if (isBytes(view)) {
-    // With bytes it is not detached. A new view of them would cost WebCrypto more than one that it knows already.
+    // A view with bytes is not detached. WebCrypto is slower with a new view of the same bytes.
     const bytes = view.length > 0 ? view : bytesOf(view.buffer, view);
     return new Encoded(BYTES, unshared(bytes), true);
   }
@@ -104,7 +104,7 @@ function bytesOf<T extends ArrayBufferLike>(buffer: T, part?: ArrayBufferView): 
   }
 }
 
-/** Reads a Blob, behind what is said of it. */
+/** Reads a Blob into bytes after its details: media type, file name and time. */
 export async function readBlob(core: Core, { type, blob }: Encoded): Promise<Encoded> {
   const { name = '', lastModified = 0 } = blob as File;
   const input = core
@@ -119,7 +119,7 @@ export async function readBlob(core: Core, { type, blob }: Encoded): Promise<Enc
     const bytes = new Uint8Array(await new Blob([details, blob as Blob]).arrayBuffer());
     return new Encoded(type, bytes, false, undefined, details.length);
   } catch (cause) {
-    throw errorOf('invalid_argument', 'the file cannot be read: was it changed?', cause);
+    throw errorOf('invalid_argument', 'the file cannot be read: it may have changed', cause);
   }
 }
 
@@ -131,15 +131,15 @@ function toJson(value: unknown): string {
   };
   let cause: unknown;
   try {
-    const text = JSON.stringify(value); // first: it throws for a cycle
+    const text = JSON.stringify(value); // throws for a cycle, which isJson would not end at
     if (isJson(value, leaf)) return minusZero ? stringify(value) : text;
   } catch (error) {
-    cause = error; // a cycle, or a RangeError: the stack is used up
+    cause = error; // a cycle, or a RangeError if the stack is used up
   }
   throw errorOf('invalid_argument', 'a value is text, bytes, a Blob, or JSON throughout', cause);
 }
 
-/** What a plaintext held. */
+/** The content of a plaintext. */
 export interface Decoded {
   value: unknown;
   /** The context, if it was sealed inside. */
@@ -148,7 +148,7 @@ export interface Decoded {
   name?: string;
 }
 
-/** Turns an opened plaintext back into the value. Throws `malformed` for one that does not follow its type and flags. */
+/** Decodes a plaintext into the value. Throws `malformed` if it does not fit its type and flags. */
 export function decodeValue(
   core: Core,
   type: number,
@@ -156,7 +156,7 @@ export function decodeValue(
   plaintext: Uint8Array<ArrayBuffer>,
 ): Decoded {
   if (type < BLOB && flags === 0) return { value: decodeBytes(type, sized(flags, plaintext)) };
-  const head = plaintext.subarray(0, 20 << 10); // details are shorter
+  const head = plaintext.subarray(0, 20 << 10); // the details are shorter
   const length = core.begin().bytes(head).length;
   const r = new Reader(core.output(core.call.splitDetails(type, flags, length)));
   const rest = plaintext.subarray(r.uint(4));
@@ -175,13 +175,13 @@ export function decodeValue(
   return decoded;
 }
 
-/** The bytes of a value, if they are as many as its flags allow. */
+/** Checks the size of a value. A tombstone's is 0. */
 function sized(flags: number, value: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   if (value.length > (flags & TOMBSTONE ? 0 : LIMIT)) throw errorOf('malformed');
   return value;
 }
 
-/** Removes zeros at the end, and 0x80 before them. */
+/** Removes padding: zeros at the end and the 0x80 before them. */
 function unpadded(b: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   let n = b.length;
   while (n > 0 && b[n - 1] === 0) n--;
@@ -189,7 +189,7 @@ function unpadded(b: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return b.subarray(0, n - 1);
 }
 
-/** The view of its class, over a buffer of its own. Throws `unsupported_version` in a browser without that class. */
+/** Makes a view of its class over a buffer of its own. Throws `unsupported_version` in a browser without the class. */
 function decodeView(element: number, size: number, b: Uint8Array<ArrayBuffer>): unknown {
   if (b.length % size !== 0) throw errorOf('malformed');
   const View = (globalThis as Record<string, unknown>)[elements[element] ?? ''] as
@@ -201,7 +201,7 @@ function decodeView(element: number, size: number, b: Uint8Array<ArrayBuffer>): 
   return new View(whole(b).buffer);
 }
 
-/** Bytes over a buffer of their own: not part of another. */
+/** Returns bytes whose buffer has no other bytes. */
 function whole(b: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return b.byteLength === b.buffer.byteLength ? b : b.slice();
 }

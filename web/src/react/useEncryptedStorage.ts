@@ -1,28 +1,49 @@
 import { useCallback, useEffect, useState } from 'react';
 import { DataClassification, type EncryptedStorage, defaultStorage } from '../index.js';
 
-/** What {@link useEncryptedStorage} returns. */
+/** The result of {@link useEncryptedStorage}. */
 export interface EncryptedValue<T> {
-  /** The value; `null` while it loads, and where there is none. */
+  /** The value. `null` while it loads and if the name has no entry. */
   value: T | null;
+  /** Whether the value is being loaded. */
   loading: boolean;
-  /** Why the last load or update failed; `null` after one that did not. */
+  /** The error of the last load or update. `null` if it succeeded. */
   error: Error | null;
-  /** Stores a new value; resolves when it is stored, rejects where it could not be, with the earlier value in place. */
+  /** Stores a new value. Resolves when it is on disk. If it rejects, the earlier value is unchanged. */
   updateValue(value: T): Promise<void>;
 }
 
 /**
- * One encrypted value as React state, from the default store (see `configure`) or the given one.
- * The class is that of what `updateValue` writes; without one it is `confidential`.
+ * Provides one encrypted value as React state.
+ *
+ * @typeParam T The type of the value. It is not checked.
+ * @param key The name of the entry.
+ * @param classification The class of values that `updateValue` stores.
+ * @param storage The store. Default: the default store, see `configure`.
+ *
+ * @example Edit a setting
+ * ```tsx
+ * import { configure } from '@coffer-storage/coffer';
+ * import { useEncryptedStorage } from '@coffer-storage/coffer/react';
+ *
+ * configure({ unlock: { password: 'correct horse battery staple' } }); // once, before the first render
+ *
+ * export function ThemeButton() {
+ *   const { value, loading, error, updateValue } = useEncryptedStorage<string>('theme', 'internal');
+ *   if (loading) return <p>Loading…</p>;
+ *   if (error) return <p role="alert">{error.message}</p>;
+ *   const next = value === 'dark' ? 'light' : 'dark';
+ *   return <button onClick={() => void updateValue(next)}>Switch to {next}</button>;
+ * }
+ * ```
  */
-export function useEncryptedStorage<T>(
+export function useEncryptedStorage<T = unknown>(
   key: string,
   classification: DataClassification = DataClassification.CONFIDENTIAL,
   storage?: EncryptedStorage,
 ): EncryptedValue<T> {
   const [state, setState] = useState<State<T>>(() => unread(key, storage));
-  // While rendering, so that no effect sees the state of another key.
+  // Reset while rendering, because effects would still see the state of the former key.
   if (state.key !== key || state.storage !== storage) setState(unread(key, storage));
 
   const change = useCallback(
@@ -62,10 +83,11 @@ export function useEncryptedStorage<T>(
   return { value: state.value, loading: state.loading, error: state.error, updateValue };
 }
 
+/** The state of the hook for one key and store. */
 interface State<T> extends Pick<EncryptedValue<T>, 'value' | 'loading' | 'error'> {
   key: string;
   storage: EncryptedStorage | undefined;
-  /** Since the key is shown: what was loaded is old then. */
+  /** Whether `updateValue` stored a value since the key was set. A value loaded before is then stale. */
   written: boolean;
 }
 

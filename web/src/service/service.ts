@@ -44,7 +44,7 @@ export interface ServiceOptions {
   iterations?: number;
 }
 
-/** Where a package lives and what its key is for. {@link EncryptionService.decrypt} must get the same values. */
+/** The place of a package and the use of its key. {@link EncryptionService.decrypt} must get the same values. */
 export interface PackageOptions {
   /** The package's place, which is authenticated. A package moved to another place does not open. Default: an empty owner and collection. */
   place?: Partial<Place>;
@@ -54,7 +54,7 @@ export interface PackageOptions {
 
 /** Options of {@link EncryptionService.encrypt} and {@link EncryptionService.encryptBinary}. */
 export interface EncryptOptions extends PackageOptions {
-  /** How sensitive the value is. There is no default. */
+  /** How sensitive the value is. Required. */
   classification: DataClassification;
   /** Strings that are authenticated with the value and readable without a key; at most 16 KiB in all. */
   context?: Context;
@@ -346,7 +346,7 @@ export class EncryptionService {
     if (source !== own)
       throw errorOf(
         own === KEYSET ? 'unknown_key' : 'wrong_secret',
-        'the package was sealed with another kind of key',
+        'sealed with another kind of key',
       );
     if (source !== PASSPHRASE) return this.#sealer as Sealer;
     core.check(core.call.checkDerivation(core.begin().bytes(head).length));

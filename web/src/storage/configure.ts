@@ -56,8 +56,8 @@ function retire(opening: typeof shared): void {
 }
 
 /**
- * Opens an encrypted store in an IndexedDB database, and creates it at first use. A database holds one vault, whose
- * keys all of its stores share.
+ * Opens an encrypted store in an IndexedDB database, and creates it at first use. All stores of a database
+ * share the keys of its one vault.
  *
  * @param dbName The database's name.
  * @param storeName The store's name within the database. Each store has its own entries.
@@ -109,7 +109,7 @@ export async function createEncryptedStorage(
   options: StorageOptions = {},
 ): Promise<EncryptedStorage> {
   if (typeof dbName !== 'string' || typeof storeName !== 'string')
-    throw errorOf('invalid_argument', 'a database or store name is a string');
+    throw errorOf('invalid_argument', 'a name is a string');
   const {
     unlock = configuration.unlock,
     iterations = configuration.iterations,

@@ -1,29 +1,27 @@
-import { equal } from '../core/bytes.js';
+import { type Bytes, equal } from '../core/bytes.js';
 import { errorOf, storageError } from '../core/errors.js';
 
-/** The one object store of records; out-of-line keys [store name, record name], so that a new store needs no upgrade. */
+/** The object store of all records. Keys are [store name, record name], so a new store needs no schema upgrade. */
 export const RECORDS = 'records';
 const VAULT = 'vault';
 const STORES = [RECORDS, VAULT];
 const DOCUMENT = 'document';
-/** Milliseconds after which a database counts as blocked. */
-const LONGEST_OPENING = 10_000;
+/** The time in milliseconds after which a database that does not open is reported as blocked. */
+const OPEN_TIMEOUT = 10_000;
 
-type Bytes = Uint8Array<ArrayBuffer>;
-
-/** One database: its connection, opened again after it was lost, and the vault document in it. */
+/** A database with its connection, which is reopened after it was lost, and its keyset document. */
 export class Database {
   readonly name: string;
   #connection: Promise<IDBDatabase> | undefined;
   #live: IDBDatabase | undefined;
-  /** The document whose keys are in use; another one in its place means that the database was deleted meanwhile. */
+  /** The document whose keys are in use. If the database holds another one, it was deleted or replaced. */
   #document: Bytes | undefined;
 
   constructor(name: string) {
     this.name = name;
   }
 
-  /** The open connection, if there is one: saves the wait on the hot path. */
+  /** The open connection, if there is one. Callers need not await it. */
   get live(): IDBDatabase | undefined {
     return this.#live;
   }
@@ -54,17 +52,17 @@ export class Database {
     return new Promise((resolve, reject) => {
       const opening = indexedDB.open(this.name, 1);
       opening.onupgradeneeded = () => {
-        if (this.#document) return opening.transaction?.abort(); // it was deleted: an empty one must not take its place
+        if (this.#document) return opening.transaction?.abort(); // the database was deleted: do not replace it with an empty one
         for (const store of STORES) opening.result.createObjectStore(store);
       };
-      // Behind a deletion that another tab blocks, the request waits without an event.
+      // The request waits without an event while another tab blocks a deletion.
       const blocked = () => {
         opening.onsuccess = () => opening.result.close();
         reject(errorOf('database_blocked'));
       };
-      const timer = setTimeout(blocked, LONGEST_OPENING);
+      const timer = setTimeout(blocked, OPEN_TIMEOUT);
       opening.onblocked = blocked;
-      // Firefox's private windows refuse with an InvalidStateError.
+      // Private windows of Firefox reject with an InvalidStateError.
       opening.onerror = () => {
         const { error } = opening;
         reject(
@@ -76,8 +74,8 @@ export class Database {
       opening.onsuccess = () => {
         clearTimeout(timer);
         const connection = opening.result;
-        // A version change is another tab that wants to delete or upgrade the database: it must not wait for us.
-        connection.onclose = connection.onversionchange = () => this.drop(connection);
+        // Another tab deletes or upgrades the database and must not wait for this connection.
+        connection.onclose = connection.onversionchange = () => this.disconnect(connection);
         resolve(connection);
       };
     });
@@ -85,37 +83,37 @@ export class Database {
 
   async #verify(connection: IDBDatabase): Promise<void> {
     connection.transaction(STORES); // throws if other software made the database
-    if (this.#document) expectAtRest(await read(connection), this.#document);
+    if (this.#document) requireDocument(await fetchDocument(connection), this.#document);
   }
 
-  /** Closes a connection; the next operation opens another. */
-  drop(connection = this.#live): void {
+  /** Closes a connection. The next operation opens another. */
+  disconnect(connection = this.#live): void {
     connection?.close();
     if (connection !== this.#live) return;
     this.#live = undefined;
     this.#connection = undefined;
   }
 
-  /** The vault document at rest, if there is one. */
-  async document(): Promise<Bytes | undefined> {
-    return read(await this.connect());
+  /** Reads the stored keyset document, if there is one. */
+  async readDocument(): Promise<Bytes | undefined> {
+    return fetchDocument(await this.connect());
   }
 
-  /** Stores a new vault's document unless another tab was faster; returns the one that stands. */
+  /** Stores a new document unless another tab stored one before. Returns the stored document. */
   adopt(document: Bytes): Promise<Bytes> {
     return this.#change((found) => found ?? document);
   }
 
-  /** Puts a host's newer document in the place of the one at rest; `connection_lost` where that is another meanwhile. */
+  /** Replaces the stored document with the host's newer one. Rejects with `connection_lost` if another tab changed it. */
   async replace(former: Uint8Array, document: Bytes): Promise<void> {
     await this.#change((found) => (found && equal(found, former) ? document : undefined));
   }
 
-  /** Puts in the document's place what `next` makes of it, nothing being a refusal; returns what then stands. */
+  /** Stores the document that `next` returns, or aborts if it returns undefined. Returns the stored document. */
   async #change(next: (found: Bytes | undefined) => Bytes | undefined): Promise<Bytes> {
     const connection = await this.connect();
     return new Promise((resolve, reject) => {
-      const store = vaultOf(connection, 'readwrite');
+      const store = openVaultStore(connection, 'readwrite');
       const tx = store.transaction;
       const found = store.get(DOCUMENT) as IDBRequest<Bytes | undefined>;
       found.onsuccess = () => {
@@ -128,15 +126,15 @@ export class Database {
     });
   }
 
-  /** From now on a connection is good only where this document is at rest; rejects with `connection_lost` where it is not. */
-  async hold(document: Bytes): Promise<void> {
-    expectAtRest(await read(await this.connect()), document);
+  /** Requires the database to hold this document, now and after each reconnection. Rejects with `connection_lost`. */
+  async pin(document: Bytes): Promise<void> {
+    requireDocument(await fetchDocument(await this.connect()), document);
     this.#document = document;
   }
 }
 
-/** The vault's object store in a transaction of its own. Throws a CofferError if the connection was closed. */
-function vaultOf(connection: IDBDatabase, mode?: IDBTransactionMode): IDBObjectStore {
+/** Opens a transaction on the vault's object store. Throws a CofferError if the connection was closed. */
+function openVaultStore(connection: IDBDatabase, mode?: IDBTransactionMode): IDBObjectStore {
   try {
     return connection.transaction(VAULT, mode).objectStore(VAULT);
   } catch (cause) {
@@ -144,10 +142,10 @@ function vaultOf(connection: IDBDatabase, mode?: IDBTransactionMode): IDBObjectS
   }
 }
 
-function read(connection: IDBDatabase): Promise<Bytes | undefined> {
+function fetchDocument(connection: IDBDatabase): Promise<Bytes | undefined> {
   return new Promise((resolve, reject) => {
-    const request = vaultOf(connection).get(DOCUMENT) as IDBRequest<Bytes | undefined>;
-    // Whoever can write to the database can write anything; what is there, of whatever type, is no reason for a new vault.
+    const request = openVaultStore(connection).get(DOCUMENT) as IDBRequest<Bytes | undefined>;
+    // Any script of the origin can write to the database. A value of another type is an error, not a reason for a new vault.
     request.onsuccess = () =>
       request.result === undefined || request.result instanceof Uint8Array
         ? resolve(request.result)
@@ -156,7 +154,7 @@ function read(connection: IDBDatabase): Promise<Bytes | undefined> {
   });
 }
 
-function expectAtRest(found: Bytes | undefined, document: Bytes): void {
+function requireDocument(found: Bytes | undefined, document: Bytes): void {
   if (!found || !equal(found, document))
     throw errorOf('connection_lost', 'the database was deleted or replaced');
 }

@@ -1,58 +1,58 @@
 /** A record's key in the database. */
 export type RecordKey = [store: string, name: string];
 
-/** What a request answers, once it has. An IDBRequest is one. */
-export interface Answer {
+/** The result of a request, available once the request succeeded. An IDBRequest implements it. */
+export interface PendingResult {
   readonly result: unknown;
 }
 
-/** From so many reads on it pays to ask first which records lie side by side. */
-const MANY = 16;
-/** How many records one request reads at most: they may be large, and an engine limits what it answers at once. */
-const RUN = 64;
+/** The number of reads from which it is faster to list the keys first and to group neighbours. */
+const MIN_GROUPED_READS = 16;
+/** The most records in one request. Records may be large, and engines limit the size of one result. */
+const MAX_RUN = 64;
 
 /**
- * The reads of one transaction. To an engine a request costs more than the small record that it reads, so of many reads those whose
- * keys are neighbours in the database share a request. No record is read that nobody asked for.
+ * The reads of one transaction. A request costs an engine more than the small record that it reads, so reads of
+ * neighbouring keys share a request if there are many. Only records that were asked for are read.
  */
 export class Lookup {
   readonly #records: IDBObjectStore;
-  readonly #wanted: Wanted[] = [];
+  readonly #reads: PendingRead[] = [];
 
   constructor(records: IDBObjectStore) {
     this.#records = records;
   }
 
-  /** Asks for a record; its answer's result is undefined where there is none. */
-  get(key: RecordKey): Answer {
-    const wanted = new Wanted(key);
-    this.#wanted.push(wanted);
-    return wanted;
+  /** Adds a read. Its result is undefined if the record does not exist. */
+  get(key: RecordKey): PendingResult {
+    const read = new PendingRead(key);
+    this.#reads.push(read);
+    return read;
   }
 
-  /** Sends the requests and calls `done` when all are answered: engines answer in order. Returns whether there are any. */
+  /** Sends the requests and calls `done` when the last has succeeded; engines process them in order. Returns whether there are any. */
   send(done: () => void): boolean {
-    const wanted = this.#wanted;
-    if (wanted.length < MANY)
+    const reads = this.#reads;
+    if (reads.length < MIN_GROUPED_READS)
       return this.#read(
-        wanted.map((w) => [w]),
+        reads.map((w) => [w]),
         done,
       );
-    wanted.sort((a, b) => order(a.key, b.key));
-    const keys = this.#records.getAllKeys(rangeOf(wanted), wanted.length) as unknown as IDBRequest<
+    reads.sort((a, b) => compareKeys(a.key, b.key));
+    const keys = this.#records.getAllKeys(keyRange(reads), reads.length) as unknown as IDBRequest<
       RecordKey[]
     >;
-    keys.onsuccess = () => this.#read(runsOf(wanted, keys.result), done) || done();
+    keys.onsuccess = () => this.#read(groupRuns(reads, keys.result), done) || done();
     return true;
   }
 
-  #read(runs: readonly Wanted[][], done: () => void): boolean {
+  #read(runs: readonly PendingRead[][], done: () => void): boolean {
     let last: IDBRequest | undefined;
     for (const run of runs) {
-      const alone = run.length === 1; // `get` answers sooner
+      const alone = run.length === 1; // `get` is faster than `getAll`
       last = alone
         ? this.#records.get(run[0]?.key as RecordKey)
-        : this.#records.getAll(rangeOf(run));
+        : this.#records.getAll(keyRange(run));
       for (const [i, w] of run.entries()) [w.request, w.at] = [last, alone ? undefined : i];
     }
     if (last) last.onsuccess = done;
@@ -60,8 +60,8 @@ export class Lookup {
   }
 }
 
-/** A record asked for, and where its answer is; nowhere if it is known to be missing. */
-class Wanted implements Answer {
+/** A read with the request that has its result. It has no request if the record is known to be missing. */
+class PendingRead implements PendingResult {
   request: IDBRequest | undefined;
   at: number | undefined;
 
@@ -74,21 +74,21 @@ class Wanted implements Answer {
 }
 
 /**
- * Parts what is wanted, in order, into runs of neighbours. `keys` are those that are there, the first of them, as many as are wanted:
- * where they are fewer, all, and what is not among them is missing and left out.
+ * Groups sorted reads into runs of neighbouring keys. `keys` are the first keys in the range, at most as many as there
+ * are reads. If they are fewer, they are all keys in the range, and reads of other keys are left out.
  */
-function runsOf(wanted: readonly Wanted[], keys: readonly RecordKey[]): Wanted[][] {
-  const runs: Wanted[][] = [];
-  let run: Wanted[] = []; // may still grow
+function groupRuns(reads: readonly PendingRead[], keys: readonly RecordKey[]): PendingRead[][] {
+  const runs: PendingRead[][] = [];
+  let run: PendingRead[] = []; // the run that can grow
   let i = 0;
-  for (const [n, w] of wanted.entries()) {
+  for (const [n, w] of reads.entries()) {
     let key: RecordKey | undefined;
-    for (; (key = keys[i]) && order(key, w.key) < 0; i++) run = [];
-    const before = wanted[n - 1];
-    const again = before && order(before.key, w.key) === 0; // no two callers share an answer's bytes
-    if (again || (!key && keys.length === wanted.length)) runs.push([w]);
-    else if (key && order(key, w.key) === 0) {
-      if (run.length % RUN === 0) runs.push((run = []));
+    for (; (key = keys[i]) && compareKeys(key, w.key) < 0; i++) run = [];
+    const before = reads[n - 1];
+    const again = before && compareKeys(before.key, w.key) === 0; // two callers must not share the bytes of one result
+    if (again || (!key && keys.length === reads.length)) runs.push([w]);
+    else if (key && compareKeys(key, w.key) === 0) {
+      if (run.length % MAX_RUN === 0) runs.push((run = []));
       run.push(w);
       i++;
     }
@@ -96,12 +96,12 @@ function runsOf(wanted: readonly Wanted[], keys: readonly RecordKey[]): Wanted[]
   return runs;
 }
 
-function rangeOf(run: readonly Wanted[]): IDBKeyRange {
+function keyRange(run: readonly PendingRead[]): IDBKeyRange {
   return IDBKeyRange.bound(run[0]?.key, run.at(-1)?.key);
 }
 
-/** IndexedDB's order of such keys; one that is longer, which another script may have put there, is no equal. */
-function order(a: RecordKey, b: RecordKey): number {
+/** Compares keys in IndexedDB's order. Another script may have added longer keys, which are never equal. */
+function compareKeys(a: RecordKey, b: RecordKey): number {
   for (const i of [0, 1] as const) if (a[i] !== b[i]) return a[i] < b[i] ? -1 : 1;
   return a.length - b.length;
 }

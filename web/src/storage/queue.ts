@@ -1,29 +1,29 @@
 import { type Database, RECORDS } from './database.js';
 import { storageError } from '../core/errors.js';
-import { type Answer, Lookup } from './lookup.js';
+import { type PendingResult, Lookup } from './lookup.js';
 
-/** One call's work on the records. It succeeds or fails as a whole. */
-export interface Unit<T> {
-  /** The records it touches; left out, all of them. */
+/** The work of one call on the records. It succeeds or fails as a whole. */
+export interface Operation<T> {
+  /** The names of the records that it touches. Default: all records. */
   names?: readonly string[];
   write: boolean;
-  /** Settles when sealing is done: before the transaction opens, because no engine lets a transaction wait for WebCrypto. */
+  /** Resolves once the values are sealed. The transaction opens afterwards, because it would end while WebCrypto works. */
   ready?: Promise<unknown>;
-  /** Issues the requests; single records are read by way of `lookup`. */
-  issue(records: IDBObjectStore, lookup: Lookup): Answer[];
-  /** Makes the call's result of theirs. */
+  /** Sends the requests. Single records are read through `lookup`. */
+  issue(records: IDBObjectStore, lookup: Lookup): PendingResult[];
+  /** Computes the call's result from the results of the requests. */
   read(results: unknown[]): T;
 }
 
-interface Pending {
-  unit: Unit<unknown>;
+interface Call {
+  operation: Operation<unknown>;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
 
-/** Calls of one tick that share a transaction: either all reads or all writes. */
+/** Calls of one tick that share a transaction: reads only, or writes only. */
 class Batch {
-  readonly pending: Pending[] = [];
+  readonly pending: Call[] = [];
   readonly #names = new Set<string>();
   #all = false;
   settle!: () => void;
@@ -31,30 +31,30 @@ class Batch {
 
   constructor(readonly write: boolean) {}
 
-  add(p: Pending): void {
+  add(p: Call): void {
     this.pending.push(p);
-    if (p.unit.names) for (const name of p.unit.names) this.#names.add(name);
+    if (p.operation.names) for (const name of p.operation.names) this.#names.add(name);
     else this.#all = true;
   }
 
-  touches(unit: Unit<unknown>): boolean {
-    return this.#all || !unit.names || unit.names.some((name) => this.#names.has(name));
+  touches(operation: Operation<unknown>): boolean {
+    return this.#all || !operation.names || operation.names.some((name) => this.#names.has(name));
   }
 
-  /** Whether the order of the two matters. */
+  /** Reports whether the order of the two batches matters. */
   conflicts(later: Batch): boolean {
-    return (this.write || later.write) && later.pending.some((p) => this.touches(p.unit));
+    return (this.write || later.write) && later.pending.some((p) => this.touches(p.operation));
   }
 }
 
 /**
- * Group commit. Calls made in one tick share one short transaction; each promise settles for itself, a write's only when the
- * transaction is complete. Calls on one record take effect in call order. After an abort each write is tried again alone, so that
- * one which cannot be stored fails alone.
+ * Group commit: calls made in one tick share one short transaction. Each call has its own promise, and a write's
+ * promise settles when the transaction is complete. Calls on one record take effect in call order. After an abort each
+ * write is retried alone, so that only writes that cannot be stored fail.
  */
 export class CommitQueue {
   readonly #database: Database;
-  /** Batches that are not settled, in the order of their first call. */
+  /** The batches that are not settled, in the order of their first call. */
   readonly #live = new Set<Batch>();
   #reads: Batch | undefined;
   #writes: Batch | undefined;
@@ -63,26 +63,30 @@ export class CommitQueue {
     this.#database = database;
   }
 
-  /** Adds a call; must run in the tick of the call. */
-  add<T>(unit: Unit<T>): Promise<T> {
+  /** Adds a call. It must run in the tick of the call, so that call order is kept. */
+  add<T>(operation: Operation<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      unit.ready?.catch(() => undefined); // reported below, even if that is later
-      this.#batchFor(unit).add({ unit, resolve: resolve as (value: unknown) => void, reject });
+      operation.ready?.catch(() => undefined); // the error is reported when the batch runs
+      this.#batchFor(operation).add({
+        operation,
+        resolve: resolve as (value: unknown) => void,
+        reject,
+      });
     });
   }
 
-  /** Resolves when nothing is under way. */
+  /** Resolves when no batch is pending. */
   async idle(): Promise<void> {
     while (this.#live.size > 0) await Promise.all([...this.#live].map((b) => b.settled));
   }
 
-  #batchFor(unit: Unit<unknown>): Batch {
-    const other = unit.write ? this.#reads : this.#writes;
-    if (other?.touches(unit)) this.#reads = this.#writes = undefined;
-    const open = unit.write ? this.#writes : this.#reads;
+  #batchFor(operation: Operation<unknown>): Batch {
+    const other = operation.write ? this.#reads : this.#writes;
+    if (other?.touches(operation)) this.#reads = this.#writes = undefined;
+    const open = operation.write ? this.#writes : this.#reads;
     if (open) return open;
-    const batch = new Batch(unit.write);
-    if (unit.write) this.#writes = batch;
+    const batch = new Batch(operation.write);
+    if (operation.write) this.#writes = batch;
     else this.#reads = batch;
     this.#live.add(batch);
     queueMicrotask(() => void this.#run(batch));
@@ -98,16 +102,16 @@ export class CommitQueue {
       if (earlier.conflicts(batch)) before.push(earlier.settled);
     }
     if (before.length > 0) await Promise.all(before);
-    const sealed = batch.write ? await sealing(batch.pending) : batch.pending;
+    const sealed = batch.write ? await waitUntilSealed(batch.pending) : batch.pending;
     if (sealed.length > 0) await this.#commit(sealed, batch.write);
     this.#live.delete(batch);
     batch.settle();
   }
 
-  async #commit(pending: readonly Pending[], write: boolean): Promise<void> {
+  async #commit(pending: readonly Call[], write: boolean): Promise<void> {
     try {
       const results = await this.#transact(pending, write);
-      for (const [i, p] of pending.entries()) settle(p, results[i] ?? []);
+      for (const [i, p] of pending.entries()) settleCall(p, results[i] ?? []);
     } catch (error) {
       const [only] = pending;
       if (pending.length === 1) only?.reject(storageError(error));
@@ -115,34 +119,35 @@ export class CommitQueue {
     }
   }
 
-  /** Runs one transaction; once more on a new connection where the old one was lost. */
-  async #transact(pending: readonly Pending[], write: boolean): Promise<unknown[][]> {
+  /** Runs one transaction, and again on a new connection if the old one was lost. */
+  async #transact(pending: readonly Call[], write: boolean): Promise<unknown[][]> {
     const connection = this.#database.live ?? (await this.#database.connect());
     try {
-      return await transaction(connection, pending, write);
+      return await runTransaction(connection, pending, write);
     } catch (error) {
-      if ((error as DOMException)?.name === 'InvalidStateError') this.#database.drop(connection);
+      if ((error as DOMException)?.name === 'InvalidStateError')
+        this.#database.disconnect(connection);
       if (this.#database.live === connection) throw error;
-      return transaction(await this.#database.connect(), pending, write);
+      return runTransaction(await this.#database.connect(), pending, write);
     }
   }
 }
 
-/** Settles one call; what it read may be refused without harm to the others. */
-function settle(p: Pending, results: unknown[]): void {
+/** Settles one call. If `read` throws, only this call is rejected. */
+function settleCall(p: Call, results: unknown[]): void {
   try {
-    p.resolve(p.unit.read(results));
+    p.resolve(p.operation.read(results));
   } catch (error) {
     p.reject(error);
   }
 }
 
-/** Waits for the writes to be sealed; rejects those that failed and returns the others. */
-async function sealing(pending: readonly Pending[]): Promise<Pending[]> {
-  const sealed: Pending[] = [];
+/** Waits until the values are sealed. Rejects the calls whose sealing failed and returns the others. */
+async function waitUntilSealed(pending: readonly Call[]): Promise<Call[]> {
+  const sealed: Call[] = [];
   for (const p of pending) {
     try {
-      await p.unit.ready;
+      await p.operation.ready;
       sealed.push(p);
     } catch (error) {
       p.reject(error);
@@ -151,26 +156,26 @@ async function sealing(pending: readonly Pending[]): Promise<Pending[]> {
   return sealed;
 }
 
-/** Runs one transaction: writes until it is complete, reads until the last has been answered, which needs no more than that. */
-function transaction(
+/** Runs one transaction. Writes resolve when it is complete, reads when the last request has succeeded. */
+function runTransaction(
   connection: IDBDatabase,
-  pending: readonly Pending[],
+  pending: readonly Call[],
   write: boolean,
 ): Promise<unknown[][]> {
   return new Promise((resolve, reject) => {
     const tx = connection.transaction(RECORDS, write ? 'readwrite' : 'readonly');
     const records = tx.objectStore(RECORDS);
     const lookup = new Lookup(records);
-    let answers: Answer[][] = [];
-    const done = () => resolve(answers.map((of) => of.map((answer) => answer.result)));
+    let results: PendingResult[][] = [];
+    const done = () => resolve(results.map((list) => list.map(({ result }) => result)));
     tx.oncomplete = done;
     tx.onabort = () =>
       reject(tx.error ?? new DOMException('the transaction was aborted', 'AbortError'));
     try {
-      answers = pending.map((p) => p.unit.issue(records, lookup));
-      // No tx.commit(): after it Firefox completes a transaction whose put was refused for quota, and Chromium completes a read
-      // before it has fetched the large values.
-      const last = answers.at(-1)?.at(-1);
+      results = pending.map((p) => p.operation.issue(records, lookup));
+      // tx.commit() is not used: Firefox would complete a transaction whose put exceeded the quota, and Chromium would
+      // complete a read before it has fetched large values.
+      const last = results.at(-1)?.at(-1);
       if (!write && !lookup.send(done) && last) (last as IDBRequest).onsuccess = done;
     } catch (error) {
       reject(error);

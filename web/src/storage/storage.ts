@@ -10,7 +10,7 @@ import {
   readHeader,
 } from '../crypto/header.js';
 import { type Context, type EncodedPlace, placePrefix } from '../crypto/sealer.js';
-import type { Unit } from './queue.js';
+import type { Operation } from './queue.js';
 import { type Connection, type Vault, release } from './vault.js';
 
 /** A stored package's header, as {@link EncryptedStorage.inspect} reads it. */
@@ -409,10 +409,10 @@ export class EncryptedStorage {
     return `${this.#store.length}:${this.#store}${key}`;
   }
 
-  async #run<T>(unit: Unit<T>): Promise<T> {
+  async #run<T>(operation: Operation<T>): Promise<T> {
     if (this.#closed) throw errorOf('closed');
     try {
-      return await this.#connection.queue.add(unit);
+      return await this.#connection.queue.add(operation);
     } catch (error) {
       this.lost ||= (error as CofferError).code === 'connection_lost';
       throw error;

@@ -41,7 +41,7 @@ const connections = new Map<string, Connection>();
 /** Unlocked vaults by Unlock object and database name, so that a second store needs no second key derivation. */
 const vaults = new WeakMap<Unlock, Map<string, Promise<Vault>>>();
 
-/** Opens a database and unlocks its vault. Creates the vault if the database has none. */
+/** Opens a database and unlocks its vault. Creates the vault in an empty database. */
 export async function openVault(
   name: string,
   unlock: Unlock,
@@ -69,7 +69,7 @@ async function open(name: string, unlock: Unlock, options: Settings): Promise<[V
   try {
     const vault = await opening;
     checkEnvironment(vault.core, vault.document, options.environment);
-    await connection.database.hold(vault.document);
+    await connection.database.pin(vault.document);
     return [vault, connection];
   } catch (error) {
     release(connection);
@@ -90,7 +90,7 @@ export function release(connection: Connection): void {
   if (--connection.users > 0) return;
   void connection.queue.idle().then(() => {
     if (connection.users > 0) return;
-    connection.database.drop();
+    connection.database.disconnect();
     if (connections.get(connection.name) === connection) connections.delete(connection.name);
   });
 }
@@ -99,7 +99,7 @@ async function unlockVault(database: Database, unlock: Unlock, options: Settings
   const core = await loadCore();
   const secret = readSecret(unlock);
   const supplied = readKeyset(unlock);
-  const stored = await database.document();
+  const stored = await database.readDocument();
   const document =
     supplied ??
     stored ??
@@ -128,16 +128,13 @@ async function storeSupplied(
     }
     // Count only keys that opened: a document can also name keys that this secret does not open.
     if (!listKeyIds(core, stored).every((id) => unlocked.secrets.has(id)))
-      throw errorOf(
-        'invalid_argument',
-        'the keyset lacks keys that are in use: supply a newer one',
-      );
+      throw errorOf('invalid_argument', 'the keyset lacks keys in use: supply a newer one');
     await database.replace(stored, supplied);
   }
 }
 
 function checkEnvironment(core: Core, document: Uint8Array, wanted: string | undefined): void {
   if (wanted !== undefined && readLabel(core, document, 'environment') !== wanted) {
-    throw errorOf('invalid_argument', 'the keys belong to another environment');
+    throw errorOf('invalid_argument', 'keys of another environment');
   }
 }

@@ -80,17 +80,17 @@ export class Secret {
   }
 }
 
-/** Reads the secret of an Unlock. Throws `invalid_argument`, or `not_configured` if there is no secret. */
+/** Reads the secret of an Unlock. Throws `invalid_argument`, or `not_configured` if it names neither a secret nor a keyset. */
 export function readSecret(unlock: Unlock): Secret {
-  if (typeof unlock !== 'object' || unlock === null || isBytes(unlock))
-    throw errorOf('invalid_argument', 'unlock is { password } or { masterKey }');
-  const { password, masterKey, keyset } = unlock as Record<string, unknown>;
-  if ((password === undefined) === (masterKey === undefined)) {
-    if (password ?? keyset) throw errorOf('invalid_argument', 'one of password and masterKey');
-    throw errorOf('not_configured');
-  }
-  return password === undefined ? readMasterKey(masterKey) : readPassword(password);
+  const { password, masterKey, keyset } = Object(unlock) as Record<string, unknown>;
+  if (typeof unlock !== 'object' || isBytes(unlock) || (password && masterKey))
+    throw errorOf('invalid_argument', EITHER);
+  if (password !== undefined) return readPassword(password);
+  if (masterKey !== undefined) return readMasterKey(masterKey);
+  throw keyset ? errorOf('invalid_argument', EITHER) : errorOf('not_configured');
 }
+
+const EITHER = 'unlock has a password or a masterKey';
 
 /** Reads a password or passphrase. Throws `invalid_argument`. */
 function readPassword(text: unknown): Secret {
@@ -108,7 +108,7 @@ function readMasterKey(key: unknown): Secret {
   throw errorOf('invalid_argument', 'a masterKey is 32 bytes or their base64; or use password');
 }
 
-/** Copies the bytes of the Unlock's keyset document. Undefined if it has none. */
+/** Copies the bytes of the Unlock's keyset document. Undefined without a document. */
 export function readKeyset(unlock: Unlock): Bytes | undefined {
   const { keyset } = unlock as { keyset?: string | Uint8Array | ArrayBuffer };
   if (keyset === undefined) return undefined;
