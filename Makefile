@@ -1,21 +1,21 @@
 # make run    the server with its demo at http://localhost:8080
-# make deps   the system's packages and Node's that tests and builds need
-# make test   every test: Go, Node and three browsers; and lint
-# make bench  ratios against hand-written baselines, in bench/results.json
-# make faults what happens to requests, data and reports while disks, Redis, clocks and processes fail, in docs/faults.md (as root)
+# make deps   installs the Debian and npm packages that tests and builds need
+# make test   all tests (Go, Node and three browsers) and the linters
+# make bench  measures ratios against hand-written baselines, in bench/results.json
+# make faults tests a server while disks, Redis, clocks and processes fail, and writes docs/faults.md (as root)
 # make lint   formatting, vet, staticcheck, types
 # make wasm   the WebAssembly core, with its sizes
 # make build  the binary bin/coffer, static and reproducible
 # make man    its manual pages, in build/man
-# make soak   the long runs: kills by the hundred, random histories, many tenants, fuzzing
+# make soak   long tests: hundreds of kills, random histories, many tenants, fuzzing
 
 SHELL := /bin/bash -o pipefail
 GO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard '*.go' go.mod go.sum))
 WEB_FILES := $(wildcard $(shell git ls-files -co --exclude-standard web ':!web/demo'))
 DEMO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard web/demo))
-# Debian packages. Go and Node are installed already.
+# Debian packages. Go and Node must be installed already.
 PACKAGES := chromium firefox-esr webkit2gtk-driver xvfb redis-server systemd prometheus
-# A few minutes for each of the parsers' fuzzers.
+# A few minutes for each fuzz test of a parser.
 FUZZTIME ?= 3m
 
 .PHONY: run build man wasm deps test bench faults lint generate soak clean

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the binary into a file: static, and the same bytes from the same files, wherever they lie. Usage: scripts/build.sh FILE
-# VERSION stamps a version where there is no git to ask.
+# Builds a static, reproducible binary: the same source files give the same bytes in any folder. Usage: scripts/build.sh FILE
+# Set VERSION to stamp a version if git is not available.
 set -eu
 version=${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || true)}
 export CGO_ENABLED=0

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are named and missing. Usage: scripts/install-deps.sh package…
+# Installs those of the named Debian packages that are missing. Usage: scripts/install-deps.sh package…
 set -euo pipefail
 missing=()
 for package in "$@"; do
@@ -13,5 +13,5 @@ if [ "$(id -u)" != 0 ]; then
   root=(sudo)
 fi
 echo "Installing ${missing[*]} …"
-# Debian starts a Redis of its own when it installs one; the tests start theirs.
+# Debian starts Redis after installing it. The tests start their own servers.
 "${root[@]}" sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq "$@" >/dev/null' sh "${missing[@]}"

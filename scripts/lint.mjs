@@ -1,4 +1,4 @@
-// What `make lint` runs, and `make test` beside the browsers: formatting, vet, staticcheck, types. What a check prints is shown where it finds something.
+// Runs the linters: formatting, vet, staticcheck and types. `make lint` and `make test` use it. The output of a check is shown if it fails.
 import { execFile } from 'node:child_process';
 import { pathToFileURL } from 'node:url';
 
@@ -15,7 +15,7 @@ const checks = [
   { name: 'biome', shell: 'npx biome check' },
 ];
 
-/** Runs the checks one by one, behind all else on the machine, and calls `done(name, ok)` for each. */
+/** Runs the checks one after the other at low priority, and calls `done(name, ok)` after each. */
 export async function lint(done) {
   for (const { name, shell, env } of checks) {
     const { error, output } = await new Promise((resolve) => {

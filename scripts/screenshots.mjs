@@ -1,4 +1,4 @@
-// Makes the pictures of the README anew, from the demo as the built server serves it: `make build && node scripts/screenshots.mjs`.
+// Takes the screenshots of the README again, from the demo of the built server: `make build && node scripts/screenshots.mjs`.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -17,7 +17,7 @@ for await (const line of createInterface({ input: server.stdout })) {
   said[name] = value;
   if (name === 'listening') break;
 }
-/** Makes a token, for one tenant or for all. */
+/** Creates a token for one tenant or for all tenants. */
 const token = (...args) =>
   /coffer_\S+/.exec(
     execFileSync('bin/coffer', ['token', 'create', '--data', data, ...args], {
@@ -28,7 +28,7 @@ const token = (...args) =>
 const call = (method, path, bearer, body) =>
   fetch(said.listening + path, { method, body, headers: { Authorization: `Bearer ${bearer}` } });
 
-/** A little of the everyday work of a clinic. */
+/** Sends some everyday requests of a clinic. */
 async function work(bearer) {
   for (const kind of ['pii', 'phi']) {
     for (let i = 0; i < 5 + Math.random() * 20; i++) {
@@ -78,7 +78,7 @@ try {
   await page.click('text=Rotate the keys of clinic-north');
   await page.click('text=Make new keys');
   for (let i = 0; i < 50; i++) {
-    await work(clinics[i % 3]); // the charts are drawn from what passes
+    await work(clinics[i % 3]); // the charts show the requests
     await page.waitForTimeout(600 * Math.random());
   }
   await page.setViewportSize({ width: 1240, height: 960 });

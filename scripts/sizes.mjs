@@ -1,4 +1,4 @@
-// Prints the WebAssembly core's sizes and fails above its budget.
+// Prints the sizes of the WebAssembly core. Fails if the core exceeds its budget.
 import { readFileSync } from 'node:fs';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 
@@ -12,6 +12,6 @@ console.log(
   `coffer.wasm: ${kb(core.length)} raw, ${kb(gzipSync(core, { level: 9 }).length)} gzip, ${kb(brotli.length)} brotli (budget ${kb(BUDGET)})`,
 );
 if (brotli.length > BUDGET) {
-  console.error('coffer.wasm is over its budget');
+  console.error('coffer.wasm exceeds its budget');
   process.exit(1);
 }

@@ -1,5 +1,5 @@
-// Runs every test and the linters, and reports how many tests ran where. Fails if a test failed, if a package or a program died, if it left a process
-// behind, or if a place ran no test. Usage: node scripts/test.mjs [go | browsers]
+// Runs every test and the linters, and reports how many tests ran in each environment. Fails if a test failed, if a package or
+// program crashed or left a process behind, or if an environment ran no test. Usage: node scripts/test.mjs [go | browsers]
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,12 +11,12 @@ import { scratch } from './suite/scratch.mjs';
 import { countVitest } from './suite/vitest.mjs';
 
 const REPORT = 'build/vitest.json';
-/** Packages without goroutines, or tested in another process: the race detector would find nothing and slow them down. */
+/** Packages without goroutines, or tested in another process: the race detector would find nothing there and slow the tests. */
 const SEQUENTIAL =
   /^[^/]+\/[^/]+\/[^/]+\/(?:shared|wasm|e2e|scripts|internal\/(?:claims|fuzztest|importrules|proctest|redistest))(?:\/|$)/;
-/** SQLite itself, which is translated C, in the tests with the race detector: each of its steps would be checked, at five times the time. */
+/** SQLite, which is translated C, is not instrumented for the race detector: that would take five times as long. */
 const TRANSLATED = '-gcflags=github.com/ncruces/go-sqlite3-wasm/...=-race=false';
-/** The slowest packages start first: otherwise one of them may run alone at the end. */
+/** The slowest packages start first, so that none of them runs alone at the end. */
 const SLOWEST = [
   'cmd/server',
   'internal/api',
@@ -27,7 +27,7 @@ const SLOWEST = [
   'internal/recovery',
   'bench/faults',
 ];
-/** The limit of one package, for machines that others keep busy. A test that hangs is rare. */
+/** The time limit of one package. It is long, because the machine may be busy. */
 const LIMIT = '20m';
 
 const parts = process.argv.length > 2 ? process.argv.slice(2) : ['go', 'browsers'];
@@ -37,7 +37,7 @@ const results = new Results(parts.flatMap((part) => places[part]));
 /** The flags of scripts/build.sh, so that the binary, vet, staticcheck and the tests share compiled packages. The race detector needs cgo. */
 Object.assign(process.env, { GOFLAGS: '-trimpath', CGO_ENABLED: '0' });
 
-/** Runs a part of the tests and reports its time and the processes that it left. */
+/** Runs a part of the tests. Reports its duration and the processes that it left behind. */
 async function timed(name, place, command, args, options) {
   const begun = Date.now();
   const { status, left } = await run(command, args, options);
@@ -47,7 +47,7 @@ async function timed(name, place, command, args, options) {
   return status;
 }
 
-/** Lint vets all packages, so go test need not. */
+/** The linters vet all packages, so go test need not. */
 async function goTests(name, packages, env, ...flags) {
   const tests = new GoTests(results, console.log);
   const args = ['test', '-json', '-vet=off', '-timeout', LIMIT, ...flags, ...packages];
@@ -61,7 +61,7 @@ async function go() {
     .trim()
     .split('\n')
     .sort((a, b) => rank(a) - rank(b));
-  // More at once than there are processors: most of these tests wait, for the disk, for processes, for time.
+  // More packages at once than processors, because most of these tests wait for disks, processes or timers.
   await goTests(
     'Go tests with the race detector',
     packages.filter((path) => !SEQUENTIAL.test(path)),
@@ -99,14 +99,14 @@ function report() {
   try {
     return JSON.parse(readFileSync(REPORT, 'utf8'));
   } catch {
-    return undefined; // vitest died before it wrote one
+    return undefined; // vitest crashed before it wrote a report
   }
 }
 
 mkdirSync('build', { recursive: true });
 rmSync(REPORT, { force: true });
 const files = scratch();
-Object.assign(process.env, { GOTMPDIR: tmpdir(), TMPDIR: files.dir }); // programs are linked on the disk
+Object.assign(process.env, { GOTMPDIR: tmpdir(), TMPDIR: files.dir }); // keep linked programs on the disk
 process.on('exit', files.remove);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
 if (parts.includes('go')) await go();

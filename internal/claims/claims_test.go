@@ -1,4 +1,4 @@
-// Package claims holds the documents to the tests that they name.
+// Package claims checks that the tests named in the documentation exist.
 package claims
 
 import (
@@ -17,8 +17,8 @@ var (
 	defined = regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Fuzz)[A-Z][A-Za-z0-9]*)\(`)
 )
 
-// A test or benchmark that a document names as proof exists.
-func TestProofsExist(t *testing.T) {
+// Every test or benchmark that a document names exists.
+func TestNamedTestsExist(t *testing.T) {
 	root := filepath.Join("..", "..")
 	exists, claimed := map[string]bool{}, map[string]string{}
 	require.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {

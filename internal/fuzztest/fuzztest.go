@@ -1,5 +1,5 @@
-// Package fuzztest holds what every fuzz target of the project promises besides its own property: it begins
-// with seeds, and what it parses allocates no more than the input allows.
+// Package fuzztest checks two properties of every fuzz target of the project: it has seeds, and parsing allocates memory in
+// proportion to the input.
 package fuzztest
 
 import (
@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// RequireSeeds fails where a fuzz target of the package under test has no seed under testdata/fuzz/<Name>/ or
-// no f.Add: without either, `go test` would pass without ever calling it.
+// RequireSeeds fails the test if a fuzz target of the package under test has no seed in testdata/fuzz/<Name>/ or does not
+// call f.Add. Without seeds, `go test` would pass without calling the target.
 func RequireSeeds(t *testing.T) {
 	t.Helper()
 	targets := fuzzTargets(t)
@@ -23,7 +23,7 @@ func RequireSeeds(t *testing.T) {
 	}
 	for name, adds := range targets {
 		if !adds {
-			t.Errorf("%s adds no seed by f.Add", name)
+			t.Errorf("%s does not call f.Add", name)
 		}
 		files, _ := os.ReadDir(filepath.Join("testdata", "fuzz", name))
 		if len(files) == 0 {
@@ -53,6 +53,7 @@ func fuzzTargets(t *testing.T) map[string]bool {
 	return targets
 }
 
+// callsAdd reports whether a function calls a method Add.
 func callsAdd(f *ast.FuncDecl) (found bool) {
 	ast.Inspect(f, func(n ast.Node) bool {
 		if call, ok := n.(*ast.SelectorExpr); ok && call.Sel.Name == "Add" {
@@ -63,19 +64,19 @@ func callsAdd(f *ast.FuncDecl) (found bool) {
 	return found
 }
 
-// Bounded fails where f allocates more than limit bytes. Other goroutines allocate too, so only the least of
-// several runs counts.
+// Bounded fails the test if f allocates more than limit bytes. It calls f up to five times and uses the smallest
+// measurement, because other goroutines allocate too.
 func Bounded(t *testing.T, limit int, f func()) {
 	t.Helper()
 	var before, after runtime.MemStats
-	least := ^uint64(0)
-	for run := 0; run < 5 && least > uint64(limit); run++ {
+	lowest := ^uint64(0)
+	for run := 0; run < 5 && lowest > uint64(limit); run++ {
 		runtime.ReadMemStats(&before)
 		f()
 		runtime.ReadMemStats(&after)
-		least = min(least, after.TotalAlloc-before.TotalAlloc)
+		lowest = min(lowest, after.TotalAlloc-before.TotalAlloc)
 	}
-	if least > uint64(limit) {
-		t.Fatalf("allocated %d bytes, the bound is %d", least, limit)
+	if lowest > uint64(limit) {
+		t.Fatalf("allocated %d bytes, the bound is %d", lowest, limit)
 	}
 }

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// RunMounting runs this test binary in a role of Main that may mount file systems: it has a namespace of its own. A role
-// that fails fails the test. RunMounting skips the test if the system gives no namespaces to this user.
+// RunMounting runs this test binary in a role of Main, in user and mount namespaces of its own, so that the role may mount
+// file systems. It waits for the process and fails the test if the role fails. It skips the test if the system does not
+// allow this user to create namespaces.
 func RunMounting(t testing.TB, role string, args ...string) {
 	t.Helper()
 	cmd := Again(t, role, args...)
@@ -17,14 +18,14 @@ func RunMounting(t testing.TB, role string, args ...string) {
 	cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSYS) {
-		t.Skip("this system gives no namespaces to this user, so no file system can be mounted")
+		t.Skip("this system does not allow this user to create namespaces, so the test cannot mount a file system")
 	}
 	if err != nil {
 		t.Fatalf("the role %s failed: %v\n%s", role, err, out)
 	}
 }
 
-// MountSmall mounts a file system of a size, such as 48m, in a role that RunMounting runs.
+// MountSmall mounts a tmpfs of the given size, such as 48m, at dir. It must be called in a role that RunMounting runs.
 func MountSmall(t testing.TB, dir, size string) {
 	t.Helper()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
@@ -32,7 +33,7 @@ func MountSmall(t testing.TB, dir, size string) {
 	}
 }
 
-// TakeSpace lengthens a file until its file system is full to the last byte.
+// TakeSpace appends zeros to a file until its file system is completely full.
 func TakeSpace(t testing.TB, filler *os.File) {
 	t.Helper()
 	var err error

@@ -16,12 +16,12 @@ func Command(t testing.TB, name string, args ...string) *exec.Cmd {
 	Bind(cmd)
 	t.Cleanup(func() {
 		if cmd.Process != nil {
-			_ = cmd.Process.Kill() // an error if it has ended
+			_ = cmd.Process.Kill() // fails if the program has ended
 		}
 	})
 	return cmd
 }
 
-// Bind makes a command that is not started yet end with this process, for example one that serves several tests.
-// It replaces the command's SysProcAttr. It has no effect on systems other than Linux.
+// Bind makes the kernel kill a command when this process ends. Use it for a command that serves several tests. It must be
+// called before the command starts, replaces its SysProcAttr, and has an effect only on Linux.
 func Bind(cmd *exec.Cmd) { bind(cmd) }

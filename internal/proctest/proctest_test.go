@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 			fmt.Println(t.Name())
 		},
 		"fails": func(t testing.TB) {
-			require.Equal(t, 1, 2, "as it must")
-			fmt.Println("it went on")
+			require.Equal(t, 1, 2, "expected failure")
+			fmt.Println("continued")
 		},
 	})
 }
@@ -41,7 +41,7 @@ func runs(pid int) bool {
 	return err == nil && !strings.Contains(string(status), "State:\tZ")
 }
 
-func TestProgramsEndWithAKilledParent(t *testing.T) {
+func TestProgramsEndWhenParentIsKilled(t *testing.T) {
 	t.Parallel()
 	parent := proctest.Again(t, "parent")
 	out, err := parent.StdoutPipe()
@@ -63,12 +63,12 @@ func TestProgramsEndWithTheirTest(t *testing.T) {
 	t.Run("starts", func(t *testing.T) {
 		cmd = proctest.Command(t, "sleep", "1000")
 		require.NoError(t, cmd.Start())
-		_ = proctest.Command(t, "sleep", "1000") // is never started
+		_ = proctest.Command(t, "sleep", "1000") // never started
 	})
 	require.ErrorContains(t, cmd.Wait(), "killed")
 }
 
-func TestRoles(t *testing.T) {
+func TestRolesReportSuccessAndFailure(t *testing.T) {
 	t.Parallel()
 	out, err := proctest.Again(t, "returns", "with", "arguments").Output()
 	require.NoError(t, err)
@@ -79,8 +79,8 @@ func TestRoles(t *testing.T) {
 			cmd := proctest.Again(t, role)
 			out, err := cmd.CombinedOutput()
 			require.ErrorContains(t, err, "exit status 3")
-			require.NotContains(t, string(out), "it went on")
-			require.Contains(t, string(out), map[string]string{"fails": "as it must", "unknown": `no role "unknown"`}[role])
+			require.NotContains(t, string(out), "continued")
+			require.Contains(t, string(out), map[string]string{"fails": "expected failure", "unknown": `no role "unknown"`}[role])
 		})
 	}
 }

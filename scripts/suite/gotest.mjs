@@ -1,9 +1,9 @@
 // Reads the events of `go test -json`.
 
-/** Every secret that the Go tests plant contains it: a test that passes must not print it. */
+/** Every secret in the Go tests contains this text. A passing test must not print it. */
 const SECRET = 'pl4nted';
 const OUTCOMES = { pass: 'passed', fail: 'failed', skip: 'skipped' };
-/** The first line of the reason for the death of a test binary. */
+/** Matches the first line of the reason for the crash of a test binary. */
 const REASON =
   /^(?:panic: |fatal error: |SIG[A-Z]+: |signal: |WARNING: DATA RACE|exit status |\*\*\* Test killed).*/m;
 
@@ -14,13 +14,13 @@ export class GoTests {
   #builds = new Map();
   #failed = false;
 
-  /** Counts into the results; `print` gets the output of packages that failed, and a line for each other one. */
+  /** Counts tests in `results`. Calls `print` with the output of each failed package and one line for each other package. */
   constructor(results, print) {
     this.#results = results;
     this.#print = print;
   }
 
-  /** Takes one line of the output. */
+  /** Processes one line of the output. */
   line(text) {
     const event = parsed(text);
     if (!event) return this.#print(text);
@@ -37,7 +37,7 @@ export class GoTests {
     else if (outcome) this.#ended(pkg, event, outcome);
   }
 
-  /** Takes the end of the command: packages that it left without a result failed, and so did a command that says no more. */
+  /** Processes the end of the command. A package without a result has failed, and so has a command that failed without a result. */
   end(status) {
     for (const pkg of this.#packages.values())
       if (!pkg.ended) this.#died(pkg, 'the package has no result');

@@ -1,4 +1,4 @@
-// Runs the programs that run tests, and finds the processes that they leave behind.
+// Runs test programs and finds the processes that they leave behind.
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
@@ -7,17 +7,17 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
-/** The variable that marks the processes of one run: those that leave their session, as browsers do, inherit it. */
+/** The environment variable that marks the processes of a run. Processes that leave their session, as browsers do, inherit it. */
 export const MARK = 'TEST_RUN_MARK';
-/** How long processes that were told to end may take. */
+/** The time that processes have to end after a signal. */
 const GRACE_MS = 10_000;
 const INTERVAL_MS = 100;
-/** How many looks in a row must find no process. */
+/** The number of consecutive scans that must find no process. */
 const LOOKS = 3;
 
 let guardian;
 
-/** Tells a process that outlives this one which process groups to end, should this one be killed. */
+/** Sends the process groups to a watchdog process, which ends them if this process is killed. */
 function guard(verb, pid) {
   guardian ??= spawn(
     process.execPath,
@@ -31,8 +31,8 @@ function guard(verb, pid) {
 
 /**
  * Runs a command in a session of its own, and ends the processes that it leaves behind.
- * `line` takes the lines of its output; without it they are shown. `env` adds variables.
- * @returns the status or signal that it ended with, and the processes that were left, each as `pid command`
+ * Calls `line` with each line of output; without `line` the output is shown. `env` adds variables.
+ * @returns the exit status or signal, and the processes that were left, each as `pid command`
  */
 export async function run(command, args, { line, env: more, grace = GRACE_MS } = {}) {
   const mark = `${MARK}=${randomUUID()}`;
@@ -54,13 +54,13 @@ export async function run(command, args, { line, env: more, grace = GRACE_MS } =
   const [code, signal] = await once(child, 'exit');
   const left = await endLeft(child.pid, mark, grace);
   guard('delete', child.pid);
-  await Promise.all([closed, read]); // a process that was left may have kept the output open
+  await Promise.all([closed, read]); // a remaining process may keep the output open
   return { status: signal ?? code, left };
 }
 
 /**
- * Waits for the processes of a session, or with a mark, to end, and kills those that do not. One look that finds none
- * proves nothing: a process has no environment while it becomes another program, and a list of processes can miss one that has just begun.
+ * Waits for the processes of a session, or with a mark, to end, and kills those that do not. A single scan can miss a process:
+ * it has no environment during exec, and may have started after /proc was listed.
  */
 async function endLeft(session, mark, grace) {
   const deadline = Date.now() + grace;
@@ -77,7 +77,7 @@ async function endLeft(session, mark, grace) {
     try {
       process.kill(pid, 'SIGKILL');
     } catch {
-      // it ended just now
+      // the process has just ended
     }
   }
   return left.map(({ pid, command }) => `${pid} ${command}`);
@@ -103,7 +103,7 @@ function marked(session, mark) {
       const command = readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0').join(' ').trim();
       found.push({ pid: Number(name), command });
     } catch {
-      // it ended, or is another user's
+      // the process has ended or belongs to another user
     }
   }
   return found;

@@ -1,13 +1,13 @@
-// Counts tests by the place where they ran, and names the failures.
+// Counts tests by the environment in which they ran, and lists the failures.
 
-/** The number of lines of output that accompany a failure of a whole package or program. */
+/** The number of output lines that are shown with a failure of a whole package or program. */
 const LINES = 30;
 
 export class Results {
   #counts;
   #failures = [];
 
-  /** @param places the places that must each run a test */
+  /** @param places the environments, each of which must run a test */
   constructor(places) {
     this.#counts = new Map(places.map((place) => [place, { passed: 0, failed: 0, skipped: 0 }]));
   }
@@ -22,7 +22,7 @@ export class Results {
     if (outcome === 'failed') this.#failures.push(`${place}: ${name}${indented(detail)}`);
   }
 
-  /** The summary's lines, the total last. A place that ran no test counts as a failure. */
+  /** Returns the lines of the summary, the total last. An environment that ran no test counts as a failure. */
   summary() {
     const total = { passed: 0, failed: 0, skipped: 0 };
     for (const [place, c] of this.#counts)

@@ -1,14 +1,14 @@
-// A folder in memory for what tests write, because most of their time would otherwise be the disk's syncs. Tests of disks mount their own.
+// A folder in memory for the files of tests, which would otherwise mostly wait for the disk. Tests of disks mount their own.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const MEMORY = '/dev/shm';
-/** Bytes: twice what the tests need at most. */
+/** Bytes: twice the maximum that the tests need. */
 const NEEDED = 8 * 2 ** 30;
 
-/** Makes the folder. It is on the disk if there is little memory, or if programs do not run in it, as in containers. */
+/** Creates the folder. It is on the disk if memory is low or if programs cannot run in the memory folder, as in some containers. */
 export function scratch() {
   const dir = mkdtempSync(join(fits() ? MEMORY : tmpdir(), 'coffer-test-'));
   return { dir, remove: () => rmSync(dir, { recursive: true, force: true }) };

@@ -11,7 +11,7 @@ import { countVitest } from './vitest.mjs';
 
 const PACKAGE = 'github.com/coffer-storage/coffer/scripts/suite/testdata/';
 
-/** Runs the Go tests of folders of testdata, and returns the summary and everything that was printed. */
+/** Runs the Go tests of folders of testdata. Returns the summary and the complete output. */
 async function tested(...folders) {
   const results = new Results(['Go']);
   const printed = [];
@@ -102,7 +102,7 @@ test('a process that left the session is found by its mark', async () => {
 });
 
 test('a process that shows its mark late is found', async () => {
-  // Without an environment for a moment, as every process between two programs.
+  // Without an environment, as every process is during exec.
   const script = `mark=$${MARK}; setsid env -i ${MARK}_LATE=$mark sh -c 'sleep 0.05; ${MARK}=$${MARK}_LATE exec sleep 1000' & until ! grep -qz ^${MARK}= /proc/$!/environ; do sleep 0.005; done; exit 3`;
   const { left } = await run('sh', ['-c', script], { grace: 1000 });
   expect(left).toEqual([expect.stringMatching(/^\d+ sleep 1000$/)]);
@@ -155,7 +155,7 @@ test('a report of vitest is counted by browser, and a death without a failure is
   expect(died.failures).toEqual(['Node: vitest ended with SIGSEGV and named no failure']);
 });
 
-/** The state of a process in /proc, or gone. */
+/** Returns the state of a process in /proc, or 'gone'. */
 function state(pid) {
   try {
     return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)[0];

@@ -1,6 +1,6 @@
 // Reads the JSON report of vitest.
 
-/** Counts the tests of a report; undefined if vitest wrote none. A test's name contains the browser that it ran in. */
+/** Counts the tests of a report, which is undefined if vitest wrote none. The name of a test contains its browser. */
 export function countVitest(results, report, status) {
   let failed = false;
   const count = (place, outcome, name, detail) => {
