@@ -91,7 +91,7 @@ func SkipUnreadable(documents iter.Seq2[*envelope.Document, error]) (iter.Seq[*e
 // calling fill with a writer; if fill fails, create must remove the file.
 //
 // Backup returns ErrNoKeys if the store has no tenant, because the operator then probably named the wrong store.
-// Keysets that cannot be read are left out and reported by a SkippedError; if there are no others, there is no file.
+// Keysets that cannot be read are left out and reported by a SkippedError. If none can be read, create gets an error.
 // After the file is complete, the KEKs open all keysets in the store. Backup returns an InvalidKeysetsError for those
 // that do not open, and the error of a KEK that does not answer; the file is complete in both cases.
 func (r *Recovery) Backup(ctx context.Context, create func(fill func(w io.Writer) error) error) (tenants int, err error) {

@@ -34,15 +34,15 @@ func backup(t testing.TB, r *recovery.Recovery) []byte {
 	return file.Bytes()
 }
 
-// into returns how a backup is written to a place that needs no creation.
+// into returns a create function that writes the backup to w.
 func into(w io.Writer) func(fill func(io.Writer) error) error {
 	return func(fill func(io.Writer) error) error { return fill(w) }
 }
 
 func reading(file []byte) io.ReadSeeker { return bytes.NewReader(file) }
 
-// A lost store comes back from its backup as a whole, under either of its KEKs.
-func TestRestoreIntoNothing(t *testing.T) {
+// A backup restores a lost store completely, under either of its KEKs.
+func TestRestoreIntoEmptyStore(t *testing.T) {
 	s := newSite(t)
 	keks := kms.NewSet(openKEK(t, urlA)).With(classify.PHI, openKEK(t, urlB))
 	all := populate(t, s.under(keks), 5)
@@ -75,8 +75,9 @@ func TestRestoreIntoNothing(t *testing.T) {
 	require.Len(t, part.Failures, 5)
 }
 
-// To restore over newer keys loses none, and brings back nothing that was destroyed or shredded since.
-func TestRestoreOverNewer(t *testing.T) {
+// A restore over newer keys loses none of them, and brings back nothing that was destroyed or shredded since the
+// backup.
+func TestRestoreKeepsNewerKeys(t *testing.T) {
 	s := newSite(t)
 	r := s.a()
 	all := populate(t, r, 3)
@@ -105,9 +106,9 @@ func TestRestoreOverNewer(t *testing.T) {
 	openAll(t, after, all[3:], "key_destroyed")
 }
 
-// A tenant that was begun anew after its keyset was lost, and restored then, has two roots: what was sealed
-// under either opens, and seals go on.
-func TestRestoreUnderTwoRoots(t *testing.T) {
+// If a tenant was created again after its keyset was lost, and is then restored, it has two roots. Packages sealed
+// under either open, and the tenant can seal.
+func TestRestoreMergesTenantsCreatedTwice(t *testing.T) {
 	s := newSite(t)
 	former := populate(t, s.a(), 2)
 	file := backup(t, s.a())
@@ -130,9 +131,9 @@ func TestRestoreUnderTwoRoots(t *testing.T) {
 	openAll(t, s.b(), append(former, anew), "")
 }
 
-// Who was shredded after the backup, and whose tombstone was lost with the store, stays shredded by what the
-// audit log says; whoever began anew under that name keeps the new keys.
-func TestRestoreHonoursShreddings(t *testing.T) {
+// A tenant that was shredded after the backup stays shredded because of the audit log, even if the store lost its
+// shred record. A new tenant of the same name keeps its new keys.
+func TestRestoreKeepsTenantsShredded(t *testing.T) {
 	log := func(id string, at time.Time, lines string) string {
 		line := func(seq int, action, id string, at time.Time) string {
 			return fmt.Sprintf("{\"v\":1,\"chain\":1,\"seq\":%d,\"time\":%q,\"severity\":\"notice\",\"action\":%q,\"outcome\":\"ok\",\"tenant\":%q,\"facts\":{\"from\":%q},\"mac\":\"%064x\"}\n",
@@ -181,8 +182,8 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 	openAll(t, s.a(), []sealed{anew}, "")
 }
 
-// TestForgedShredding: a log that is not as it was written has nobody shredded, whatever was done to it.
-func TestForgedShredding(t *testing.T) {
+// An altered audit log shreds no tenant, whatever was altered.
+func TestRestoreRefusesAlteredAuditLog(t *testing.T) {
 	s := newSite(t)
 	r := s.logged(t)
 	populate(t, r, 2)
@@ -217,8 +218,8 @@ func TestForgedShredding(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, good, 0o600))
 }
 
-// Another environment's backup, and another KEK's, are refused with the reason.
-func TestRestoreElsewhere(t *testing.T) {
+// Backups of another environment and of another KEK are refused, each with its own error.
+func TestRestoreRefusesOtherEnvironmentAndKEK(t *testing.T) {
 	s := newSite(t)
 	populate(t, s.a(), 1)
 	file := backup(t, s.a())
@@ -240,8 +241,8 @@ func TestRestoreElsewhere(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// No file that was cut short, altered or put together from two is taken for a backup.
-func TestDamagedBackups(t *testing.T) {
+// A file that is cut short, altered or mixed from two backups is refused.
+func TestDamagedBackupsAreRefused(t *testing.T) {
 	s := newSite(t)
 	populate(t, s.a(), 2)
 	file := backup(t, s.a())
@@ -276,8 +277,8 @@ func TestDamagedBackups(t *testing.T) {
 	}
 }
 
-// What the store has and nobody can read is neither backed up nor overwritten; the other tenants are restored.
-func TestRestoreBesideDamage(t *testing.T) {
+// A keyset that cannot be read is neither backed up nor overwritten; the other tenants are restored.
+func TestDamagedKeysetIsSkipped(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 3)
 	file := backup(t, s.a())
@@ -304,8 +305,8 @@ func TestRestoreBesideDamage(t *testing.T) {
 	openAll(t, s.a(), all, "")
 }
 
-// A keyset whose label was altered in the store is not left out of a backup in silence.
-func TestBackupBesideAnotherLabel(t *testing.T) {
+// A keyset with an altered environment label is reported, not silently left out of a backup.
+func TestBackupReportsAlteredLabel(t *testing.T) {
 	s := newSite(t)
 	populate(t, s.a(), 3)
 	label := func(from, to string) {
@@ -323,7 +324,7 @@ func TestBackupBesideAnotherLabel(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// tenantsIn counts the documents of a vector but for the system document.
+// tenantsIn returns the number of tenants in a backup of the vectors.
 func tenantsIn(v vectors.Backup) (n int) {
 	for _, name := range v.Documents {
 		if name != "system" {
@@ -333,8 +334,8 @@ func tenantsIn(v vectors.Backup) (n int) {
 	return n
 }
 
-// The backups of the vectors open, and those that must not be believed are refused with their codes.
-func TestVectors(t *testing.T) {
+// The valid backups of the vectors open; the others are refused with their codes.
+func TestBackupVectors(t *testing.T) {
 	kek := func(secret vectors.Secret) kms.Set {
 		b, err := base64.StdEncoding.DecodeString(secret.Text)
 		require.NoError(t, err)
@@ -364,8 +365,8 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// A root that no key is under, and that a running process has not opened, is rewrapped as well.
-func TestRewrapOfRootWithoutKeys(t *testing.T) {
+// A root is rewrapped even if it wraps no key and the running process has not opened it.
+func TestRewrapIncludesRootsWithoutKeys(t *testing.T) {
 	s := newSite(t)
 	_, err := s.a().Keyring.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
@@ -381,9 +382,9 @@ func TestRewrapOfRootWithoutKeys(t *testing.T) {
 	require.Equal(t, 2, done.Count)
 }
 
-// A dry run of a restore into an empty store changes nothing, and foretells what the restore does with shredded
+// A dry run of a restore into an empty store changes nothing, and predicts what the restore does with shredded
 // tenants.
-func TestDryRestoreOfShredded(t *testing.T) {
+func TestDryRunPredictsRestoreOfShredded(t *testing.T) {
 	s := newSite(t)
 	populate(t, s.a(), 2)
 	require.NoError(t, s.a().Shred(t.Context(), "tenant-0"))

@@ -18,14 +18,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// keys is who disables and destroys keys by hand, an hour after the last rotation.
+// keys returns a manager that disables and destroys keys by hand, as of an hour after the last rotation.
 func keys(r *recovery.Recovery) *lifecycle.Manager {
 	later := func() time.Time { return time.Now().Add(r.Keyring.TTL() + 2*rotation.Margin) }
 	rotator := rotation.New(rotation.Options{Keyring: r.Keyring, Keystore: r.Store, Audit: r.Audit, Now: later})
 	return lifecycle.New(lifecycle.Options{Rotator: rotator, Audit: r.Audit})
 }
 
-// primary gives the key of packages that seals.
+// primary returns the primary of the cache's keyset.
 func primary(t *testing.T, r *recovery.Recovery, tenant string) lifecycle.Key {
 	k, err := r.Keyring.Tenant(t.Context(), tenant)
 	require.NoError(t, err)
@@ -34,7 +34,7 @@ func primary(t *testing.T, r *recovery.Recovery, tenant string) lifecycle.Key {
 	return lifecycle.Key{Tenant: tenant, Use: format.UseService, Class: classify.PHI, ID: id}
 }
 
-// former gives the one key of packages that is not the primary.
+// former returns the only key of the cache's keyset that is not the primary.
 func former(t *testing.T, r *recovery.Recovery, tenant string) lifecycle.Key {
 	key := primary(t, r, tenant)
 	d, err := r.Keyring.Document(t.Context(), tenant)
@@ -48,7 +48,7 @@ func former(t *testing.T, r *recovery.Recovery, tenant string) lifecycle.Key {
 	return key
 }
 
-// ended returns the endings of a log that reports one destroyed key of the tenant.
+// ended returns the tombstones of a log that reports one destroyed key of the tenant.
 func ended(key format.KeyID) *recovery.Tombstones {
 	return &recovery.Tombstones{IDs: map[recovery.ID]bool{{Tenant: "tenant", Hex: fmt.Sprintf("%x", key)}: true}}
 }
@@ -77,10 +77,9 @@ func stateIn(t *testing.T, r *recovery.Recovery, key lifecycle.Key) envelope.Sta
 	return 0
 }
 
-// A key that was destroyed by hand after the backup, and whose tombstone was lost with the store, stays
-// destroyed by what the audit log says, be it the primary in the backup; other keys come back, of its tenant
-// too.
-func TestRestoreHonoursDestructions(t *testing.T) {
+// A key that was destroyed by hand after the backup stays destroyed because of the audit log, even if the store lost
+// its state and the key is the primary in the backup. Other keys are restored, including those of the same tenant.
+func TestRestoreKeepsKeysDestroyed(t *testing.T) {
 	s := newSite(t)
 	r := s.logged(t)
 	former, other := primary(t, r, "tenant"), primary(t, r, "other")
@@ -124,8 +123,8 @@ func TestRestoreHonoursDestructions(t *testing.T) {
 	require.Equal(t, envelope.Enabled, stateIn(t, s.a(), newer))
 }
 
-// A destruction that failed is on record as that: a later restore destroys nothing for it.
-func TestFailedDestruction(t *testing.T) {
+// A failed destruction is recorded as failed: a later restore does not destroy the key.
+func TestRestoreIgnoresFailedDestruction(t *testing.T) {
 	s := newSite(t)
 	r := s.logged(t)
 	former := primary(t, r, "tenant")
@@ -144,8 +143,9 @@ func TestFailedDestruction(t *testing.T) {
 	require.Equal(t, envelope.Disabled, stateIn(t, s.a(), former))
 }
 
-// A tenant with a key that is said to be destroyed, and is in the store and alive, is left as it is, and named.
-func TestRestoreLeavesLivingKeys(t *testing.T) {
+// If a key's destruction is in the audit log, and the store has the key in a usable state, its tenant is left
+// unchanged and reported.
+func TestRestoreRefusesUsableDestroyedKeys(t *testing.T) {
 	s := newSite(t)
 	alive := primary(t, s.a(), "tenant")
 	file := backup(t, s.a())
@@ -157,8 +157,8 @@ func TestRestoreLeavesLivingKeys(t *testing.T) {
 	require.Equal(t, envelope.Enabled, stateIn(t, s.a(), alive))
 }
 
-// What a rotation destroyed at its end stays destroyed as what was destroyed by hand.
-func TestRestoreHonoursRotations(t *testing.T) {
+// Keys that a rotation destroyed stay destroyed, as those that were destroyed by hand.
+func TestRestoreKeepsRotatedKeysDestroyed(t *testing.T) {
 	s := newSite(t)
 	r := s.logged(t)
 	require.NoError(t, r.Audit.Record(t.Context(), audit.Event{Action: audit.KeyDestroy, Operation: "rotate", Tenant: "tenant", Class: classify.PHI, KeyID: format.KeyID{7}}))

@@ -34,7 +34,7 @@ type hand struct {
 	keys    *lifecycle.Manager
 }
 
-// world is a store of keysets with its audit log, two tenants, and a backup made before the operation.
+// world is a keystore with its audit log, two tenants, and a backup from before the operation.
 type world struct {
 	*site
 	keks   kms.Set
@@ -46,8 +46,8 @@ type world struct {
 	rings  []*keyring.Keyring // of all hands
 }
 
-// lose empties the store, after all servers stopped: one that runs would write back what it has in memory, and may not
-// have seen the last change yet.
+// lose empties the store after all servers stopped: a running server would write back the documents in its memory,
+// and may not have noticed the last change.
 func (w *world) lose() {
 	for _, ring := range w.rings {
 		ring.Close()
@@ -67,7 +67,7 @@ func (w *world) hand(store keystore.Store) *hand {
 	return h
 }
 
-// clean is a hand over the store as it is.
+// clean returns a hand over the store without faults.
 func (w *world) clean() *hand { return w.hand(w.store()) }
 
 func newWorld(t *testing.T) *world {
@@ -95,7 +95,8 @@ func (b *blind) Get(ctx context.Context, kind keystore.Kind, name string) ([]byt
 	return b.Store.Get(ctx, kind, name)
 }
 
-// durableStep is an operation that changes keys. It must be complete when run or a repetition returns nil.
+// durableStep is an operation that changes keys. When run, or a repetition of it, returns nil, the operation must be
+// complete.
 type durableStep struct {
 	name    string
 	prepare func(h *hand, w *world) error
@@ -142,7 +143,7 @@ func (h *hand) rotate(ctx context.Context, order rotation.Order) error {
 	return err
 }
 
-// under reports whether a KEK opens every root of all tenants, and is the only one if alone.
+// under reports whether a KEK opens every root of all tenants. If alone is true, no other KEK may have a slot.
 func (h *hand) under(keks kms.Set, alone bool) (bool, error) {
 	status, err := h.CountRootsByKEK(context.Background())
 	if err != nil {
@@ -278,8 +279,8 @@ func (w *world) restore(ctx context.Context, h *hand, endings *recovery.Tombston
 	return err
 }
 
-// try makes the step with one fault, and reports how many writes there were.
-// After the fault, the next unread reads fail too.
+// try runs the step with one fault, and returns the number of writes. After the fault, the next unread reads fail as
+// well.
 func (w *world) try(t *testing.T, s *durableStep, n int, fault keystoretest.Fault, unread int32) (writes int) {
 	if s.prepare != nil {
 		require.NoError(t, s.prepare(w.clean(), w))
@@ -334,8 +335,8 @@ func (w *world) requireKept(t *testing.T, why string) {
 // readBacks is more reads than an operation makes to read back.
 const readBacks = 100
 
-// agree compares the audit log with the store: no ending is missing in it, and none is in it that was not made. If the
-// store could not be read back, the log may have one that was not made, with an unknown outcome.
+// agree compares the audit log with the store: every destruction and shredding is in both. If the store could not be
+// read back, the log may also have an operation with an unknown outcome.
 func (w *world) agree(t *testing.T, unknown bool) {
 	t.Helper()
 	same := func(made, recorded bool) {
@@ -359,7 +360,8 @@ func (w *world) agree(t *testing.T, unknown bool) {
 	same(destroyed && !shredded, endings.Has("clinic", w.former.ID[:]))
 }
 
-// restoreLost loses the store. A restore of the backup from before brings back nothing that was ended.
+// restoreLost empties the store and restores the backup from before the operation: nothing that was destroyed or
+// shredded comes back.
 func (w *world) restoreLost(t *testing.T, s *durableStep) {
 	if !s.ends {
 		return
@@ -371,7 +373,7 @@ func (w *world) restoreLost(t *testing.T, s *durableStep) {
 	w.requireKept(t, "after a restore")
 }
 
-// says reports whether a tenant was shredded, by the audit log.
+// says reports whether the audit log has a shredding of the tenant.
 func says(t *testing.T, r *recovery.Recovery, e *recovery.Tombstones, id string) bool {
 	d, err := r.Keyring.Document(t.Context(), id)
 	require.NoError(t, err)
@@ -382,10 +384,10 @@ func says(t *testing.T, r *recovery.Recovery, e *recovery.Tombstones, id string)
 	return slices.ContainsFunc(lines, func(line line) bool { return e.Has(id, line[:]) })
 }
 
-// Every durable step of every operation meets every fault of the store: the write is applied and its reply lost, or it
-// fails, is delayed, applied twice or out of order. Nothing acknowledged is lost, a repetition completes the operation,
-// audit log and keysets agree, and a restore of an earlier backup leaves ended what was ended.
-func TestFaults(t *testing.T) {
+// Every write of every operation is tested with every fault of the store: its reply is lost, it fails, is delayed,
+// applied twice or out of order. No acknowledged change is lost, a repetition completes the operation, the audit log
+// and the keysets agree, and a restore of an earlier backup brings back nothing that was destroyed.
+func TestOperationsSurviveStoreFaults(t *testing.T) {
 	for _, s := range steps(t) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()

@@ -22,8 +22,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A model of the store of keysets: what each tenant's keys and lines are, by nothing but the rules of
-// shared/envelope/SPEC.md.
+// A model of the keystore: the keys and lines of each tenant, derived only from the rules of shared/envelope/SPEC.md.
 type (
 	line     = [envelope.LineSize]byte
 	modelKey struct {
@@ -64,7 +63,7 @@ func (t *modelTenant) shredded() bool {
 	return len(t.lines) > 0 && !slices.Contains(slices.Collect(maps.Values(t.lines)), false)
 }
 
-// merge joins another tenant's keys into these.
+// merge merges another tenant's keys into these.
 func (t *modelTenant) merge(other *modelTenant) {
 	for id, k := range other.keys {
 		if mine, ok := t.keys[id]; ok {
@@ -77,7 +76,7 @@ func (t *modelTenant) merge(other *modelTenant) {
 	}
 }
 
-// expect is the code with which a package answers.
+// expect returns the error code of opening a package, empty for success.
 func (m model) expect(p sealed, key format.KeyID) string {
 	t := m[p.tenant]
 	if t == nil {
@@ -98,7 +97,7 @@ func (m model) expect(p sealed, key format.KeyID) string {
 	return ""
 }
 
-// history is a random life of a site beside its model.
+// history is a random sequence of operations on a site, with its model.
 type history struct {
 	*site
 	random    *rand.Rand
@@ -108,7 +107,7 @@ type history struct {
 	packages  []sealed
 	keys      []format.KeyID // of the packages
 	backups   []copied
-	shredded  map[string]map[line]bool // by what the audit log says
+	shredded  map[string]map[line]bool // according to the audit log
 	destroyed map[string]map[format.KeyID]bool
 	step      int
 }
@@ -129,10 +128,9 @@ func histories(t *testing.T) int {
 	return n
 }
 
-// TestHistories holds random histories of rotations, rollbacks, destructions, shreddings, rewraps, losses,
-// backups and restores to the model:
-// what must open opens, and what must not answers with the right error.
-func TestHistories(t *testing.T) {
+// Random sequences of rotations, rollbacks, destructions, shreddings, rewraps, losses, backups and restores match the
+// model: packages open, or fail with the right error.
+func TestRandomHistoriesMatchTheModel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("COFFER_SEED"); text != "" {
 		var err error
@@ -146,7 +144,7 @@ func TestHistories(t *testing.T) {
 			h.reopen()
 			for range 40 {
 				h.step++
-				time.Sleep(2 * time.Millisecond) // what is made is in order by the millisecond
+				time.Sleep(2 * time.Millisecond) // creation times are in milliseconds, and have to differ
 				h.one()
 				if h.random.IntN(3) == 0 {
 					h.check()
@@ -168,7 +166,7 @@ func (h *history) one() {
 	steps[h.random.IntN(len(steps))]()
 }
 
-// observe takes over what the store has of a tenant that the model lacks: ids cannot be foretold.
+// observe copies the keys of a tenant from the store to the model, which cannot predict their ids.
 func (h *history) observe(id string) *modelTenant {
 	d, err := h.r.Keyring.Document(h.t.Context(), id)
 	require.NoError(h.t, err)
@@ -328,7 +326,7 @@ func (h *history) restore() {
 	}
 	_, err := r.Restore(h.t.Context(), reading(b.file), endings)
 	require.NoError(h.t, err)
-	if r != h.r { // and what came back goes where all the rest is
+	if r != h.r { // rewrap the restored roots to the present KEK
 		_, err := r.Rewrap(h.t.Context(), to(h.t, h.kek), false)
 		require.NoError(h.t, err)
 		_, err = r.FinishRewrap(h.t.Context(), to(h.t, h.kek))
@@ -360,7 +358,8 @@ func (h *history) loss() {
 	h.reopen()
 }
 
-// check compares what a fresh process and the one that did it all open with the model.
+// check compares the model with a new process and with the process that ran all operations: the same packages open in
+// each.
 func (h *history) check() {
 	fresh := h.under(to(h.t, h.kek))
 	defer fresh.Keyring.Close()
@@ -369,7 +368,7 @@ func (h *history) check() {
 		require.Equal(h.t, want, code(p.open(fresh)), "%s under %x", p.tenant, h.keys[i][:4])
 		require.Equal(h.t, want, code(p.open(h.r)), "%s under %x", p.tenant, h.keys[i][:4])
 		if h.model[p.tenant] == nil {
-			h.observe(p.tenant) // to look began it anew
+			h.observe(p.tenant) // opening the package created the tenant again
 		}
 	}
 }

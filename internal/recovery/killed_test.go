@@ -27,7 +27,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// victim is what a process that is to be killed does in a site's directory, as "operation directory argument".
+// victim runs an operation in a site's directory, in a process that is to be killed. Its argument is "operation
+// directory argument".
 const victim = "COFFER_RECOVERY_TEST_VICTIM"
 
 // kills is how often each operation is killed.
@@ -41,7 +42,7 @@ func kills(t *testing.T) int {
 	return n
 }
 
-// TestVictim is the process that is killed. It says "begun", and then what it has done.
+// TestVictim runs in the process that is killed. It prints "begun", and then each step that it has done.
 func TestVictim(t *testing.T) {
 	operation, rest, ok := strings.Cut(os.Getenv(victim), " ")
 	if !ok {
@@ -100,7 +101,7 @@ func TestVictim(t *testing.T) {
 	fmt.Println("ended")
 }
 
-// logged is a() with an audit log on the disk.
+// logged returns a Recovery like a(), with an audit log on disk.
 func (s *site) logged(t *testing.T) *recovery.Recovery {
 	key := audit.NewKey(new(secret.Key))
 	log, err := audit.Open(filepath.Join(s.dir, "audit"), key, audit.Options{})
@@ -111,7 +112,7 @@ func (s *site) logged(t *testing.T) *recovery.Recovery {
 	return r
 }
 
-// killer kills victims at work, at moments that are random over what their work takes.
+// killer kills victims at random moments during their work.
 type killer struct {
 	t       *testing.T
 	longest time.Duration
@@ -121,7 +122,7 @@ type killer struct {
 
 func newKiller(t *testing.T) *killer { return &killer{t: t, longest: 100 * time.Millisecond} }
 
-// more reports whether there have not been enough kills yet.
+// more reports whether another kill is needed.
 func (k *killer) more() bool {
 	enough := kills(k.t)
 	require.Less(k.t, k.ran, 50*enough, "its work is too short to be killed at")
@@ -131,7 +132,7 @@ func (k *killer) more() bool {
 	return k.killed < enough
 }
 
-// run runs a victim and kills it, and returns what it said to have done.
+// run runs a victim, kills it, and returns the steps that it printed.
 func (k *killer) run(what ...string) (lines []string) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestVictim$")
 	cmd.Env = append(os.Environ(), victim+"="+strings.Join(what, " "))
@@ -159,9 +160,9 @@ func (k *killer) run(what ...string) (lines []string) {
 	return lines
 }
 
-// However a rewrap is broken off, one of the two KEKs opens everything, a server that runs notices nothing,
-// and the next run brings it to its end.
-func TestKilledRewrap(t *testing.T) {
+// Wherever a rewrap is killed, one of the two KEKs opens everything, a running server is not affected, and the next
+// run completes the rewrap.
+func TestKilledRewrapCanBeRepeated(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 12)
 	server := s.server()
@@ -196,8 +197,8 @@ func opened(r *recovery.Recovery, all []sealed) (n int) {
 	return n
 }
 
-// A backup is there as a whole or not at all.
-func TestKilledBackup(t *testing.T) {
+// A killed backup leaves a complete file or no file.
+func TestKilledBackupLeavesNoPartialFile(t *testing.T) {
 	s := newSite(t)
 	populate(t, s.a(), 12)
 	r, made := s.a(), 0
@@ -218,8 +219,8 @@ func TestKilledBackup(t *testing.T) {
 	require.Positive(t, made)
 }
 
-// A restore that is broken off takes nothing away, and the next one brings back everything.
-func TestKilledRestore(t *testing.T) {
+// A killed restore removes nothing, and the next one restores everything.
+func TestKilledRestoreCanBeRepeated(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 12)
 	path := filepath.Join(t.TempDir(), "backup")
@@ -256,9 +257,9 @@ func TestKilledRestore(t *testing.T) {
 	}
 }
 
-// Who was said to be shredded is; who was not come to yet is not; and a backup from before knows by the audit
-// log whom not to bring back.
-func TestKilledShred(t *testing.T) {
+// After a kill, every tenant that was reported as shredded is shredded, and every tenant that was not reached is not.
+// A restore of an earlier backup keeps the former shredded because of the audit log.
+func TestKilledShredIsConsistent(t *testing.T) {
 	for k := newKiller(t); k.more(); {
 		s := newSite(t)
 		var all []sealed
@@ -282,9 +283,9 @@ func TestKilledShred(t *testing.T) {
 	}
 }
 
-// A key that was said to be destroyed is; one that was not come to yet is not; and a backup from before knows
-// by the audit log which not to bring back.
-func TestKilledDestruction(t *testing.T) {
+// After a kill, every key that was reported as destroyed is destroyed, and every key that was not reached is not. A
+// restore of an earlier backup keeps the former destroyed because of the audit log.
+func TestKilledDestructionIsConsistent(t *testing.T) {
 	for k := newKiller(t); k.more(); {
 		s := newSite(t)
 		r := s.a()

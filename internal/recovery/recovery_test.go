@@ -60,7 +60,7 @@ func (e *events) actions() (names []string) {
 	return names
 }
 
-// site is a store of keysets with the packages that were sealed under them.
+// site is a keystore with the packages that were sealed under its keysets.
 type site struct {
 	t      testing.TB
 	dir    string
@@ -76,7 +76,7 @@ func (s *site) store() keystore.Store {
 	return store
 }
 
-// under is what an operator has whose configuration names these KEKs.
+// under returns the Recovery of an operator who configured these KEKs.
 func (s *site) under(keks kms.Set) *recovery.Recovery { return s.in("test", keks) }
 
 func (s *site) in(environment string, keks kms.Set) *recovery.Recovery {
@@ -85,7 +85,7 @@ func (s *site) in(environment string, keks kms.Set) *recovery.Recovery {
 	return r
 }
 
-// server is what runs, and sees what becomes of the store.
+// server is a running server, which follows the changes of the store.
 func (s *site) server() *recovery.Recovery { return s.running("test", kms.NewSet(openKEK(s.t, urlA))) }
 
 func (s *site) running(environment string, keks kms.Set) *recovery.Recovery {
@@ -99,7 +99,7 @@ func (s *site) running(environment string, keks kms.Set) *recovery.Recovery {
 func (s *site) a() *recovery.Recovery { return s.under(kms.NewSet(openKEK(s.t, urlA))) }
 func (s *site) b() *recovery.Recovery { return s.under(kms.NewSet(openKEK(s.t, urlB))) }
 
-// dry returns one that writes nothing.
+// dry returns a Recovery that writes nothing.
 func dry(t testing.TB, r *recovery.Recovery) *recovery.Recovery {
 	dry, err := r.DryRun()
 	require.NoError(t, err)
@@ -107,7 +107,7 @@ func dry(t testing.TB, r *recovery.Recovery) *recovery.Recovery {
 	return dry
 }
 
-// either returns a Recovery, or a dry one.
+// either returns a Recovery, or one for a dry run.
 func either(t testing.TB, r *recovery.Recovery, isDry bool) *recovery.Recovery {
 	if isDry {
 		return dry(t, r)
@@ -151,7 +151,7 @@ func code(err error) string {
 	return codes.Of(err).Code
 }
 
-// populate makes tenants with a package of each of two classes.
+// populate creates tenants, each with a package of two classes.
 func populate(t testing.TB, r *recovery.Recovery, n int) (all []sealed) {
 	for i := range n {
 		for _, class := range []classify.Class{classify.Internal, classify.PHI} {
@@ -170,9 +170,9 @@ func openAll(t testing.TB, r *recovery.Recovery, all []sealed, want string) {
 
 func to(t testing.TB, url string) kms.Set { return kms.NewSet(openKEK(t, url)) }
 
-// To move to another KEK leaves the former one serving until it is finished; that is refused, by name, for as
-// long as a tenant needs it.
-func TestRewrapToAnotherKEK(t *testing.T) {
+// During a rewrap to another KEK, the former KEK continues to work until the rewrap is finished. Finishing is
+// refused, with the names of the tenants, while a tenant needs the former KEK.
+func TestRewrapKeepsFormerKEKUntilFinished(t *testing.T) {
 	s := newSite(t)
 	a := s.a()
 	all := populate(t, a, 6)
@@ -222,7 +222,7 @@ func TestRewrapToAnotherKEK(t *testing.T) {
 	require.Equal(t, []string{"7", "0"}, []string{last[audit.FactDone], last[audit.FactFailed]})
 }
 
-// versions is a KEK whose key was rotated in its KMS: it wraps by the newest version and unwraps by any.
+// versions is a KEK whose key was rotated in its KMS: it wraps under the newest version and unwraps under any.
 type versions struct{ all []kms.KEK }
 
 func (v *versions) Wrap(ctx context.Context, key, additional []byte) ([]byte, error) {
@@ -240,8 +240,8 @@ func (v *versions) Unwrap(ctx context.Context, wrapped, additional []byte) ([]by
 
 func (*versions) URL() string { return "versioned://key" }
 
-// A new version of the same KEK is rewrapped to by the same command, and the former version opens nothing afterwards.
-func TestRewrapToAnotherVersion(t *testing.T) {
+// The same operation rewraps to a new version of the same KEK. Afterwards the former version opens nothing.
+func TestRewrapToNewVersionOfTheKEK(t *testing.T) {
 	s := newSite(t)
 	first, second, third := openKEK(t, urlA), openKEK(t, urlB), openKEK(t, "base64key://QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVpbXF1eX2A=")
 	versioned := func(keks ...kms.KEK) kms.Set { return kms.NewSet(&versions{keks}) }
@@ -263,8 +263,8 @@ func TestRewrapToAnotherVersion(t *testing.T) {
 	}
 }
 
-// A rewrap to a new version of a KEK leaves a rewrap to that KEK as far as it was.
-func TestRewrapBeforeTheOtherIsFinished(t *testing.T) {
+// A rewrap to a new version of a KEK does not undo an unfinished rewrap to that KEK.
+func TestRewrapDuringUnfinishedRewrap(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 2)
 	_, err := s.a().Rewrap(t.Context(), to(t, urlB), false)
@@ -285,8 +285,8 @@ func TestRewrapBeforeTheOtherIsFinished(t *testing.T) {
 	openAll(t, s.a(), append(all, late), "key_unusable")
 }
 
-// A rewrap is finished only for the KEK that it last went to.
-func TestRewrapBack(t *testing.T) {
+// A rewrap can be finished only for the KEK that it last wrapped to.
+func TestFinishRewrapRefusesEarlierTarget(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 2)
 	_, err := s.a().Rewrap(t.Context(), to(t, urlB), false)
@@ -315,7 +315,7 @@ func (c corrupting) Wrap(ctx context.Context, key, additional []byte) ([]byte, e
 }
 
 // A former slot is replaced only after the KEK unwrapped the new one.
-func TestRewrapProvesSlots(t *testing.T) {
+func TestRewrapVerifiesNewSlots(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 2)
 	done, err := s.a().Rewrap(t.Context(), kms.NewSet(corrupting{openKEK(t, urlA)}), false)
@@ -336,7 +336,7 @@ func TestBackupAndDrillRefuseAStoreWithoutTenants(t *testing.T) {
 	require.ErrorIs(t, err, recovery.ErrNoKeys)
 }
 
-// KEKs by class go each to its own.
+// Each class's KEK is rewrapped to the new KEK of the class.
 func TestRewrapByClass(t *testing.T) {
 	s := newSite(t)
 	one := kms.NewSet(openKEK(t, urlA))
@@ -358,7 +358,7 @@ func TestRewrapByClass(t *testing.T) {
 	openAll(t, s.b(), all, "")
 }
 
-// failing is a KEK that fails from some call on.
+// failing is a KEK that fails from a given call on.
 type failing struct {
 	kms.KEK
 	mu   sync.Mutex
@@ -374,8 +374,8 @@ func (f *failing) Wrap(ctx context.Context, key, additional []byte) ([]byte, err
 	return f.KEK.Wrap(ctx, key, additional)
 }
 
-// A run that the KMS broke off goes on where it was, and one to a KEK that does not work is not begun.
-func TestRewrapBrokenOff(t *testing.T) {
+// A run that failed because of the KMS can be repeated. A rewrap to a KEK that does not work does not start.
+func TestFailedRewrapCanBeRepeated(t *testing.T) {
 	s := newSite(t)
 	r := s.a()
 	all := populate(t, r, 9)
@@ -397,8 +397,8 @@ func TestRewrapBrokenOff(t *testing.T) {
 	openAll(t, s.b(), all, "")
 }
 
-// What cannot be recorded is not done.
-func TestUnrecorded(t *testing.T) {
+// An operation that cannot be recorded is not done.
+func TestUnrecordedOperationIsNotDone(t *testing.T) {
 	s := newSite(t)
 	r := s.a()
 	all := populate(t, r, 2)

@@ -15,9 +15,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// TestRestoreAfterRetention: a restore into an empty store brings no shredded tenant and no destroyed key back, even
-// if retention has deleted the files of the audit log that they were recorded in.
-func TestRestoreAfterRetention(t *testing.T) {
+// A restore into an empty store brings back no shredded tenant and no destroyed key, even if retention deleted the
+// files of the audit log that recorded them.
+func TestRestoreAfterLogRetention(t *testing.T) {
 	s := newSite(t)
 	path := filepath.Join(s.dir, "audit")
 	key := audit.NewKey(new(secret.Key))

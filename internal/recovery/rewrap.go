@@ -141,7 +141,7 @@ func (r *Recovery) rootsToWrap(d *envelope.Document, to kms.Set) map[envelope.Ro
 	return rootsToWrap
 }
 
-// newestSlot returns the KMS slot that was added to a root last, or nil if the root has none.
+// newestSlot returns the KMS slot that was added to a root last, or nil if no KMS slot opens the root.
 func newestSlot(d *envelope.Document, root envelope.Root) (newest *envelope.Slot) {
 	for i := range d.Slots {
 		if s := &d.Slots[i]; s.Root == root && s.Kind == envelope.SlotKMS && (newest == nil || s.CreatedAt > newest.CreatedAt) {

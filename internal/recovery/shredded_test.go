@@ -19,14 +19,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// A tombstone that is in the store needs no log: what a backup has that is older stays shredded.
-func TestRestoreOverShredded(t *testing.T) {
+// A shred record in the store needs no audit log: older keys in a backup stay shredded.
+func TestRestoreHonoursShredRecords(t *testing.T) {
 	s := newSite(t)
 	former := sealWith(t, s.a(), "tenant", classify.PHI)
 	file := backup(t, s.a())
 	s.lose()
 	time.Sleep(2 * time.Millisecond)
-	sealWith(t, s.a(), "tenant", classify.PHI) // begun anew by a running server
+	sealWith(t, s.a(), "tenant", classify.PHI) // created again by a running server
 	require.NoError(t, s.a().Shred(t.Context(), "tenant"))
 	for _, dry := range []bool{true, false} {
 		_, err := either(t, s.a(), dry).Restore(t.Context(), reading(file), nil)
@@ -38,8 +38,8 @@ func TestRestoreOverShredded(t *testing.T) {
 	require.True(t, d.Shredded())
 }
 
-// The environment's own keys come from a backup if the store lost them. They are written there only for a restore.
-func TestSystemOfBackup(t *testing.T) {
+// If the store lost the environment's own keys, they are restored from a backup, and are written only by a restore.
+func TestRecoverSystemFromBackup(t *testing.T) {
 	s := newSite(t)
 	populate(t, s.a(), 1)
 	key := func(system *keyring.System) string {
@@ -73,7 +73,7 @@ func TestSystemOfBackup(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// shreddings are those that the site's audit log tells of.
+// shreddings returns the tombstones of the site's audit log.
 func (s *site) endings(t *testing.T) *recovery.Tombstones {
 	key := audit.NewKey(new(secret.Key))
 	endings := &recovery.Tombstones{}
@@ -81,15 +81,15 @@ func (s *site) endings(t *testing.T) *recovery.Tombstones {
 	return endings
 }
 
-// stuck is a store that takes no change.
+// stuck is a store that refuses changes.
 type stuck struct{ keystore.Store }
 
 func (stuck) Swap(context.Context, keystore.Kind, string, []byte, []byte, int64) (bool, error) {
 	return false, keystore.ErrUnavailable
 }
 
-// A shredding that failed is on record as that: a later restore destroys nothing for it.
-func TestFailedShred(t *testing.T) {
+// A failed shredding is recorded as failed: a later restore does not shred the tenant.
+func TestRestoreIgnoresFailedShred(t *testing.T) {
 	s := newSite(t)
 	r := s.logged(t)
 	p := sealWith(t, r, "tenant", classify.PHI)
@@ -107,8 +107,9 @@ func TestFailedShred(t *testing.T) {
 	require.NoError(t, p.open(s.a()))
 }
 
-// A tenant that is said to be shredded, and is in use, is left as it is, and named; the others are restored.
-func TestRestoreLeavesTheLiving(t *testing.T) {
+// A tenant whose shredding is in the audit log, and whose keys the store has in a usable state, is left unchanged and
+// reported; the others are restored.
+func TestRestoreRefusesUsableShreddedTenant(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 2)
 	file := backup(t, s.a())
@@ -124,9 +125,9 @@ func TestRestoreLeavesTheLiving(t *testing.T) {
 	openAll(t, s.a(), all, "")
 }
 
-// However many lines a keyset has when it is shredded, the audit log has them all, and a restore honours it. Somebody
-// who can write to the store can add lines, since shredding does not need the KMS to verify them.
-func TestShredOfManyLines(t *testing.T) {
+// The audit log has all lines of a keyset that is shredded, whatever their number, and a restore honours them. A
+// writer to the store can add lines, since a shredding does not verify them with the KMS.
+func TestShredRecordsEveryLine(t *testing.T) {
 	s := newSite(t)
 	r := s.logged(t)
 	p := sealWith(t, r, "tenant", classify.PHI)

@@ -16,7 +16,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// put replaces a document in the store by whatever somebody who can write to it likes.
+// put replaces a document in the store, as an attacker with write access to the store can.
 func put(t *testing.T, store keystore.Store, owner string, d *envelope.Document) {
 	old, err := store.Get(t.Context(), keystore.Keysets, owner)
 	require.NoError(t, err)
@@ -55,7 +55,7 @@ func TestSystemDocumentIsNotShredded(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnreadable)
 }
 
-// A root that leaked does not come back under a higher generation, although the KEK still unwraps it.
+// A leaked root does not return under a higher generation, although the KEK still unwraps it.
 func TestLeakedRootDoesNotComeBack(t *testing.T) {
 	for _, name := range []string{"server that held the root", "server that starts"} {
 		t.Run(name, func(t *testing.T) {
@@ -103,8 +103,8 @@ func keyOf(opened roots) *secret.Key {
 	return nil
 }
 
-// No caller treats a tenant as shredded because of a record that the system document does not authenticate.
-func TestForgedShredRecord(t *testing.T) {
+// A shred record that the system document does not authenticate shreds no tenant.
+func TestForgedShredRecordIsRejected(t *testing.T) {
 	store := keystoretest.NewMemory()
 	r := ringOver(t, store, newFlaky(t))
 	tenant, err := r.Tenant(t.Context(), "tenant")
@@ -136,8 +136,7 @@ func TestForgedShredRecord(t *testing.T) {
 	require.Nil(t, content, "to read makes no system document")
 }
 
-// Somebody who can write to the store cannot put an earlier document back unnoticed by adding records under an
-// unknown root first.
+// An attacker with write access to the store cannot hide a rollback by adding records under an unknown root first.
 func TestUnknownRootHidesNoRollback(t *testing.T) {
 	store := keystoretest.NewMemory()
 	r := ringOver(t, store, newFlaky(t))
@@ -174,7 +173,7 @@ func TestUnknownRootHidesNoRollback(t *testing.T) {
 	require.Equal(t, envelope.Compromised, now.Keyset(format.UseCache, classify.PHI).Key(leaked).State)
 }
 
-// replaying is a store that answers one of the reads of a tenant's document with another content.
+// replaying is a store that returns other content for one of the reads of a tenant's document.
 type replaying struct {
 	*keystoretest.Memory
 	reads   atomic.Int64
@@ -189,8 +188,8 @@ func (s *replaying) Get(ctx context.Context, kind keystore.Kind, name string) ([
 	return s.Memory.Get(ctx, kind, name)
 }
 
-// A forged document that is in the store for a moment does no harm once it is gone.
-func TestForgedForAMoment(t *testing.T) {
+// A forged document that is in the store for a moment has no effect afterwards.
+func TestForgedDocumentHasNoLastingEffect(t *testing.T) {
 	memory := keystoretest.NewMemory()
 	made, err := ringOver(t, memory, newFlaky(t)).Tenant(t.Context(), "tenant")
 	require.NoError(t, err)

@@ -19,7 +19,7 @@ import (
 var ErrBackup = &codes.Error{Of: "authentication_failed", Text: "the file is not a whole backup of this environment's keys"}
 
 // Backup writes a backup of the keysets of all tenants and of the environment to w, and returns the number of tenants
-// (shared/envelope/SPEC.md section 9). A backup has wrapped keys only: whoever restores it needs the KEKs. Each
+// (shared/envelope/SPEC.md section 9). A backup has wrapped keys only: a restore needs the KEKs. Each
 // document is copied as it was at one moment; at most one is in memory.
 //
 // A keyset that cannot be read is left out and passed to skip; see [IsRejected]. If skip is nil, Backup fails at such

@@ -19,7 +19,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// flaky is a KEK that can go down, and counts its calls.
+// flaky is a KEK that can fail, and that counts its calls.
 type flaky struct {
 	kms.KEK
 	down  atomic.Bool
@@ -50,7 +50,7 @@ func ringOver(t testing.TB, store keystore.Store, kek kms.KEK, options ...Option
 	return r
 }
 
-// cached is a tenant in memory.
+// cached returns a tenant whose keys are in memory.
 func cached(t *testing.T, options ...Option) (*Keyring, *Tenant, *flaky, *keystoretest.Memory) {
 	store, kek := keystoretest.NewMemory(), newFlaky(t)
 	r := ringOver(t, store, kek, options...)
@@ -65,9 +65,8 @@ func works(tenant *Tenant) error {
 	return err
 }
 
-// Keys that are in use are renewed before their time is over; others are dropped, and unlocked again when they
-// are used.
-func TestRenewal(t *testing.T) {
+// Keys that are in use are renewed before their TTL ends. Others are dropped, and unlocked again at their next use.
+func TestKeysInUseAreRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, tenant, kek, _ := cached(t, WithTTL(time.Hour))
 		require.Equal(t, time.Hour, r.TTL())
@@ -89,8 +88,8 @@ func TestRenewal(t *testing.T) {
 	})
 }
 
-// Keys that are used again after the time of their renewal are renewed then.
-func TestLateRenewal(t *testing.T) {
+// Keys that are used again after their renewal was due are renewed then.
+func TestRenewalAfterAnIdleTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, tenant, kek, _ := cached(t, WithTTL(time.Hour))
 		time.Sleep(50 * time.Minute)
@@ -103,8 +102,8 @@ func TestLateRenewal(t *testing.T) {
 	})
 }
 
-// An outage of the KMS is survived for the keys' time, is reported, and ends without anybody's help.
-func TestOutage(t *testing.T) {
+// An outage of the KMS has no effect during the TTL of the keys, is reported, and is over without intervention.
+func TestKeysSurviveAnOutageForTheirTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, tenant, kek, store := cached(t, WithTTL(time.Hour))
 		require.NoError(t, works(tenant))
@@ -136,7 +135,7 @@ func TestOutage(t *testing.T) {
 	})
 }
 
-// The end of an outage is noticed although no caller uses a key, by one call now and then.
+// The end of an outage is noticed even if no caller uses a key, by an occasional call.
 func TestRecoveryIsNoticedByAnIdleServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, kek, _ := cached(t)
@@ -158,7 +157,7 @@ func TestRecoveryIsNoticedByAnIdleServer(t *testing.T) {
 	})
 }
 
-// While the KMS is down, callers whose keys are not in memory get its error at once, and do not ask it each time.
+// While the KMS is down, callers whose keys are not in memory get its error immediately, and do not each call it.
 func TestCallersDoNotStorm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, kek, _ := cached(t)
@@ -175,8 +174,8 @@ func TestCallersDoNotStorm(t *testing.T) {
 	})
 }
 
-// After the number of uses the KEK is asked again.
-func TestUses(t *testing.T) {
+// After the maximal number of uses the KEK is called again.
+func TestMaxUses(t *testing.T) {
 	_, tenant, kek, _ := cached(t, WithMaxUses(10))
 	require.NoError(t, works(tenant)) // makes the key, and reads it again
 	kek.calls.Store(0)
@@ -186,8 +185,8 @@ func TestUses(t *testing.T) {
 	require.InDelta(t, 10, kek.calls.Load(), 2)
 }
 
-// The number of packages that each key sealed is reported once, also for keys that were dropped since.
-func TestSealed(t *testing.T) {
+// The number of packages that each key sealed is reported once, including keys that were dropped in the meantime.
+func TestDrainSealCounts(t *testing.T) {
 	r, tenant, _, _ := cached(t)
 	require.NoError(t, works(tenant))
 	id, err := tenant.Primary(format.UseCache, classify.PHI)
@@ -212,8 +211,8 @@ func TestSealed(t *testing.T) {
 	require.Empty(t, counted())
 }
 
-// Keys whose document cannot be read any more are served from memory; a change is adopted once it can be read.
-func TestStoreOutage(t *testing.T) {
+// If a document cannot be read, its keys are used from memory. A change is adopted as soon as it can be read.
+func TestKeysSurviveAStoreOutage(t *testing.T) {
 	dir := t.TempDir()
 	store, err := sqlitekeys.Open(dir)
 	require.NoError(t, err)
@@ -239,8 +238,8 @@ func TestStoreOutage(t *testing.T) {
 	})
 }
 
-// A document that was removed is not made anew, also once its keys are no longer in memory.
-func TestRemovedWhileLocked(t *testing.T) {
+// A document that was removed is not created again, even after its keys left the memory.
+func TestRemovedDocumentIsNotReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, tenant, _, store := cached(t, WithTTL(time.Minute))
 		require.NoError(t, works(tenant))
@@ -253,8 +252,8 @@ func TestRemovedWhileLocked(t *testing.T) {
 	})
 }
 
-// A new root is in memory from when it is made: its KEK is not asked for what was just given to it.
-func TestNewRootIsHeld(t *testing.T) {
+// A new root stays in memory: its KEK is not called to unwrap the root that it just wrapped.
+func TestNewRootStaysInMemory(t *testing.T) {
 	r, tenant, kek, _ := cached(t)
 	second := &flaky{KEK: localKEK(t, "BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")}
 	r.keks = r.keks.With(classify.PHI, second)
@@ -265,8 +264,8 @@ func TestNewRootIsHeld(t *testing.T) {
 	require.EqualValues(t, 1, second.calls.Load())
 }
 
-// A closed keyring keeps no key.
-func TestClose(t *testing.T) {
+// Close drops all keys.
+func TestCloseDropsKeys(t *testing.T) {
 	r, tenant, kek, _ := cached(t)
 	r.Close()
 	require.Nil(t, tenant.state.Load())
@@ -274,9 +273,9 @@ func TestClose(t *testing.T) {
 	require.EqualValues(t, 1, kek.calls.Load())
 }
 
-// Metrics report of how many tenants keys are in memory, and how often a use had to wait for the KEK. No
-// caller waits for a renewal.
-func TestCached(t *testing.T) {
+// CacheStats counts the tenants whose keys are in memory, and the uses that waited for the KEK. No caller waits for a
+// renewal.
+func TestCacheStats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, tenant, kek, _ := cached(t, WithTTL(time.Hour))
 		reported := func(tenants int, missed uint64) {
@@ -296,9 +295,9 @@ func TestCached(t *testing.T) {
 	})
 }
 
-// Beyond the limit the keys of the tenant that was not used for the longest time are dropped. A caller that
-// still has that tenant unlocks it again, and sees what others did to it.
-func TestEviction(t *testing.T) {
+// Beyond the limit, the keys of the least recently used tenant are dropped. A caller that still has that tenant
+// unlocks it again, and uses changes of other processes.
+func TestLeastRecentlyUsedTenantIsEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, kek := keystoretest.NewMemory(), newFlaky(t)
 		r := ringOver(t, store, kek, WithMaxTenants(3))
@@ -331,7 +330,7 @@ func TestEviction(t *testing.T) {
 	})
 }
 
-// The memory that tenants take does not depend on how many there were.
+// The memory does not grow with the number of tenants that were used before.
 func TestIdleTenantsAreForgotten(t *testing.T) {
 	r := ringOver(t, keystoretest.NewMemory(), newFlaky(t), WithMaxTenants(10))
 	for i := range 500 {
@@ -346,8 +345,8 @@ func TestIdleTenantsAreForgotten(t *testing.T) {
 	}, time.Minute, 10*time.Millisecond)
 }
 
-// A change of the document by another process does not renew the number of uses.
-func TestUsesAreNotRenewedByAChange(t *testing.T) {
+// A change of the document by another process does not reset the number of uses.
+func TestChangeDoesNotResetUses(t *testing.T) {
 	_, tenant, kek, store := cached(t, WithMaxUses(10))
 	require.NoError(t, works(tenant))
 	other, err := ringOver(t, store, newFlaky(t)).Tenant(t.Context(), "tenant")

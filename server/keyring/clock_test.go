@@ -12,8 +12,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Of the two clocks, the one that has come further counts.
-func TestMoment(t *testing.T) {
+// The clock on which more time has passed counts.
+func TestMomentUsesTheFasterClock(t *testing.T) {
 	begun := moment{monotonic: time.Hour, wall: 50 * 365 * 24 * time.Hour}
 	for name, c := range map[string]struct{ monotonic, wall, want time.Duration }{
 		"both went on":                  {time.Minute, time.Minute, time.Minute},
@@ -25,9 +25,9 @@ func TestMoment(t *testing.T) {
 	}
 }
 
-// A use finds keys expired although the timer that drops them did not run, as in a process that was stopped; at most
-// a second late.
-func TestExpiredBesideALateTimer(t *testing.T) {
+// A use finds that keys expired at most a second late, even if the timer that drops them did not run, as in a process
+// that was stopped.
+func TestKeysExpireWithoutTheTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kek := newFlaky(t)
 		r := ringOver(t, keystoretest.NewMemory(), kek, WithTTL(time.Hour))

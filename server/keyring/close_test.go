@@ -10,7 +10,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
 
-// Close ends what a caller that has gone began, so that nothing is written afterwards.
+// Close ends work that a caller started and no longer waits for, so nothing is written afterwards.
 func TestCloseEndsUnlocking(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystoretest.NewMemory()

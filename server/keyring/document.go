@@ -55,8 +55,8 @@ func (r *Keyring) read(ctx context.Context, owner string) (*envelope.Document, [
 }
 
 // Document reads a tenant's keyset document from the store: its wrapped keys and their states. It returns ErrNoTenant
-// if there is none. Only the tenant's shred records are verified, for which a KEK may have to unlock the system
-// document.
+// if the document does not exist. Document verifies only the tenant's shred records; a KEK may have to unlock the
+// system document for this.
 func (r *Keyring) Document(ctx context.Context, tenant string) (*envelope.Document, error) {
 	if err := checkTenant(tenant); err != nil {
 		return nil, err

@@ -16,8 +16,8 @@ import (
 
 var _ seal.DropNotifier = (*Tenant)(nil)
 
-// Sealers learn of every way in which keys leave the memory, and of no other change.
-func TestOnDrop(t *testing.T) {
+// OnDrop reports each way in which keys leave the memory, and no other change.
+func TestOnDropReportsDroppedKeys(t *testing.T) {
 	for name, c := range map[string]struct {
 		drop    func(t *testing.T, r, other *Keyring)
 		dropped bool

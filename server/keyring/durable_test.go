@@ -23,9 +23,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A damaged document is refused with its place, or opens if no key depends on the damage (a time, an epoch). It
-// is never written to.
-func TestDamagedDocument(t *testing.T) {
+// A damaged document is rejected with its location, or opens if no key depends on the damaged field (a time, an
+// epoch). It is never overwritten.
+func TestDamagedDocumentIsRejected(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	store := rediskeys.New(server.Client(t))
@@ -89,8 +89,8 @@ func TestDamagedDocument(t *testing.T) {
 	opens(t, tenantOf(t, r, "tenant"), pkg)
 }
 
-// A document under another tenant's name is refused.
-func TestDocumentOfAnotherTenant(t *testing.T) {
+// A document under another tenant's name is rejected.
+func TestDocumentOfAnotherTenantIsRejected(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tenantOf(t, openRing(t, dir), "a")
@@ -104,8 +104,8 @@ func TestDocumentOfAnotherTenant(t *testing.T) {
 	require.ErrorContains(t, err, "another tenant")
 }
 
-// A file that was removed under a running server is written back before its tenant gets another key.
-func TestRemovedFile(t *testing.T) {
+// If the file is removed while a server uses it, it is written back before its tenant gets another key.
+func TestRemovedFileIsWrittenBack(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tenant := tenantOf(t, openRing(t, dir), "tenant")
@@ -117,9 +117,9 @@ func TestRemovedFile(t *testing.T) {
 
 const childDirectory = "COFFER_KEYRING_TEST_DIRECTORY"
 
-// TestKilled kills processes that make tenants and keys, at any moment: every key that one had said to be
-// there is there.
-func TestKilled(t *testing.T) {
+// Processes that create tenants and keys are killed at random moments. Every key that a process reported as made is
+// in the store.
+func TestKilledProcessLosesNoKey(t *testing.T) {
 	if dir := os.Getenv(childDirectory); dir != "" {
 		makeKeysForEver(t, dir)
 	}
@@ -140,7 +140,7 @@ func TestKilled(t *testing.T) {
 }
 
 func runAndKill(t *testing.T, dir string, after time.Duration) (lines []string) {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProcessLosesNoKey$")
 	cmd.Env = append(os.Environ(), childDirectory+"="+dir)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)

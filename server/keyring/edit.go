@@ -34,7 +34,7 @@ type Edit struct {
 // [Edit.AddKey]). Once Edit has started to write, it ignores the cancellation of ctx. It returns an error only if the
 // document was not changed, or if that cannot be determined; see keystore.Replace.
 //
-// Edit returns ErrNoTenant if there is no document, envelope.ErrKeyDestroyed if the tenant was shredded,
+// Edit returns ErrNoTenant if the document does not exist, envelope.ErrKeyDestroyed if the tenant was shredded,
 // ErrUnreadable if a record was altered, and the errors of the KEKs.
 func (r *Keyring) Edit(ctx context.Context, tenant string, change func(e *Edit) error) error {
 	opened := r.tenant(tenant).openedRoots()
@@ -153,7 +153,7 @@ func (t *Tenant) openedRoots() roots {
 }
 
 // AddKey makes a key the primary of a use and class, in a new epoch. The key is wrapped by the newest root of the
-// class's KEK; AddKey makes that root if there is none. The caller keeps the key, and clears it.
+// class's KEK; AddKey makes that root if it does not exist. The caller keeps the key, and clears it.
 func (e *Edit) AddKey(ctx context.Context, use format.Use, class classify.Class, key *secret.Key) error {
 	if s := e.Keyset(use, class); s != nil && s.Key(key.ID()) != nil {
 		return nil // an earlier write added it, and its reply was lost
@@ -188,8 +188,8 @@ func addKey(d *envelope.Document, root envelope.Root, key, dek *secret.Key, use 
 }
 
 // Advance moves a key to a later state: compromised, disabled or destroyed. It returns ErrInUse if a primary would be
-// disabled or destroyed, and the errors of envelope.Document.Advance. The caller has to know whether packages are
-// still sealed under the key.
+// disabled or destroyed, and the errors of envelope.Document.Advance. Packages that are still sealed under a disabled
+// or destroyed key do not open: the caller must exclude that.
 func (e *Edit) Advance(use format.Use, class classify.Class, id format.KeyID, to envelope.State) error {
 	if s := e.Keyset(use, class); s != nil && s.Primary() == id && (to == envelope.Disabled || to == envelope.Destroyed) {
 		return ErrInUse

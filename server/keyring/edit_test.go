@@ -33,9 +33,9 @@ func (c *counted) Swap(ctx context.Context, kind keystore.Kind, name string, old
 	return c.Memory.Swap(ctx, kind, name, old, document, due)
 }
 
-// One Edit replaces the roots, makes drawn keys the primaries and marks the former ones in one write, also for a
-// tenant that is locked, and although another process changes the document in the meantime.
-func TestEdit(t *testing.T) {
+// One Edit replaces the roots, makes drawn keys the primaries and marks the former keys in one write, even if the
+// tenant is locked and another process changes the document concurrently.
+func TestEditChangesAllInOneWrite(t *testing.T) {
 	for _, name := range []string{"unlocked", "locked"} {
 		t.Run(name, func(t *testing.T) {
 			store := &counted{Memory: keystoretest.NewMemory()}
@@ -80,7 +80,7 @@ func TestEdit(t *testing.T) {
 	}
 }
 
-// An Edit that changes nothing or fails writes nothing, and a shredded or missing tenant has its error.
+// An Edit that changes nothing or fails writes nothing. A shredded or missing tenant has an error of its own.
 func TestEditWritesNothing(t *testing.T) {
 	store := &counted{Memory: keystoretest.NewMemory()}
 	r := ringOver(t, store, newFlaky(t))
@@ -124,8 +124,9 @@ func TestEditWithFaults(t *testing.T) {
 	}
 }
 
-// A change that another process made before is in effect here when the call returns, although it wrote nothing.
-func TestChangeThatIsThereAlready(t *testing.T) {
+// If another process already made the change, Edit writes nothing, and this process uses the change when Edit
+// returns.
+func TestEditAdoptsAnExistingChange(t *testing.T) {
 	t.Run("key", func(t *testing.T) {
 		store := keystoretest.NewMemory()
 		r, other := ringOver(t, store, newFlaky(t)), ringOver(t, store, newFlaky(t))
@@ -152,7 +153,7 @@ func TestChangeThatIsThereAlready(t *testing.T) {
 	})
 }
 
-// overtakenReply is a store that makes a write, has another process's change follow it, and loses the reply, once.
+// overtakenReply is a store that makes a write, lets another process change the document, and loses the reply, once.
 type overtakenReply struct {
 	*keystoretest.Memory
 	follow func()
@@ -168,8 +169,8 @@ func (o *overtakenReply) Swap(ctx context.Context, kind keystore.Kind, name stri
 	return swapped, err
 }
 
-// An Edit whose reply was lost finds its change in the document that another process has changed since.
-func TestEditFindsItsChange(t *testing.T) {
+// If the reply of an Edit is lost, Edit finds its change even if another process has changed the document since.
+func TestEditFindsItsChangeAfterALostReply(t *testing.T) {
 	store := &overtakenReply{Memory: keystoretest.NewMemory()}
 	r := ringOver(t, store, newFlaky(t))
 	tenant, err := r.Tenant(t.Context(), "tenant")

@@ -169,7 +169,7 @@ func TestVectorDocuments(t *testing.T) {
 func TestVectorRefusals(t *testing.T) {
 	for _, v := range vectors.LoadDocuments().Unlocks {
 		if v.Secret.Kind == "kms" || v.ShredKey != nil || v.Environment != "" {
-			continue // TestVectorKMS has it; the secret of a slot does not verify shred records, and has no environment
+			continue // TestVectorSlotsOfTheLocalKMS has it; the secret of a slot does not verify shred records, and has no environment
 		}
 		t.Run(v.Name, func(t *testing.T) {
 			_, err := keyring.OpenVault(v.Bytes, vectorSecret(t, &v.Secret))

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// WithUnlockTimeout sets for how long the KEK is waited for.
+// WithUnlockTimeout sets the timeout of an unlock.
 func WithUnlockTimeout(d time.Duration) Option { return func(r *Keyring) { r.unlockTimeout = d } }
 
 func collect() { runtime.GC() }

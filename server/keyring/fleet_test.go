@@ -25,7 +25,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// limited is a KMS that allows some calls a second, answers others that it is throttled, and can be down.
+// limited is a KMS that permits a number of calls per second, throttles others, and can be down.
 type limited struct {
 	kms.KEK
 	allowed *rate.Limiter
@@ -61,8 +61,7 @@ func (l *limited) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([
 	return l.KEK.Unwrap(ctx, wrapped, additionalData)
 }
 
-// between returns the most calls in a second, and the sums of calls and of those that were answered, from a time
-// until now.
+// between returns the most calls in one second since a time, and the numbers of calls and of answered calls.
 func (l *limited) between(from time.Time) (most, calls, good int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,7 +104,7 @@ func newFleet(t *testing.T, store keystore.Store, kek kms.KEK, n int, options ..
 	return f
 }
 
-// use uses every tenant whose keys are in memory twice a minute, and returns how many there were in the end.
+// use uses every tenant whose keys are in memory twice a minute, and returns how many there are at the end.
 func (f *fleet) use(d time.Duration) (unlocked int) {
 	for until := time.Now().Add(d); time.Now().Before(until); {
 		time.Sleep(30 * time.Second)
@@ -120,9 +119,9 @@ func (f *fleet) use(d time.Duration) (unlocked int) {
 	return unlocked
 }
 
-// Ten thousand tenants and a KMS that allows 100 calls a second: an outage and a time of throttling cause no
-// storm of calls, no keys are lost, and both are over within a minute.
-func TestTenThousandTenants(t *testing.T) {
+// With ten thousand tenants and a KMS that permits 100 calls per second, an outage and a period of throttling cause
+// no storm of calls and lose no keys, and the keyring recovers within a minute.
+func TestTenThousandTenantsSurviveAnOutage(t *testing.T) {
 	const allowed = 100
 	n := 10_000
 	if raceEnabled {
@@ -185,7 +184,7 @@ func TestTenThousandTenants(t *testing.T) {
 	})
 }
 
-// soakTenants is how many tenants are unlocked in the tests of fleets: few, or as many as make soak says.
+// soakTenants returns the number of tenants in the tests of fleets: few, or as many as "make soak" sets.
 func soakTenants(t *testing.T) int {
 	if text := os.Getenv("COFFER_SOAK_UNLOCKED"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -195,8 +194,8 @@ func soakTenants(t *testing.T) int {
 	return 300
 }
 
-// A shredded tenant is refused by every server within three seconds, however many tenants they have unlocked.
-func TestShredIsSeenByTheFleet(t *testing.T) {
+// Every server refuses a shredded tenant within three seconds, however many tenants it has unlocked.
+func TestShredReachesAllServers(t *testing.T) {
 	const servers, within = 5, 3 * time.Second
 	redis := redistest.Start(t)
 	n, kek := soakTenants(t), localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")

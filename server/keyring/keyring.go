@@ -1,26 +1,25 @@
-// Package keyring keeps the encryption keys of tenants, and seals and opens nothing itself: pass a [Tenant] to
-// package seal or cache.
+// Package keyring keeps the encryption keys of tenants. It seals and opens no data itself: pass a [Tenant] to package
+// seal or cache.
 //
-// A key encryption key (KEK) in a KMS wraps a root. A root wraps data encryption keys (DEKs), which seal data. Each
-// tenant has a root per KEK, so that one call of the KMS unlocks the tenant. It has one keyset for each use (such as
-// cache or file) and class (such as PHI). One key of a keyset is the primary: it seals. The others only open former
-// data. [Tenant.Rotate] makes a new primary. A key is enabled, compromised (it opens, but never seals again),
-// disabled (it neither seals nor opens, but the wrapped key is kept) or destroyed; states only advance, by
-// [Keyring.Advance]. [Keyring.Shred] destroys all keys of a tenant. A keyset document has all keysets of a tenant,
-// and is what the store, a backup and an export contain. The system document has the environment's own keys, which
-// authenticate tokens, shred records and the audit log. Only wrapped keys are stored. Unlocked keys are in memory
-// only.
+// A key encryption key (KEK) in a KMS wraps a root, and the root wraps data encryption keys (DEKs), which seal data.
+// Each tenant has one root per KEK, so one call of the KMS unlocks all keys of the tenant. A tenant has a keyset for
+// each use (such as cache or file) and class (such as PHI). One key of a keyset is the primary, which seals; the others
+// only open what they sealed before. A key is in one of four states, which only advance: enabled; compromised (opens,
+// but does not seal); disabled (neither, but the wrapped key is kept); destroyed. All keysets of a tenant are in one
+// document. A store and a backup have only these documents, which have wrapped keys only. The system document has the
+// environment's own keys, which authenticate tokens, shred records and audit logs.
 //
-// The life cycle of a tenant's keys, with the calls of this package:
+// The life cycle of a tenant's keys:
 //
-//	Open, New           open a keyring; Close drops all keys from memory
-//	Tenant              unlock a tenant, or create it
-//	Tenant.Rotate       make a new primary
-//	Advance             retire a former key: compromised, disabled, destroyed
-//	Shred               destroy the tenant
-//	Edit, WrapRoot      rewrap the roots by another KEK
-//	Backup, OpenBackup, RestoreDocument
-//	ExportKeyset, OpenVault
+//	Open or New                     opens a keyring; Close drops all keys from memory
+//	Keyring.Tenant                  unlocks a tenant, or creates it
+//	Tenant.Rotate                   makes a new primary
+//	Keyring.Advance                 retires or destroys a former key
+//	Keyring.Edit, Edit.WrapRoot     rewraps a root by another KEK
+//	Keyring.Backup                  backs up all documents
+//	Keyring.OpenBackup              verifies a backup; RestoreDocument restores one of its documents
+//	Tenant.ExportKeyset, OpenVault  give another program keys under a password
+//	Keyring.Shred                   destroys all keys of a tenant
 //
 // Guarantees:
 //   - The store has only wrapped keys, which only the KEKs open.
@@ -28,7 +27,7 @@
 //     key.
 //   - Processes that share a store make one primary, and see each other's changes within about a second.
 //   - A document that is damaged, altered or of another environment is rejected, and the store keeps it unchanged.
-//   - A document that vanishes from the store while a process has it in memory is written back.
+//   - If a document in a process's memory vanishes from the store, the process writes it back.
 //   - Keys stay in memory for a limited time ([WithTTL]) or number of uses ([WithMaxUses]), and are renewed while they
 //     are in use. They survive an outage of the KMS for that time, and are then dropped. Shredded or destroyed keys are
 //     dropped as soon as the process sees the change.

@@ -3,6 +3,7 @@ package keyring_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,7 +36,7 @@ const (
 	otherURL = "base64key://BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 )
 
-// counting is a KEK that counts, waits and fails as it is told.
+// counting is a KEK that counts its calls, and can wait or fail.
 type counting struct {
 	kms.KEK
 	unwraps atomic.Int64
@@ -109,8 +110,8 @@ func documentIn(t testing.TB, dir, id string) []byte {
 	return content
 }
 
-// What was sealed before a restart opens after it, and keys are made once.
-func TestRestart(t *testing.T) {
+// Packages sealed before a restart open afterwards, and keys are made once.
+func TestKeysSurviveARestart(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "made", "keys")
 	first := tenantOf(t, openRing(t, dir), "tenant")
@@ -136,8 +137,8 @@ func TestRestart(t *testing.T) {
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 }
 
-// Any id is a tenant of its own, and none leaves the directory.
-func TestTenantIDs(t *testing.T) {
+// Every valid id is a tenant of its own, and no id leaves the directory.
+func TestTenantIDsAreDistinct(t *testing.T) {
 	t.Parallel()
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "keys")
@@ -168,8 +169,8 @@ func TestTenantIDs(t *testing.T) {
 	require.ErrorIs(t, err, envelope.ErrUnknownKey)
 }
 
-// A thousand concurrent cold reads are one call of the KEK, and later ones are none.
-func TestSingleFlight(t *testing.T) {
+// A thousand concurrent first reads make one call of the KEK; later reads make no call.
+func TestConcurrentUnlocksCallTheKEKOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tenantOf(t, openRing(t, dir), "tenant")
@@ -178,21 +179,21 @@ func TestSingleFlight(t *testing.T) {
 	r, err := keyring.Open(dir, kek, "test")
 	require.NoError(t, err)
 	var wg sync.WaitGroup
-	tenants := make([]*keyring.Tenant, 1000)
+	tenants, errs := make([]*keyring.Tenant, 1000), make([]error, 1000)
 	for i := range tenants {
-		wg.Go(func() { tenants[i], _ = r.Tenant(context.Background(), "tenant") })
+		wg.Go(func() { tenants[i], errs[i] = r.Tenant(t.Context(), "tenant") })
 	}
 	close(kek.gate)
 	wg.Wait()
+	require.NoError(t, errors.Join(errs...))
 	for _, tenant := range tenants {
-		require.NotNil(t, tenant)
 		require.Same(t, tenants[0], tenant)
 	}
 	require.EqualValues(t, 1, kek.unwraps.Load())
 }
 
-// Who gives up waiting gets the context's error; the unlocking goes on for the others.
-func TestCancelledWaiter(t *testing.T) {
+// A caller that stops waiting gets its context's error; the unlock continues for the others.
+func TestCanceledCallerDoesNotCancelTheUnlock(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tenantOf(t, openRing(t, dir), "tenant")
@@ -209,8 +210,8 @@ func TestCancelledWaiter(t *testing.T) {
 	require.EqualValues(t, 1, kek.unwraps.Load())
 }
 
-// A KEK that fails is asked again, and a tenant that could not be made leaves nothing.
-func TestKEKFails(t *testing.T) {
+// A KEK that fails is called again later, and a tenant that could not be created leaves no document.
+func TestFailedKEKIsRetried(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tenantOf(t, openRing(t, dir), "tenant")
@@ -227,7 +228,7 @@ func TestKEKFails(t *testing.T) {
 	tenantOf(t, r, "tenant")
 }
 
-func TestWrongKEK(t *testing.T) {
+func TestWrongKEKIsReported(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tenantOf(t, openRing(t, dir), "tenant")
@@ -244,8 +245,8 @@ func TestWrongKEK(t *testing.T) {
 	require.Equal(t, before, documentIn(t, dir, "tenant"))
 }
 
-// Two processes with a passphrase each read what the other made; another passphrase is told from tampering.
-func TestPassphraseKEK(t *testing.T) {
+// Two processes with the same passphrase open each other's keys. Another passphrase is distinguished from tampering.
+func TestWrongPassphraseIsNotTampering(t *testing.T) {
 	dir := t.TempDir()
 	ring := func(text string) *keyring.Keyring {
 		kek, err := kms.NewPassphrase(text, classify.MinWriteIterations)

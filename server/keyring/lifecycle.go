@@ -28,9 +28,9 @@ func (t *Tenant) Rotate(ctx context.Context, use format.Use, class classify.Clas
 	return primary, err
 }
 
-// Advance moves a key to a later state: compromised, disabled or destroyed. No state can be reverted. The caller has
-// to know whether packages are still sealed under the key. Advance returns ErrInUse if a primary would be disabled or
-// destroyed, and envelope.ErrUnknownKey.
+// Advance moves a key to a later state: compromised, disabled or destroyed. No state can be reverted. Packages that
+// are still sealed under a disabled or destroyed key do not open: the caller must exclude that. Advance returns
+// ErrInUse if a primary would be disabled or destroyed, and envelope.ErrUnknownKey.
 func (r *Keyring) Advance(ctx context.Context, tenant string, use format.Use, class classify.Class, id format.KeyID, to envelope.State) error {
 	return r.Edit(ctx, tenant, func(e *Edit) error { return e.Advance(use, class, id, to) })
 }

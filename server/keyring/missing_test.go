@@ -26,8 +26,8 @@ func contentOf(t *testing.T, store keystore.Store, id string) []byte {
 	return content
 }
 
-// A document that vanishes while a server holds it is written back from memory: at once if the feed is lost
-// with it, as by a failover, and within minutes if nothing announces it.
+// If a document in a server's memory vanishes from the store, the server writes it back: immediately if the feed is
+// lost with it, as by a failover, and within minutes if nothing announces the loss.
 func TestVanishedIsWrittenBack(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -56,8 +56,8 @@ func TestVanishedIsWrittenBack(t *testing.T) {
 	}
 }
 
-// Without changes the documents of all tenants are read within an interval, a few at a time.
-func TestRereadsAreSpread(t *testing.T) {
+// Without changes, the documents of all tenants are reread within rereadInterval, a few per check.
+func TestRereadsAreSpreadOverTime(t *testing.T) {
 	const tenants = 900
 	synctest.Test(t, func(t *testing.T) {
 		store := keystoretest.NewMemory()
@@ -77,9 +77,9 @@ func TestRereadsAreSpread(t *testing.T) {
 	})
 }
 
-// While a vanished document cannot be written back, the keyring reports that, begins no new tenant, and keeps
-// trying, also when the keys were dropped since.
-func TestVanishedStaysMissing(t *testing.T) {
+// While a vanished document cannot be written back, the keyring reports it, creates no tenant, and keeps trying, even
+// if the keys were dropped in the meantime.
+func TestVanishedDocumentIsReportedUntilWrittenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := keystoretest.NewMemory()
 		var broken atomic.Bool
@@ -124,7 +124,7 @@ func TestVanishedStaysMissing(t *testing.T) {
 	})
 }
 
-// losses collects what a keyring found lost.
+// losses collects incidents.
 type losses struct {
 	mu    sync.Mutex
 	noted []Incident
@@ -142,8 +142,8 @@ func (l *losses) all() []Incident {
 	return slices.Clone(l.noted)
 }
 
-// Of several servers that hold different states of a vanished document, none loses a key.
-func TestVanishedFromSeveralServers(t *testing.T) {
+// If several servers have different states of a vanished document in memory, no key of any state is lost.
+func TestServersMergeVanishedDocument(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystoretest.NewMemory()
 		var rings []*Keyring
@@ -169,8 +169,8 @@ func TestVanishedFromSeveralServers(t *testing.T) {
 	})
 }
 
-// A shredded tenant's document is written back as well, after its keys have gone.
-func TestVanishedAfterShredding(t *testing.T) {
+// The document of a shredded tenant is written back as well, after its keys left the memory.
+func TestVanishedShreddedDocumentIsWrittenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, tenant, _, store := cached(t, WithTTL(time.Minute))
 		require.NoError(t, works(tenant))
@@ -184,8 +184,8 @@ func TestVanishedAfterShredding(t *testing.T) {
 	})
 }
 
-// A change is made although its caller has gone since, or the reply was lost; and it fails only if it was not made.
-func TestChangeWithFaults(t *testing.T) {
+// A change is made even if its caller's context ended or the reply was lost. It fails only if it was not made.
+func TestChangesSurviveStoreFaults(t *testing.T) {
 	for _, fault := range keystoretest.Faults {
 		t.Run(fault.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -211,8 +211,8 @@ func TestChangeWithFaults(t *testing.T) {
 	}
 }
 
-// Only the tenants that changed are read again, however many are unlocked.
-func TestOnlyChangedAreReread(t *testing.T) {
+// Only tenants whose documents changed are reread, however many are unlocked.
+func TestOnlyChangedDocumentsAreReread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystoretest.NewMemory()
 		r, other := ringOver(t, store, newFlaky(t)), ringOver(t, store, newFlaky(t))
@@ -245,9 +245,9 @@ func TestOnlyChangedAreReread(t *testing.T) {
 	})
 }
 
-// If another process begins a document again after it vanished, a server that holds the former one joins both, even
-// if no caller uses its keys: the store must not lack them when that server ends.
-func TestVanishedAndMadeAnew(t *testing.T) {
+// If another process creates a document again after it vanished, a server that has the former one in memory merges
+// both, even if no caller uses its keys: the store must have them when that server ends.
+func TestRecreatedDocumentIsMerged(t *testing.T) {
 	for _, c := range []struct{ name, owner string }{{"a tenant's", "tenant"}, {"the system document", ""}} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -281,8 +281,8 @@ func TestVanishedAndMadeAnew(t *testing.T) {
 	}
 }
 
-// A document that a use of the tenant found missing is written back as soon as the store takes it.
-func TestVanishedIsNoticedByAUse(t *testing.T) {
+// If a use of a tenant finds its document missing, the document is written back as soon as the store accepts it.
+func TestUseWritesVanishedDocumentBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := keystoretest.NewMemory()
 		var broken atomic.Bool
@@ -308,8 +308,8 @@ func TestVanishedIsNoticedByAUse(t *testing.T) {
 	})
 }
 
-// A backup of an earlier life of a tenant that was shredded since, and is in memory as that, stays shredded.
-func TestMergeIntoShreddedInMemory(t *testing.T) {
+// A backup from before a tenant was shredded does not bring it back while its shredded document is in memory.
+func TestRestoreKeepsShreddedTenantInMemory(t *testing.T) {
 	store, kek := keystoretest.NewMemory(), newFlaky(t)
 	first := ringOver(t, store, kek)
 	_, err := first.Tenant(t.Context(), "tenant")
@@ -329,7 +329,7 @@ func TestMergeIntoShreddedInMemory(t *testing.T) {
 	require.True(t, d.Shredded())
 }
 
-// sluggish is a KEK that takes longer than other tenants wait for one.
+// sluggish is a KEK that takes longer than a check waits for one tenant.
 type sluggish struct{ *flaky }
 
 func (s sluggish) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]byte, error) {
@@ -341,8 +341,8 @@ func (s sluggish) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([
 	}
 }
 
-// A use of a tenant waits for the KEK if another process made the document again, as any other use does.
-func TestMadeAnewUnderASlowKEK(t *testing.T) {
+// If another process created a document again, a use of the tenant waits for the KEK as any other use does.
+func TestRecreatedDocumentUnderASlowKEK(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, kek := keystoretest.NewMemory(), newFlaky(t)
 		r := ringOver(t, store, sluggish{kek})

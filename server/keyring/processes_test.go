@@ -2,7 +2,6 @@ package keyring_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -19,8 +18,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Keys of one environment are refused in another, also where the label in the file was changed.
-func TestEnvironment(t *testing.T) {
+// Keys of one environment are rejected in another, even if the label in the file was changed.
+func TestOtherEnvironmentIsRejected(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	prod, err := keyring.Open(dir, newKEK(t), "prod")
@@ -47,8 +46,8 @@ func TestEnvironment(t *testing.T) {
 	require.ErrorIs(t, err, keyring.ErrUnreadable)
 }
 
-// Two keyrings over one directory, as two processes have, make one set of keys and see what the other made since.
-func TestTwoProcesses(t *testing.T) {
+// Two keyrings over one directory, as in two processes, make one set of keys and use each other's later keys.
+func TestTwoProcessesShareKeys(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	a, b := tenantOf(t, openRing(t, dir), "tenant"), tenantOf(t, openRing(t, dir), "tenant")
@@ -81,8 +80,8 @@ func TestTwoProcesses(t *testing.T) {
 	}
 }
 
-// A key that another process made after this one read the file is found when its first package comes.
-func TestKeyOfAnotherProcess(t *testing.T) {
+// A key that another process made later is found when its first package is opened.
+func TestKeyOfAnotherProcessIsFound(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	a, b := tenantOf(t, openRing(t, dir), "tenant"), tenantOf(t, openRing(t, dir), "tenant")
@@ -90,24 +89,25 @@ func TestKeyOfAnotherProcess(t *testing.T) {
 	opens(t, b, pkg)
 }
 
-// Two processes that both begin with an empty directory end with one root.
-func TestConcurrentCreation(t *testing.T) {
+// If two processes start with an empty directory concurrently, they agree on one root.
+func TestConcurrentCreationMakesOneRoot(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var wg sync.WaitGroup
-	tenants := make([]*keyring.Tenant, 8)
+	tenants, errs := make([]*keyring.Tenant, 8), make([]error, 8)
 	for i := range tenants {
 		r := openRing(t, dir)
-		wg.Go(func() { tenants[i], _ = r.Tenant(context.Background(), "tenant") })
+		wg.Go(func() { tenants[i], errs[i] = r.Tenant(t.Context(), "tenant") })
 	}
 	wg.Wait()
+	require.NoError(t, errors.Join(errs...))
 	pkg := sealed(t, tenants[0], classify.PHI)
 	for _, tenant := range tenants {
 		opens(t, tenant, pkg)
 	}
 }
 
-func TestPrimaryRefuses(t *testing.T) {
+func TestPrimaryRefusesInvalidUseAndClass(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tenant := tenantOf(t, openRing(t, dir), "tenant")
@@ -126,7 +126,7 @@ func TestPrimaryRefuses(t *testing.T) {
 	require.Equal(t, before, documentIn(t, dir, "tenant"), "reading makes no key")
 }
 
-func TestUnusableDirectory(t *testing.T) {
+func TestOpenRefusesUnusableDirectory(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "a file")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))

@@ -36,7 +36,7 @@ func (t *Tombstones) matchUsable(d *envelope.Document) bool {
 // either side, or listed in tombstones, stay so. RestoreDocument verifies the records of both sides first, so the
 // KEKs must open their roots.
 //
-// It returns the stored document from before, nil if there was none, and the merged one. It returns
+// It returns the stored document from before, nil if it did not exist, and the merged one. It returns
 // ErrWrongEnvironment for a copy from another environment, ErrNotDestroyed if the store has usable keys that
 // tombstones lists, and ErrUnreadable if either document is damaged. After these errors the store is unchanged.
 func (r *Keyring) RestoreDocument(ctx context.Context, copied *envelope.Document, tombstones Tombstones) (before, after *envelope.Document, err error) {

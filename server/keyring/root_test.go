@@ -26,8 +26,8 @@ func localKEK(t *testing.T, master string) kms.KEK {
 	return kek
 }
 
-// The local KMS's slots of the vectors yield the vectors' roots, and the altered ones their errors.
-func TestVectorKMS(t *testing.T) {
+// The vectors' slots of the local KMS yield their roots, and altered slots their errors.
+func TestVectorSlotsOfTheLocalKMS(t *testing.T) {
 	t.Parallel()
 	unwrapped := 0
 	for _, v := range vectors.LoadDocuments().Documents {
@@ -60,7 +60,7 @@ func TestVectorKMS(t *testing.T) {
 	require.Positive(t, refused)
 }
 
-// unbound is a KMS that authenticates no additional data, as RSA does not.
+// unbound is a KMS that does not authenticate additional data, like RSA.
 type unbound struct{ kms.KEK }
 
 func (u unbound) Wrap(ctx context.Context, key, _ []byte) ([]byte, error) {
@@ -71,8 +71,8 @@ func (u unbound) Unwrap(ctx context.Context, wrapped, _ []byte) ([]byte, error) 
 	return u.KEK.Unwrap(ctx, wrapped, nil)
 }
 
-// The binding inside the wrapped bytes holds a root to its tenant and environment where the KMS does not.
-func TestBindingInside(t *testing.T) {
+// The binding inside the wrapped bytes binds a root to its tenant and environment if the KMS does not.
+func TestRootIsBoundWithoutTheKMS(t *testing.T) {
 	t.Parallel()
 	kek := unbound{localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")}
 	d, root := &envelope.Document{Environment: "prod", Owner: "a"}, secret.New()
@@ -88,7 +88,7 @@ func TestBindingInside(t *testing.T) {
 	}
 }
 
-// The file holds neither the root nor a data key, and the search would find one that is planted.
+// The file has neither the root nor a data key. The search finds a key that was planted.
 func TestOnlyWrappedKeysAtRest(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

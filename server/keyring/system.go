@@ -19,7 +19,7 @@ const systemID = ""
 // logs. It is safe for concurrent use. Only Coffer's own service needs it.
 type System struct{ tenant *Tenant }
 
-// System returns the environment's own keys, unlocked, and creates the system document if there is none. These keys
+// System returns the environment's own keys, unlocked, and creates the system document if it does not exist. These keys
 // stay in memory until Close, so that a server that calls System at its start has them during an outage of the KMS.
 // System returns the errors of [Keyring.Tenant].
 func (r *Keyring) System(ctx context.Context) (*System, error) {
@@ -27,7 +27,7 @@ func (r *Keyring) System(ctx context.Context) (*System, error) {
 	return &System{t}, err
 }
 
-// FindSystem is like [Keyring.System], but returns nil if there is no system document.
+// FindSystem is like [Keyring.System], but returns nil if the system document does not exist.
 func (r *Keyring) FindSystem(ctx context.Context) (*System, error) {
 	if r.system.state.Load() == nil {
 		if content, err := r.store.Get(ctx, keystore.Keysets, systemID); err != nil || content == nil {
@@ -38,7 +38,7 @@ func (r *Keyring) FindSystem(ctx context.Context) (*System, error) {
 }
 
 // KeyByID returns the key of a use with an id, whether it is the primary or a former one. It returns
-// envelope.ErrUnknownKey if there is no such key. The key belongs to the keyring: do not clear it.
+// envelope.ErrUnknownKey for an unknown id. The key belongs to the keyring: do not clear it.
 func (s *System) KeyByID(ctx context.Context, use format.Use, id format.KeyID) (*secret.Key, error) {
 	keys, err := s.keys(ctx, use)
 	if err != nil {
@@ -66,7 +66,7 @@ func (s *System) Key(ctx context.Context, use format.Use) (*secret.Key, error) {
 	return keys[0], nil
 }
 
-// CreateKey makes the key of a use if there is none, and reports whether this call made it. If several processes call
+// CreateKey makes the key of a use if it does not exist, and reports whether this call made it. If several processes call
 // it concurrently, one of them gets true. After an error the key may exist.
 func (s *System) CreateKey(ctx context.Context, use format.Use) (created bool, err error) {
 	key := secret.New()
@@ -123,8 +123,8 @@ func (r *Keyring) shredKey(ctx context.Context) (*secret.Key, error) {
 	return s.Key(ctx, envelope.UseShreds)
 }
 
-// shredKeys returns the keys that verify shred records. Without a system document there are none; shredKeys does not
-// create it.
+// shredKeys returns the keys that verify shred records. It returns no keys if the system document does not exist, and
+// does not create it.
 func (r *Keyring) shredKeys(ctx context.Context) ([]*secret.Key, error) {
 	s, err := r.FindSystem(ctx)
 	if err != nil || s == nil {

@@ -33,8 +33,8 @@ type Tenant struct {
 // Owner returns the tenant's id.
 func (t *Tenant) Owner() string { return t.id }
 
-// Primary returns the id of the key that seals for a use and class. If there is no keyset yet, Primary makes one,
-// which is durable before Primary returns. It returns envelope.ErrKeyUnusable if the primary may not seal,
+// Primary returns the id of the key that seals for a use and class. If the keyset does not exist yet, Primary makes
+// it, durable before Primary returns. It returns envelope.ErrKeyUnusable if the primary may not seal,
 // envelope.ErrKeyDestroyed for a shredded tenant, ErrUnreadable, or an error of a KEK.
 func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
 	s, err := t.usableKeys()

@@ -121,7 +121,7 @@ func (v *Vault) hasKeysOf(other *Vault) bool {
 	return true
 }
 
-// lacksKeyset reports whether there is no keyset of a valid use and class, so that one may be added.
+// lacksKeyset reports whether a use and class are valid and have no keyset, so that one may be added.
 func (v *Vault) lacksKeyset(use format.Use, class classify.Class) bool {
 	return use >= format.UseStorage && use <= format.UseFile && class.Valid() && v.document.Keyset(use, class) == nil
 }

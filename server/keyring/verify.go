@@ -98,6 +98,6 @@ func authenticator(opened roots, shreds []*secret.Key) envelope.Authenticator {
 				break
 			}
 		}
-		return mac, true // if there are no keys, no shred record is accepted
+		return mac, true // without keys, every shred record is refused
 	}
 }

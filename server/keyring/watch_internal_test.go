@@ -12,7 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
 
-// interrupted is a store whose feed ends with the context.
+// interrupted is a store whose feed blocks until the context ends.
 type interrupted struct{ keystore.Store }
 
 func (interrupted) Changes(ctx context.Context, _ keystore.Position) ([]keystore.Change, keystore.Position, error) {
@@ -20,8 +20,8 @@ func (interrupted) Changes(ctx context.Context, _ keystore.Position) ([]keystore
 	return nil, "", ctx.Err()
 }
 
-// A keyring that is closed while it reads the feed does not log that as a failure.
-func TestCloseIsNoFailureOfTheFeed(t *testing.T) {
+// If a keyring is closed while it reads the feed, it does not log a failure.
+func TestCloseIsNotLoggedAsAFailure(t *testing.T) {
 	var logged bytes.Buffer
 	former := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil)))

@@ -9,15 +9,15 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
 
-func TestMemory(t *testing.T) {
+func TestMemoryConformance(t *testing.T) {
 	keystoretest.Run(t, func(*testing.T) func(testing.TB) keystore.Store {
 		s := keystoretest.NewMemory()
 		return func(testing.TB) keystore.Store { return s }
 	})
 }
 
-// A faulty store behaves like the store once all writes have arrived.
-func TestFaulty(t *testing.T) {
+// After all writes have arrived, a faulty store behaves like the store that it wraps.
+func TestFaultyStoreAppliesWrites(t *testing.T) {
 	for _, fault := range keystoretest.Faults {
 		t.Run(fault.String(), func(t *testing.T) {
 			s := keystoretest.NewFaultyStore(keystoretest.NewMemory(), keystoretest.FaultAt(1, fault))

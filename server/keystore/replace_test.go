@@ -25,8 +25,8 @@ func (l *leaving) Swap(ctx context.Context, kind keystore.Kind, name string, old
 	return l.Store.Swap(ctx, kind, name, old, document, due)
 }
 
-// Replace reports a change that was made, though its reply was lost or its caller left, and no other.
-func TestReplace(t *testing.T) {
+// Replace reports a change as made if it was made, even if its reply was lost or its caller disconnected.
+func TestReplaceReportsAppliedChanges(t *testing.T) {
 	one, two := []byte("one"), []byte("two")
 	for _, row := range []struct {
 		name          string
@@ -82,8 +82,9 @@ func (s *silent) Get(ctx context.Context, kind keystore.Kind, name string) ([]by
 	return s.Store.Get(ctx, kind, name)
 }
 
-// Replace reads back again while the store is away, and says so if it stays away.
-func TestReplaceReadsBackAgain(t *testing.T) {
+// Replace retries to read back while the store does not answer, and returns durable.ErrUnknown if it continues not
+// to.
+func TestReplaceRetriesToReadBack(t *testing.T) {
 	for reads, unknown := range map[int]bool{2: false, 99: true} {
 		synctest.Test(t, func(t *testing.T) {
 			faulty := keystoretest.NewFaultyStore(keystoretest.NewMemory(), keystoretest.FaultAt(1, keystoretest.LoseReply))

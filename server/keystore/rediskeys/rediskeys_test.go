@@ -15,7 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 )
 
-func TestRedis(t *testing.T) {
+func TestConformance(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client(t)
 	keystoretest.Run(t, func(t *testing.T) func(testing.TB) keystore.Store {
@@ -27,7 +27,7 @@ func TestRedis(t *testing.T) {
 	require.ErrorIs(t, err, keystore.ErrUnavailable)
 }
 
-func TestRedisCluster(t *testing.T) {
+func TestConformanceOfACluster(t *testing.T) {
 	client := redistest.StartCluster(t, 3)
 	s := rediskeys.New(client)
 	begin := keystoretest.CurrentPosition(t, s)
@@ -46,8 +46,8 @@ func TestRedisCluster(t *testing.T) {
 	require.Equal(t, []string{"a", "b", "c"}, names)
 }
 
-// A reader that falls behind by more than one page of the stream sees all changes.
-func TestRedisManyChanges(t *testing.T) {
+// A reader that is behind by more than one page of the stream sees all changes.
+func TestReaderFarBehindSeesAllChanges(t *testing.T) {
 	s := rediskeys.New(redistest.Start(t).Client(t))
 	begin := keystoretest.CurrentPosition(t, s)
 	for i := range 2100 {
@@ -59,7 +59,7 @@ func TestRedisManyChanges(t *testing.T) {
 	require.Equal(t, "2099", found[2099].Name)
 }
 
-// losing is a hook of a client that carries out a script and loses its reply.
+// losing is a hook of a client that executes a script and loses its reply.
 type losing struct{ left atomic.Int64 }
 
 func (l *losing) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -79,8 +79,8 @@ func (l *losing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// If the reply to a Swap is lost, reading back shows whether it was applied.
-func TestRedisLostReply(t *testing.T) {
+// If the reply of a Swap is lost, reading back shows whether it was applied.
+func TestReplaceReadsBackAfterALostReply(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	lose := &losing{}
 	client.AddHook(lose)
@@ -98,8 +98,8 @@ func TestRedisLostReply(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
-// A feed that was trimmed beyond a reader's position, that went back, or that was emptied is lost.
-func TestRedisFeedLost(t *testing.T) {
+// A feed that was trimmed beyond a reader's position, that returned to an earlier state, or that was emptied is lost.
+func TestChangesReportsALostFeed(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	s := rediskeys.New(client)
 	put := func(name string) {
@@ -154,9 +154,9 @@ func (c *commands) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// Reading a page, the changes and the due documents takes the same number of commands however many idle
-// documents there are.
-func TestCostIgnoresIdleDocuments(t *testing.T) {
+// Reading a page, the changes and the due documents takes the same number of commands for any number of idle
+// documents.
+func TestCostIsIndependentOfIdleDocuments(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	s, count := rediskeys.New(client), &commands{}
 	_, err := s.Swap(t.Context(), keystore.Keysets, "due", nil, []byte("document"), 1000)
@@ -185,8 +185,8 @@ func TestCostIgnoresIdleDocuments(t *testing.T) {
 	}
 }
 
-// A document that cannot be read spoils no other one, and does not look like one that is missing.
-func TestGetManyUnreadable(t *testing.T) {
+// A document that cannot be read does not affect others, and is not reported as missing.
+func TestGetManyReportsUnreadableDocuments(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	s := rediskeys.New(client)
 	_, err := s.Swap(t.Context(), keystore.Keysets, "a", nil, []byte("one"), 0)
@@ -197,9 +197,9 @@ func TestGetManyUnreadable(t *testing.T) {
 	require.Equal(t, keystore.Document{Name: "a", Content: []byte("one")}, found[1])
 }
 
-// A change that cannot be announced or listed is not made: Replace would take the document in its place as a success,
-// and other processes would go on with the former one.
-func TestRedisForeignTypes(t *testing.T) {
+// A change that cannot be added to the feed or an index is not made. Otherwise Replace would report it as made, and
+// other processes would continue with the former document.
+func TestSwapRefusesKeysOfOtherTypes(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	s := rediskeys.New(client)
 	for _, key := range []string{"feed", "names/keyset", "due/keyset"} {
@@ -220,9 +220,9 @@ func TestRedisForeignTypes(t *testing.T) {
 	}
 }
 
-// A document that is gone, or of another type, while its name is listed is an error of the listing: a backup would
-// lack it.
-func TestRedisListsWhatIsMissing(t *testing.T) {
+// If a listed document is missing or of another type, the listing returns an error: otherwise a backup would lack the
+// document.
+func TestPageReportsMissingDocuments(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	s := rediskeys.New(client)
 	for _, name := range []string{"", "a", "gone", "list"} {

@@ -15,7 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
 
-// damaged is a store with many documents of which a copy can be damaged.
+// damaged is a store with many documents. Tests damage copies of its file.
 type damaged struct {
 	whole     []byte
 	documents map[string][]byte
@@ -42,7 +42,7 @@ func newDamaged(t *testing.T) *damaged {
 	return d
 }
 
-// look reads all of a store by every method. What it reads must be right and complete but for what is an error.
+// look reads a whole store by every method. Everything that it reads without an error must be right and complete.
 func (d *damaged) look(t *testing.T, file []byte) (readable int, failed error) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, fileName), file, 0o600))
@@ -88,7 +88,8 @@ func (d *damaged) look(t *testing.T, file []byte) (readable int, failed error) {
 	return readable, failed
 }
 
-// Damage at any place of the file is an error of what lies there. Nothing is missing, and nothing is another document.
+// Damage at any place of the file is an error of the documents there. No document is missing or replaced by another
+// one.
 func TestDamageIsNeverSilent(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t)
@@ -111,8 +112,8 @@ func TestDamageIsNeverSilent(t *testing.T) {
 	require.Greater(t, most, 60, "other documents can be read")
 }
 
-// A file that was cut short, or that contains another page in the place of one, is an error.
-func TestCutAndMixed(t *testing.T) {
+// A file that is cut short, or has a page in the place of another one, is an error.
+func TestTruncatedOrMixedFileIsAnError(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t)
 	const page = sqlitefile.PageSize

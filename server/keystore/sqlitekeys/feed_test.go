@@ -11,14 +11,13 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
 
-// edit executes a statement on the database as somebody with an editor of databases would.
+// edit executes SQL on the database, as an operator with an SQL client would.
 func edit(t *testing.T, s *Store, query string, args ...any) {
 	t.Helper()
 	require.NoError(t, s.transact(t.Context(), write, s.path, func(c *sqlitefile.Conn) error { return c.Run(query, args...) }))
 }
 
-// follow reads the feed as a server does, and reports whether a change of a name was read, or that everything must be
-// reread.
+// follow reads the feed as a server does. It reports whether it read a change of a name, or has to reread everything.
 func follow(t *testing.T, s *Store, at keystore.Position, name string) (next keystore.Position, noticed bool) {
 	t.Helper()
 	changes, next, err := s.Changes(t.Context(), at)
@@ -32,8 +31,8 @@ func follow(t *testing.T, s *Store, at keystore.Position, name string) (next key
 	return next, noticed
 }
 
-// An entry of the feed at an impossible place hides no later change from a reader, whether or not it read that entry.
-func TestImpossiblePlaceHidesNoChange(t *testing.T) {
+// An entry of the feed at an invalid place hides no later change from a reader, whether or not it read that entry.
+func TestInvalidPlaceHidesNoChange(t *testing.T) {
 	t.Parallel()
 	for _, place := range []int64{math.MaxInt64, math.MaxInt64 - 1, placeLimit, placeLimit - 1, 1000, 3, -1, math.MinInt64} {
 		dir := t.TempDir()
@@ -53,8 +52,8 @@ func TestImpossiblePlaceHidesNoChange(t *testing.T) {
 	}
 }
 
-// All entries but one at an impossible place are gone.
-func TestFeedOfOneImpossiblePlace(t *testing.T) {
+// The feed has only one entry, at an invalid place.
+func TestFeedWithOnlyAnInvalidPlace(t *testing.T) {
 	t.Parallel()
 	for _, place := range []int64{math.MaxInt64, math.MinInt64} {
 		s := open(t, t.TempDir())
@@ -69,8 +68,8 @@ func TestFeedOfOneImpossiblePlace(t *testing.T) {
 	}
 }
 
-// A gap in the feed is a lost feed, and damage to a check. A repair makes a feed without one.
-func TestGapInTheFeed(t *testing.T) {
+// A gap in the feed is a lost feed for readers, and damage for Check. Repair makes a feed without gaps.
+func TestGapInTheFeedIsALostFeed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)

@@ -15,16 +15,16 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
 
-func TestDisk(t *testing.T) {
+func TestFullAndReadOnlyDisk(t *testing.T) {
 	t.Parallel()
 	proctest.RunMounting(t, "fillsDisk", t.TempDir())
 }
 
-// init makes the role known where file systems can be mounted.
+// init registers the role on systems where file systems can be mounted.
 func init() { roles["fillsDisk"] = fillDisk }
 
-// On a full disk a Swap fails and changes nothing, and everything can be read. On a read-only one, the file does not
-// open. Once either is over, the store works, and lacks nothing.
+// On a full disk, Swap fails and changes nothing, and everything can be read. On a read-only disk, the file does not
+// open. Afterwards the store works and has all documents.
 func fillDisk(t testing.TB) {
 	root := os.Args[1]
 	proctest.MountSmall(t, root, "2m")

@@ -19,8 +19,8 @@ var roles = map[string]func(testing.TB){"writesForever": writeForever}
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
-// writeForever gives a document of each name each next content, until it is killed. The due time is the content's
-// number.
+// writeForever writes the next content to a document of each name in turn, until it is killed. The due time is the
+// content's number.
 func writeForever(t testing.TB) {
 	s := open(t, os.Args[1])
 	for i := 1; ; i++ {
@@ -33,7 +33,7 @@ func writeForever(t testing.TB) {
 	}
 }
 
-// content is of different sizes, and nil for some.
+// content returns content of different sizes, and nil for some numbers.
 func content(i int) []byte {
 	if i%5 == 4 {
 		return nil
@@ -41,9 +41,9 @@ func content(i int) []byte {
 	return []byte(strings.Repeat(fmt.Sprint(i, " "), 1+i%3*900))
 }
 
-// After a kill at any time each document is the last one that was acknowledged or its successor; its due time belongs
-// to it, and the feed mentions it.
-func TestKilled(t *testing.T) {
+// After a kill at any time, each document has the content that was acknowledged last or the next one, with its due
+// time and its entry in the feed.
+func TestKilledWriterLosesNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s, acknowledged := open(t, dir), map[string]int{}

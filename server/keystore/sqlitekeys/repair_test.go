@@ -16,8 +16,8 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// Of a database that does not open, a repair keeps each document that is not on a damaged page.
-func TestRepairOfWhatDoesNotOpen(t *testing.T) {
+// If a database does not open, Repair keeps every document that is not on a damaged page.
+func TestRepairOfUnopenableDatabase(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t)
 	for name, damage := range map[string]func(content []byte) []byte{
@@ -47,8 +47,8 @@ func TestRepairOfWhatDoesNotOpen(t *testing.T) {
 	}
 }
 
-// A repair keeps each document that is not on a damaged page, names the others, and leaves the damaged file.
-func TestRepair(t *testing.T) {
+// Repair keeps every document that is not on a damaged page, names the others, and keeps the damaged file.
+func TestRepairKeepsReadableDocuments(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t)
 	random, kept, named := rand.New(rand.NewPCG(7, 8)), 0, 0
@@ -95,8 +95,8 @@ func TestRepair(t *testing.T) {
 	require.Positive(t, named)
 }
 
-// If no page but the first is whole, everything is lost, and a check and a repair end.
-func TestRepairOfNothing(t *testing.T) {
+// If only the first page is intact, all documents are lost, and Check and Repair return.
+func TestRepairWithoutReadablePages(t *testing.T) {
 	t.Parallel()
 	d, dir := newDamaged(t), t.TempDir()
 	for at := sqlitefile.PageSize + 100; at < len(d.whole); at += sqlitefile.PageSize {
@@ -114,7 +114,7 @@ func TestRepairOfNothing(t *testing.T) {
 	require.Empty(t, checked.Damage)
 }
 
-func TestRepairNeedsAFile(t *testing.T) {
+func TestCheckAndRepairRefuseAMissingFile(t *testing.T) {
 	t.Parallel()
 	for _, do := range []func() error{
 		func() error { _, err := Check(t.Context(), t.TempDir()); return err },

@@ -19,9 +19,9 @@ func copyFile(t *testing.T, from, to string) {
 	require.NoError(t, os.WriteFile(to, content, 0o600))
 }
 
-// A process notices that its file was removed, or replaced by an earlier state, before its next call. The feed does not
-// contain its position, and its writes go to the file at the path.
-func TestReplacedUnderneath(t *testing.T) {
+// A process notices at its next call that its file was removed or replaced by an earlier state. The feed does not
+// have its position, and its writes go to the file at the path.
+func TestReplacedFileIsUsedAtTheNextCall(t *testing.T) {
 	t.Parallel()
 	for name, replace := range map[string]func(t *testing.T, path, earlier string){
 		"removed":   func(t *testing.T, path, _ string) { require.NoError(t, os.Remove(path)) },
@@ -72,8 +72,8 @@ func TestReplacedUnderneath(t *testing.T) {
 	}
 }
 
-// Pages that are in memory are not taken for those of a copy that has as many changes.
-func TestCopyWithAsManyChanges(t *testing.T) {
+// Cached pages are not used for a copy of the file that has the same change counter.
+func TestCopyWithTheSameChangeCounter(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path, earlier := filepath.Join(dir, fileName), filepath.Join(dir, "earlier")
@@ -87,8 +87,8 @@ func TestCopyWithAsManyChanges(t *testing.T) {
 	requireContent(t, s, "x", "one")
 }
 
-// Without its directory, a process makes no other one: an operator may be about to put it back.
-func TestMovedAway(t *testing.T) {
+// If the directory was moved away, a process does not create another one: an operator may be about to restore it.
+func TestMissingDirectoryIsNotCreated(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "keys")
 	s := open(t, dir)

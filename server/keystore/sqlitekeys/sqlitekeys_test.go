@@ -2,6 +2,7 @@ package sqlitekeys
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/internal/durable/sqlitefile"
@@ -46,7 +48,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// another is a connection of another program.
+// another returns a connection of another program.
 func another(t testing.TB, dir string) *sqlite3.Conn {
 	t.Helper()
 	c, err := sqlite3.Open("file:" + filepath.Join(dir, fileName))
@@ -55,8 +57,8 @@ func another(t testing.TB, dir string) *sqlite3.Conn {
 	return c
 }
 
-// While another process reads, a Swap waits. All its files are its owner's, the journal as well.
-func TestPrivate(t *testing.T) {
+// While another process reads, a Swap waits. All files, including the journal, are readable by their owner only.
+func TestFilesArePrivate(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "keys")
 	s := open(t, dir)
@@ -85,8 +87,8 @@ func TestPrivate(t *testing.T) {
 	require.Len(t, entries, 1, "one file remains at rest")
 }
 
-// A caller that gives up does not wait for another process's lock, or for another call, and nothing was changed.
-func TestCancelledWhileWaiting(t *testing.T) {
+// A canceled call does not wait for another process's lock or for another call, and changes nothing.
+func TestCanceledCallStopsWaiting(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -111,8 +113,8 @@ func TestCancelledWhileWaiting(t *testing.T) {
 	requireContent(t, s, "x", "one")
 }
 
-// Of processes that make the file at once, none loses what another one wrote.
-func TestConcurrentCreation(t *testing.T) {
+// If several processes create the file concurrently, no write of any of them is lost.
+func TestConcurrentCreationLosesNoWrite(t *testing.T) {
 	t.Parallel()
 	for range 10 {
 		dir := t.TempDir()
@@ -120,10 +122,10 @@ func TestConcurrentCreation(t *testing.T) {
 		for i := range 8 {
 			wg.Go(func() {
 				s, err := Open(dir)
-				require.NoError(t, err)
-				_, err = s.Swap(context.Background(), keystore.Keysets, fmt.Sprint(i), nil, []byte("document"), 0)
-				require.NoError(t, err)
-				require.NoError(t, s.Close())
+				if assert.NoError(t, err) {
+					_, err = s.Swap(t.Context(), keystore.Keysets, fmt.Sprint(i), nil, []byte("document"), 0)
+					assert.NoError(t, errors.Join(err, s.Close()))
+				}
 			})
 		}
 		wg.Wait()
@@ -133,7 +135,7 @@ func TestConcurrentCreation(t *testing.T) {
 	}
 }
 
-func TestOpenRefuses(t *testing.T) {
+func TestOpenRefusesInvalidFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -156,8 +158,8 @@ func TestOpenRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "coffer store repair")
 }
 
-// A store that was closed opens its file again.
-func TestClose(t *testing.T) {
+// A closed store opens its file again.
+func TestClosedStoreOpensAgain(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	put(t, s, "x", "one")
@@ -165,7 +167,7 @@ func TestClose(t *testing.T) {
 	requireContent(t, s, "x", "one")
 }
 
-// A feed keeps its last entries. A reader that fell behind by more is lost.
+// A feed keeps its last entries. For a reader that is further behind, the feed is lost.
 func TestFeedIsTrimmed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -198,8 +200,8 @@ func TestFeedIsTrimmed(t *testing.T) {
 	}
 }
 
-// Each call does the same work however many idle documents there are.
-func TestCostIgnoresIdleDocuments(t *testing.T) {
+// Each call does the same work for any number of idle documents.
+func TestCostIsIndependentOfIdleDocuments(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	work := func() (steps int) {
@@ -241,8 +243,9 @@ func TestCostIgnoresIdleDocuments(t *testing.T) {
 	require.Equal(t, few, work())
 }
 
-// A document without content is damaged. It must not look like one that is missing, for which new keys are made.
-func TestEmptyDocument(t *testing.T) {
+// A document without content is damaged. It must not be reported as missing, because new keys are made for missing
+// documents.
+func TestEmptyDocumentIsDamaged(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	require.NoError(t, s.transact(t.Context(), write, "x", func(c *sqlitefile.Conn) error {

@@ -21,8 +21,9 @@ func replaceRoots(t *testing.T, r *Keyring) error {
 	return r.Edit(t.Context(), "tenant", func(e *Edit) error { return e.ReplaceRoots(t.Context()) })
 }
 
-// A root that leaked opens no key that is made after it was replaced, and no merge with an earlier copy brings it back.
-func TestReplaceRoots(t *testing.T) {
+// A leaked root opens no key that is made after it was replaced, and a merge with an earlier copy does not bring it
+// back.
+func TestReplacedRootStaysReplaced(t *testing.T) {
 	store := keystoretest.NewMemory()
 	r := ringOver(t, store, newFlaky(t))
 	tenant, err := r.Tenant(t.Context(), "tenant")
@@ -55,8 +56,8 @@ func TestReplaceRoots(t *testing.T) {
 	require.NoError(t, works(fresh))
 }
 
-// Two copies of a document that changed apart, one under a new root, join so that everything opens and no state is
-// lost.
+// Two copies of a document that changed independently, one under a new root, merge so that every package opens and no
+// state is lost.
 func TestMergeMovesKeysToTheNewRoot(t *testing.T) {
 	store := keystoretest.NewMemory()
 	r := ringOver(t, store, newFlaky(t))
@@ -91,7 +92,7 @@ func TestMergeMovesKeysToTheNewRoot(t *testing.T) {
 	require.NoError(t, works(joined))
 }
 
-// A process that can write to the store makes no server seal under a key that leaked.
+// An attacker with write access to the store cannot make a server seal under a leaked key.
 func TestForgedDocumentIsRefused(t *testing.T) {
 	for name, forge := range map[string]func(d *envelope.Document, leaked format.KeyID){
 		"state": func(d *envelope.Document, leaked format.KeyID) {
@@ -144,7 +145,7 @@ func TestForgedDocumentIsRefused(t *testing.T) {
 	}
 }
 
-// Shredding works while the KMS is out of reach, once the system document is unlocked.
+// Shredding works while the KMS is unavailable if the system document is unlocked.
 func TestShredWithoutKMS(t *testing.T) {
 	store, kek := keystoretest.NewMemory(), newFlaky(t)
 	r := ringOver(t, store, kek)
@@ -171,8 +172,8 @@ func TestShredWithoutKMS(t *testing.T) {
 	require.ErrorIs(t, r.Shred(t.Context(), ""), ErrInvalidTenant, "the system document is not shredded")
 }
 
-// A tenant whose roots were replaced under another KEK opens although the former KEK is gone.
-func TestFormerKEKIsGone(t *testing.T) {
+// A tenant whose roots were replaced under another KEK opens without the former KEK.
+func TestReplacedRootsOpenWithoutFormerKEK(t *testing.T) {
 	store, former := keystoretest.NewMemory(), newFlaky(t)
 	next := localKEK(t, "BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 	r, err := New(store, kms.NewSet(next).WithFormer(former), "test")
@@ -208,7 +209,7 @@ func TestFormerKEKIsGone(t *testing.T) {
 	require.NoError(t, works(tenant))
 }
 
-// While a rewrap is under way, new roots go under the configured KEK, not under the former one.
+// During a rewrap, new roots are wrapped by the configured KEK, not by the former one.
 func TestReplaceRootsDuringARewrap(t *testing.T) {
 	store, former := keystoretest.NewMemory(), newFlaky(t)
 	next := localKEK(t, "BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
@@ -229,8 +230,8 @@ func TestReplaceRootsDuringARewrap(t *testing.T) {
 	}
 }
 
-// The system document stays unlocked when another process replaced its roots, so that shredding works without the KMS.
-func TestSystemStaysUnlocked(t *testing.T) {
+// The system document stays unlocked if another process replaces its roots, so that shredding works without the KMS.
+func TestSystemDocumentStaysUnlocked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, kek, store := cached(t)
 		_, err := r.shredKey(t.Context())
@@ -242,7 +243,7 @@ func TestSystemStaysUnlocked(t *testing.T) {
 	})
 }
 
-// New MACs of the environment are made with the primary, whatever the order of the keys, and former keys are found.
+// New MACs are made with the primary, whatever the order of the keys, and former keys are found.
 func TestSystemKeyIsThePrimary(t *testing.T) {
 	r := ringOver(t, keystoretest.NewMemory(), newFlaky(t))
 	system, err := r.System(t.Context())

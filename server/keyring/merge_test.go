@@ -15,8 +15,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Whatever happens to a document, it contains all of its earlier states: a merge with one of them changes nothing.
-func TestDocumentsOnlyGain(t *testing.T) {
+// After any sequence of changes, a document contains all of its earlier states: a merge with one of them changes
+// nothing.
+func TestDocumentsOnlyGainRecords(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for round := range 200 {
 		store := keystoretest.NewMemory()

@@ -14,9 +14,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// If somebody puts the store back, the audit log shows which tenants were shredded since and which keys destroyed,
-// and no others.
-func TestReturned(t *testing.T) {
+// After the store was reset to an earlier state, FindNotDestroyed returns exactly the tenants that were shredded and
+// the keys that were destroyed since.
+func TestFindNotDestroyedAfterRollback(t *testing.T) {
 	s := newSite(t)
 	r := s.logged(t)
 	destroyed, shredded := primary(t, r, "tenant"), primary(t, r, "gone")

@@ -15,15 +15,15 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
-// end returns the counts of the last event.
+// end returns the counts in the last event.
 func (e *events) end(t *testing.T) (done, failed string) {
 	last := e.all[len(e.all)-1]
 	require.Equal(t, audit.PhaseEnd, last.Facts[audit.FactPhase])
 	return last.Facts[audit.FactDone], last.Facts[audit.FactFailed]
 }
 
-// The event of an end counts the tenants that were changed, not those that were looked at.
-func TestEndCountsChanges(t *testing.T) {
+// The final event counts the tenants that were changed, not all tenants.
+func TestFinalEventCountsChanges(t *testing.T) {
 	s := newSite(t)
 	r := s.a()
 	populate(t, r, 9)
@@ -67,8 +67,8 @@ func (unlisted) Page(context.Context, keystore.Kind, string, int) ([]keystore.Do
 	return nil, "", keystore.ErrUnavailable
 }
 
-// An operation that fails early records its end, too.
-func TestFailureHasAnEnd(t *testing.T) {
+// An operation that fails early also records a final event.
+func TestEarlyFailureIsRecorded(t *testing.T) {
 	s := newSite(t)
 	r := s.a()
 	populate(t, r, 2)
@@ -83,15 +83,15 @@ func TestFailureHasAnEnd(t *testing.T) {
 	require.NotEmpty(t, s.events.all[len(s.events.all)-1].Code)
 }
 
-// unwritable is a store that changes nothing.
+// unwritable is a store that refuses writes.
 type unwritable struct{ keystore.Store }
 
 func (unwritable) Swap(context.Context, keystore.Kind, string, []byte, []byte, int64) (bool, error) {
 	return false, keystore.ErrUnavailable
 }
 
-// The environment's own keys count as no tenant in an error, and in the event of a drill.
-func TestFailureOfSystem(t *testing.T) {
+// The environment's own keys do not count as a tenant in an error, nor in the event of a drill.
+func TestSystemDocumentIsNotATenant(t *testing.T) {
 	s := newSite(t)
 	r := s.a()
 	populate(t, r, 9)
@@ -110,8 +110,8 @@ func TestFailureOfSystem(t *testing.T) {
 	require.Equal(t, "0", done)
 }
 
-// A backup is on record as failed if its file could not be kept, or its keysets not be read.
-func TestFailedBackup(t *testing.T) {
+// A backup is recorded as failed if its file cannot be kept or its keysets cannot be read.
+func TestFailedBackupIsRecorded(t *testing.T) {
 	s := newSite(t)
 	r := s.a()
 	populate(t, r, 1)

@@ -35,8 +35,9 @@ func (s *site) lossy(t *testing.T, r *recovery.Recovery) *recovery.Recovery {
 	return &recovery.Recovery{Keyring: ring, Store: store, KEKs: keks, Environment: "test", Audit: r.Audit}
 }
 
-// A tenant whose shredding lost its reply stays shredded over a restore, and so does a key that was destroyed so.
-func TestRestoreAfterLostReply(t *testing.T) {
+// A tenant whose shredding lost its reply stays shredded after a restore, and a key whose destruction lost its reply
+// stays destroyed.
+func TestLostReplyStaysDestroyedAfterRestore(t *testing.T) {
 	s := newSite(t)
 	r := s.logged(t)
 	shredded, kept := sealWith(t, r, "shredded", classify.PHI), sealWith(t, r, "kept", classify.PHI)
@@ -56,8 +57,8 @@ func TestRestoreAfterLostReply(t *testing.T) {
 	require.Equal(t, envelope.Destroyed, stateIn(t, s.a(), key))
 }
 
-// A caller that disconnects stops no shredding that is on record.
-func TestShredOutlivesItsCaller(t *testing.T) {
+// A shredding that is recorded continues if its caller disconnects.
+func TestShredContinuesWithoutCaller(t *testing.T) {
 	s := newSite(t)
 	p := sealWith(t, s.a(), "tenant", classify.PHI)
 	r := s.a()
@@ -68,7 +69,7 @@ func TestShredOutlivesItsCaller(t *testing.T) {
 	require.Equal(t, "key_destroyed", code(p.open(s.a())))
 }
 
-// leaving is an audit log whose caller disconnects once an event is recorded.
+// leaving is an audit log whose caller disconnects after an event is recorded.
 type leaving struct {
 	audit.Recorder
 	leave func()
@@ -80,9 +81,9 @@ func (l leaving) Record(ctx context.Context, events ...audit.Event) error {
 	return err
 }
 
-// A run that removes the former slots and is broken off anywhere can be repeated with the former KEK configured,
-// which opens the key of the audit log until the end.
-func TestFinishBrokenOff(t *testing.T) {
+// If a run that removes the former slots is interrupted anywhere, it can be repeated with the former KEK configured:
+// until the end, that KEK opens the key of the audit log.
+func TestFinishRewrapCanBeRepeated(t *testing.T) {
 	for n := 1; ; n++ {
 		s := newSite(t)
 		populate(t, s.a(), 3)
@@ -124,8 +125,8 @@ func (r refusing) Unwrap(ctx context.Context, wrapped, additional []byte) ([]byt
 	return r.KEK.Unwrap(ctx, wrapped, additional)
 }
 
-// No former slot of any tenant is removed if the new KEK does not open the roots of one.
-func TestFinishChangesNothing(t *testing.T) {
+// No former slot of any tenant is removed if the new KEK does not open the roots of one tenant.
+func TestFinishRewrapIsAllOrNothing(t *testing.T) {
 	s := newSite(t)
 	populate(t, s.a(), 5)
 	_, err := s.a().Rewrap(t.Context(), to(t, urlB), false)
@@ -142,8 +143,8 @@ func TestFinishChangesNothing(t *testing.T) {
 	require.Equal(t, before, after)
 }
 
-// Nothing is rewrapped beside a keyset that cannot be read, whatever comes before it.
-func TestRewrapBesideDamage(t *testing.T) {
+// Nothing is rewrapped if one keyset cannot be read, even if it is the last.
+func TestRewrapRefusesUnreadableKeyset(t *testing.T) {
 	s := newSite(t)
 	populate(t, s.a(), 3)
 	before, err := s.a().CountRootsByKEK(t.Context())
@@ -161,7 +162,7 @@ func TestRewrapBesideDamage(t *testing.T) {
 	require.Equal(t, before, after)
 }
 
-// A KMS that is away is not asked for each of many tenants.
+// If the KMS does not answer, a rewrap stops, and does not try every tenant.
 func TestRewrapStopsWithoutKMS(t *testing.T) {
 	s := newSite(t)
 	populate(t, s.a(), 100)

@@ -18,7 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
-// ailing is a store whose Get fails, or, for the tenant other, hangs until its caller's context ends.
+// ailing is a store whose Get fails. For the tenant "other" it blocks until its caller's context ends.
 type ailing struct {
 	*keystoretest.Memory
 	fails, hangs atomic.Bool
@@ -37,7 +37,8 @@ func (a *ailing) Get(ctx context.Context, kind keystore.Kind, name string) ([]by
 	return a.Memory.Get(ctx, kind, name)
 }
 
-// A renewal that fails for another reason than the KEK is repeated some times a minute, not as often as the KEK allows.
+// A renewal that fails for another reason than the KEK is retried a few times per minute, not as often as the KEK
+// permits.
 func TestFailedRenewalsDoNotStorm(t *testing.T) {
 	for name, c := range map[string]struct {
 		fail  func(*ailing, *flaky)
@@ -74,8 +75,8 @@ func TestFailedRenewalsDoNotStorm(t *testing.T) {
 	}
 }
 
-// Keys are not used beyond their time, even if a keystore that does not answer holds up those who drop them.
-func TestExpiryWhileTheKeystoreHangs(t *testing.T) {
+// Keys are not used after their TTL, even if dropping them waits for a keystore that does not answer.
+func TestKeysExpireWhileTheKeystoreHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, kek := &ailing{Memory: keystoretest.NewMemory()}, newFlaky(t)
 		r := ringOver(t, store, kek, WithTTL(15*time.Minute))
@@ -96,7 +97,7 @@ func TestExpiryWhileTheKeystoreHangs(t *testing.T) {
 	})
 }
 
-// A tenant whose keys need a KEK that does not answer holds up no change of another tenant.
+// A tenant whose KEK does not answer does not delay the changes of other tenants.
 func TestChangesAreSeenWhileTheKMSHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, kek := keystoretest.NewMemory(), newFlaky(t)
@@ -128,7 +129,7 @@ func TestChangesAreSeenWhileTheKMSHangs(t *testing.T) {
 	})
 }
 
-// A keystore that does not answer for one tenant holds up no change of another tenant either.
+// A keystore that does not answer for one tenant does not delay the changes of other tenants.
 func TestChangesAreSeenWhileADocumentHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &ailing{Memory: keystoretest.NewMemory()}
@@ -155,7 +156,7 @@ func TestChangesAreSeenWhileADocumentHangs(t *testing.T) {
 	})
 }
 
-// slowKEK is a KEK that can hang until its caller's context ends.
+// slowKEK is a KEK that can block until its caller's context ends.
 type slowKEK struct {
 	kms.KEK
 	hangs atomic.Bool
@@ -169,9 +170,9 @@ func (s *slowKEK) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([
 	return s.KEK.Unwrap(ctx, wrapped, additionalData)
 }
 
-// A call that its caller broke off says nothing about the KEKs, and failures of calls that were made at one pace slow
-// it down once.
-func TestHealthIsOfTheKEKs(t *testing.T) {
+// A canceled call does not count as a failure of the KEKs. Failures of calls that were made at one rate slow it down
+// once.
+func TestCanceledCallIsNotAFailureOfTheKEK(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := ringOver(t, keystoretest.NewMemory(), newFlaky(t))
 		r.health.record(context.Canceled)
@@ -195,8 +196,8 @@ func TestHealthIsOfTheKEKs(t *testing.T) {
 	})
 }
 
-// A server logs once, not with each look, that it cannot follow a change, and again if another one fails.
-func TestLooksThatFailAreLoggedOnce(t *testing.T) {
+// A server logs once, not at every check, that it cannot follow changes. It logs again if another document fails.
+func TestFailedChecksAreLoggedOnce(t *testing.T) {
 	var lines bytes.Buffer
 	defer slog.SetDefault(slog.Default())
 	slog.SetDefault(slog.New(slog.NewTextHandler(&lines, nil)))

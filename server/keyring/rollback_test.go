@@ -15,12 +15,11 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// soon is within some looks, on a busy machine.
+// soon is the time of a few checks on a busy machine.
 const soon = keyring.CheckInterval + time.Minute
 
-// A store that went back to an earlier state takes away no key that a running process has, and brings back
-// nothing that was shredded.
-func TestStoreGoesBack(t *testing.T) {
+// If a store returns to an earlier state, running processes lose no key, and no shredding is undone.
+func TestStoreRollbackLosesNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	store := storeIn(t, dir)
@@ -61,7 +60,7 @@ func TestStoreGoesBack(t *testing.T) {
 	require.Equal(t, envelope.ErrKeyDestroyed, openError(tenantOf(t, openRing(t, dir), "tenant"), pkg))
 }
 
-// overtaken is a store in which another process's change comes just before one's own, once.
+// overtaken is a store in which another process changes the document just before a write, once.
 type overtaken struct {
 	keystore.Store
 	by atomic.Pointer[func()]
@@ -74,15 +73,15 @@ func (o *overtaken) Swap(ctx context.Context, kind keystore.Kind, name string, o
 	return o.Store.Swap(ctx, kind, name, old, document, due)
 }
 
-// What is brought back is not forgotten where another process changes the document at the same moment.
-func TestStoreGoesBackWhileOthersWrite(t *testing.T) {
+// A document that is being restored is not forgotten if another process changes it concurrently.
+func TestStoreRollbackWhileOthersWrite(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	store := storeIn(t, dir)
 	o := &overtaken{Store: store}
 	r, err := keyring.New(o, kms.NewSet(newKEK(t)), "test")
 	require.NoError(t, err)
-	r.Close() // nobody looks but who is told to
+	r.Close() // only explicit calls reload
 	tenant := tenantOf(t, r, "tenant")
 	before, err := store.Get(t.Context(), keystore.Keysets, "tenant")
 	require.NoError(t, err)

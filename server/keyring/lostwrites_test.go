@@ -17,9 +17,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A store that loses the last writes is brought forward within seconds by a server that made or saw them, also if the
-// feed does not show the loss: the server's position is from before.
-func TestLastSecondIsLost(t *testing.T) {
+// If a store loses the last writes, a server that made or read them restores them within seconds, even if the feed
+// does not show the loss because the server's position is earlier.
+func TestLostLastWritesAreRestored(t *testing.T) {
 	shred := func(t *testing.T, r *Keyring, _ *Tenant) error { return r.Shred(t.Context(), "tenant") }
 	hasKey := func(d *envelope.Document) bool { return d.Keyset(format.UseCache, classify.PHI) != nil }
 	for _, c := range []struct {
@@ -111,8 +111,8 @@ func (f *feedless) Changes(ctx context.Context, since keystore.Position) ([]keys
 	return f.Memory.Changes(ctx, since)
 }
 
-// A store that loses the last writes while its feed cannot be read is brought forward as well.
-func TestLastSecondIsLostWithoutFeed(t *testing.T) {
+// Lost writes are also restored if the feed cannot be read.
+func TestLostLastWritesAreRestoredWithoutFeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &feedless{Memory: keystoretest.NewMemory()}
 		r := ringOver(t, store, newFlaky(t))
@@ -132,9 +132,8 @@ func TestLastSecondIsLostWithoutFeed(t *testing.T) {
 	})
 }
 
-// A server that brings a locked tenant forward loses no state that a key got in the history that the store went on
-// from.
-func TestLastSecondIsLostAndAnotherFollows(t *testing.T) {
+// A server that restores the document of a locked tenant loses no state that a key got in the store in the meantime.
+func TestLostLastWritesAreMergedWithLaterOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := keystoretest.NewMemory()
 		r, other := ringOver(t, store, newFlaky(t)), ringOver(t, store, newFlaky(t))
@@ -159,8 +158,8 @@ func TestLastSecondIsLostAndAnotherFollows(t *testing.T) {
 	})
 }
 
-// A feed that cannot be read for long does not hide changes for longer than all documents take to be reread.
-func TestChangesWithoutFeed(t *testing.T) {
+// If the feed cannot be read for a long time, changes are noticed after at most rereadInterval.
+func TestChangesAreNoticedWithoutFeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &feedless{Memory: keystoretest.NewMemory()}
 		r, another := ringOver(t, store, newFlaky(t), WithTTL(MaxTTL)), ringOver(t, store.Memory, newFlaky(t))

@@ -2,6 +2,7 @@ package keyring_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -48,8 +49,9 @@ func rollback(r *keyring.Keyring, tenant string, to format.KeyID) error {
 	return r.Edit(context.Background(), tenant, func(e *keyring.Edit) error { return e.Promote(format.UseCache, classify.PHI, to) })
 }
 
-// A new primary seals at once, everything earlier opens, and a rollback loses nothing of what was written meanwhile.
-func TestRotateAndRollback(t *testing.T) {
+// A new primary seals immediately, earlier packages open, and a rollback loses no package that was sealed in the
+// meantime.
+func TestRotateAndRollbackLoseNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	r := openRing(t, dir)
@@ -77,8 +79,8 @@ func TestRotateAndRollback(t *testing.T) {
 	require.ErrorIs(t, rollback(r, "nobody", first), keyring.ErrNoTenant)
 }
 
-// Keys only go forward, the primary is neither disabled nor destroyed, and each state answers with its error.
-func TestAdvance(t *testing.T) {
+// The state of a key only advances, a primary is neither disabled nor destroyed, and each state has its error.
+func TestAdvanceOnlyForward(t *testing.T) {
 	t.Parallel()
 	r := openRing(t, t.TempDir())
 	tenant := tenantOf(t, r, "tenant")
@@ -99,9 +101,9 @@ func TestAdvance(t *testing.T) {
 	require.ErrorIs(t, advance(r, format.KeyID{1}, envelope.Disabled), envelope.ErrUnknownKey)
 }
 
-// What was shredded is refused here at once and in another process within the interval, and no key of the
+// A shredded tenant is refused immediately in this process and within CheckInterval in others, and no key of the
 // tenant is made again.
-func TestShred(t *testing.T) {
+func TestShredIsFinal(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	a, b := openRing(t, dir), openRing(t, dir)
@@ -124,9 +126,9 @@ func TestShred(t *testing.T) {
 	require.ErrorIs(t, a.Shred(t.Context(), "nobody"), keyring.ErrNoTenant)
 }
 
-// Keys of a class with a KEK of its own are under it from then on; what was made before still opens; without
-// that KEK nothing is served.
-func TestClassKEKs(t *testing.T) {
+// Keys of a class that has its own KEK are under it from then on. Earlier keys still open. Without that KEK, the
+// tenant cannot be unlocked.
+func TestClassKEKWrapsKeysOfItsClass(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	general := newKEK(t)
@@ -168,8 +170,9 @@ func TestClassKEKs(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A tenant's roots move to another KEK while both serve, and the former one opens nothing once its slots are retired.
-func TestRewrap(t *testing.T) {
+// A tenant's roots can be rewrapped by another KEK while both are in use. The former KEK opens nothing after its
+// slots are retired.
+func TestRewrapToAnotherKEK(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	old, next := openRing(t, dir), func() *keyring.Keyring {
@@ -212,9 +215,9 @@ func TestRewrap(t *testing.T) {
 	require.ErrorIs(t, err, keyring.ErrUnreadable)
 }
 
-// Several processes over one Redis rotate, roll back and seal at once: at the end they agree on one primary,
-// and everything opens.
-func TestManyProcessesRotate(t *testing.T) {
+// Several processes over one Redis rotate, roll back and seal concurrently. In the end they agree on one primary, and
+// every package opens.
+func TestConcurrentRotationsAgreeOnOnePrimary(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	open := func() *keyring.Keyring {
@@ -261,18 +264,20 @@ func TestManyProcessesRotate(t *testing.T) {
 	}
 }
 
-// Of many who find a key due at once, one makes the new one.
-func TestOneRotationWhenDue(t *testing.T) {
+// If many callers find a key due concurrently, one of them makes the new key.
+func TestConcurrentRotationsWhenDueMakeOneKey(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	old := primary(t, tenantOf(t, openRing(t, dir), "tenant"))
 	due := func(s *envelope.Keyset) bool { return s.Primary() == old }
 	var wg sync.WaitGroup
-	for range 8 {
+	errs := make([]error, 8)
+	for i := range errs {
 		tenant := tenantOf(t, openRing(t, dir), "tenant")
-		wg.Go(func() { _, _ = tenant.Rotate(context.Background(), format.UseCache, classify.PHI, due) })
+		wg.Go(func() { _, errs[i] = tenant.Rotate(t.Context(), format.UseCache, classify.PHI, due) })
 	}
 	wg.Wait()
+	require.NoError(t, errors.Join(errs...))
 	d, err := openRing(t, dir).Document(t.Context(), "tenant")
 	require.NoError(t, err)
 	require.Len(t, d.Keyset(format.UseCache, classify.PHI).Keys, 2)

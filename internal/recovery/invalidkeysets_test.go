@@ -32,8 +32,8 @@ func (s *site) damageKey(tenant string) []byte {
 	return damaged
 }
 
-// A keyset that is damaged inside is copied, named and on record, and so is one that no KEK could be asked about.
-func TestBackupOfUnopenedKeysets(t *testing.T) {
+// A keyset with a damaged key is copied, named and recorded, and so is one for which no KEK answered.
+func TestBackupReportsInvalidKeysets(t *testing.T) {
 	s := newSite(t)
 	populate(t, s.a(), 3)
 	content, err := s.store().Get(t.Context(), keystore.Keysets, "tenant-1")
@@ -70,8 +70,9 @@ func TestBackupOfUnopenedKeysets(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A store that fails while the keysets are opened is reported beside those that do not open.
-func TestBackupWhenTheStoreFails(t *testing.T) {
+// If the store fails while the keysets are verified, its error is reported together with the keysets that do not
+// open.
+func TestBackupReportsStoreFailure(t *testing.T) {
 	s := newSite(t)
 	populate(t, s.a(), 3)
 	s.damageKey("tenant-0")
@@ -92,7 +93,7 @@ func TestBackupWhenTheStoreFails(t *testing.T) {
 
 var errPage = errors.New("the page cannot be read")
 
-// failingPages is a store with one document a page. If fails is set, it returns the first page only.
+// failingPages is a store with one document per page. If fails is set, it returns only the first page.
 type failingPages struct {
 	keystore.Store
 	fails bool
@@ -105,7 +106,7 @@ func (f *failingPages) Page(ctx context.Context, kind keystore.Kind, after strin
 	return f.Store.Page(ctx, kind, after, 1)
 }
 
-// tiring is a KEK that unwraps a number of keys and then is unavailable.
+// tiring is a KEK that unwraps a number of keys and is then unavailable.
 type tiring struct {
 	kms.KEK
 	left int
