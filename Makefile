@@ -68,7 +68,7 @@ soak: deps
 	COFFER_KILLS=100 COFFER_HISTORIES=500 go test -count=1 ./internal/recovery ./internal/rotation
 	COFFER_SOAK_UNLOCKED=20000 go test -count=1 -timeout 30m -run TestShredReachesAllServers -v ./server/keyring
 	COFFER_FLIPS=100 go test -count=1 -run TestDamageOfEachFileIsReported -v ./server/kv/sqlitekv
-	COFFER_LOAD_UPLOADS=200 go test -count=1 -run TestSlowClients -v ./cmd/server
+	COFFER_LOAD_UPLOADS=200 go test -count=1 -run TestSlowClientsDoNotBlockOthers -v ./cmd/server
 	COFFER_SOAK_UNLOCKED=20000 go test -count=1 -timeout 30m -v -run 'TestShredReachesAllServers|TestTenThousandTenantsSurviveAnOutage' ./server/keyring
 	COFFER_SOAK_TENANTS=100000 COFFER_SOAK_ENTRIES=10000000 go test -count=1 -timeout 60m -v ./bench/soak
 	scripts/fuzz.sh $(FUZZTIME)

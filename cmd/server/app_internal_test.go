@@ -13,8 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/internal/config"
 )
 
-// What requests hold in memory and what a rotation does is one budget, and it is COFFER_BYTES.
-func TestOneMemory(t *testing.T) {
+// The limit is COFFER_BYTES.
+func TestRequestsAndRotationsShareOneMemoryLimit(t *testing.T) {
 	t.Parallel()
 	c, _, err := config.Load([]string{"COFFER_DATA=" + t.TempDir(), "COFFER_BYTES=1000"}, pflag.NewFlagSet("", pflag.ContinueOnError))
 	require.NoError(t, err)
@@ -27,8 +27,8 @@ func TestOneMemory(t *testing.T) {
 	require.EqualValues(t, 500, p.memory.BackgroundShare())
 }
 
-// A store that cannot open ends the start with its own error, from every command that opens it.
-func TestStoreThatCannotOpen(t *testing.T) {
+// Other commands that open the store return it too.
+func TestOpenAppReturnsTheErrorOfTheStore(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	c, _, err := config.Load([]string{"COFFER_DATA=" + data}, pflag.NewFlagSet("", pflag.ContinueOnError))

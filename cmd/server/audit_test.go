@@ -16,9 +16,8 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
 
-// What an auditor does: check the log of a running server and a copy of it, against a head that the server
-// told, and find what was altered.
-func TestAuditVerify(t *testing.T) {
+// It verifies the log of a running server, and a copy of it against a head from the server.
+func TestAuditVerifyFindsAnAlteredLine(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_AUDIT_MAX_SIZE=2000"}
 	p := serve(t, data, environ...)
@@ -77,8 +76,7 @@ func TestAuditVerify(t *testing.T) {
 	}
 }
 
-// A shredded tenant that lives again in a store that somebody put back is named.
-func TestVerifyShreddings(t *testing.T) {
+func TestAuditVerifyNamesAShreddedTenantThatIsBack(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
@@ -101,9 +99,8 @@ func TestVerifyShreddings(t *testing.T) {
 	coffer(t, nil, verify...)
 }
 
-// While the audit log cannot be written, no key is used and no value is opened; /readyz says so; and it is
-// over by itself.
-func TestAuditLogFull(t *testing.T) {
+// No key is used and no value opened. /readyz reports it, and the server recovers without a restart.
+func TestServerRefusesRequestsWhileTheAuditLogIsFull(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
@@ -136,9 +133,8 @@ func TestAuditLogFull(t *testing.T) {
 	require.Contains(t, coffer(t, nil, "audit", "verify", "--data", data), "nothing was altered")
 }
 
-// Where the operator says so, requests go on meanwhile, and the server keeps its place behind a load
-// balancer; it says what it does not do.
-func TestAuditLogFullGoesOn(t *testing.T) {
+// The server stays ready, degraded.
+func TestServerContinuesWhileTheAuditLogIsFullIfAllowed(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data, "COFFER_AUDIT_ON_FAILURE=continue")
@@ -155,8 +151,7 @@ func TestAuditLogFullGoesOn(t *testing.T) {
 	require.Equal(t, 1.0, p.metric("coffer_audit_unrecorded_total"))
 }
 
-// A head of before what is kept proves nothing, and does not pass for one that was checked.
-func TestAuditVerifyPruned(t *testing.T) {
+func TestAuditVerifyRefusesAHeadOfADeletedLine(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_AUDIT_MAX_SIZE=1000", "COFFER_AUDIT_KEEP=1"}
 	p := serve(t, data, environ...)

@@ -13,8 +13,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/redistest"
 )
 
-// TestAuditCopyToRedis: every line of the audit log is in the stream, as it is in the file.
-func TestAuditCopyToRedis(t *testing.T) {
+func TestAuditCopyToRedisHasEveryLine(t *testing.T) {
 	t.Parallel()
 	redis, data := redistest.Start(t), t.TempDir()
 	p := serve(t, data, "REDIS_URL=redis://"+redis.Addr, "COFFER_AUDIT_COPY=redis")
@@ -29,8 +28,8 @@ func TestAuditCopyToRedis(t *testing.T) {
 	require.Equal(t, auditLog(t, data), copied.String())
 }
 
-// TestAuditCopyToStdout: every line of the audit log is on standard output, among what the server says there.
-func TestAuditCopyToStdout(t *testing.T) {
+// The lines are between the other output of the server.
+func TestAuditCopyToStdoutHasEveryLine(t *testing.T) {
 	t.Parallel()
 	data, out := t.TempDir(), logFile(filepath.Join(t.TempDir(), "out"))
 	file, err := os.Create(string(out))
@@ -52,8 +51,8 @@ func TestAuditCopyToStdout(t *testing.T) {
 	require.Equal(t, auditLog(t, data), copied.String())
 }
 
-// TestAuditCopyIsAway: a Redis that is not there holds up no start, and what is not copied is counted.
-func TestAuditCopyIsAway(t *testing.T) {
+// Lines that are not copied are counted.
+func TestServerStartsWithoutTheRedisOfTheAuditCopy(t *testing.T) {
 	t.Parallel()
 	p := serve(t, t.TempDir(), "REDIS_URL=redis://127.0.0.1:1", "COFFER_AUDIT_COPY=redis")
 	soon(t, func() bool { return strings.Contains(p.log.String(), "the audit log cannot be copied") })

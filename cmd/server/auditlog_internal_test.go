@@ -8,9 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A log replaces a lock and temporary files of a killed process. It does not replace another log that a process began after the last
-// look.
-func TestPlaceLog(t *testing.T) {
+// It does replace a lock and temporary files of a killed process.
+func TestMoveAuditLogReplacesNoOtherLog(t *testing.T) {
 	for name, c := range map[string]struct {
 		files []string
 		fails bool

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// auditLog is all lines of an audit log, chain by chain.
+// auditLog returns all lines of an audit log, chain by chain.
 func auditLog(t *testing.T, data string) (text string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(data, "audit", "*", "*.log"))
@@ -26,13 +26,13 @@ func auditLog(t *testing.T, data string) (text string) {
 	return text
 }
 
-// firstFile is the first file of an audit log's first chain.
+// firstFile returns the path of the first file of an audit log's first chain.
 func firstFile(data string) string {
 	return filepath.Join(data, "audit", "1", "00000000000000000001.log")
 }
 
-// takeAway removes all of an audit log.
-func takeAway(t *testing.T, data string) {
+// removeAuditLog removes all files of an audit log.
+func removeAuditLog(t *testing.T, data string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(data, "audit*"))
 	require.NoError(t, err)
@@ -42,9 +42,8 @@ func takeAway(t *testing.T, data string) {
 	}
 }
 
-// Where an audit log was, and it is gone, nothing begins another one in silence: servers do not
-// start and commands do nothing, until an operator has one begun, which tells of that for ever.
-func TestAuditLogGone(t *testing.T) {
+// Servers do not start and commands do nothing until then. The new log records that it is a replacement.
+func TestOnlyAuditBeginReplacesALostAuditLog(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	serving := []string{"serve", "--listen", "127.0.0.1:0", "--data", data}
@@ -55,7 +54,7 @@ func TestAuditLogGone(t *testing.T) {
 	require.Zero(t, p.stop(syscall.SIGTERM))
 	require.Contains(t, refused(t, environ, "", begin...), "there is an audit log")
 
-	takeAway(t, data)
+	removeAuditLog(t, data)
 	for _, args := range [][]string{serving, {"token", "create", "--data", data}, {"keys", "list", "--data", data}, {"kms", "check", "--data", data}} {
 		require.Contains(t, refused(t, environ, "", args...), "`coffer audit begin` begins another log", args)
 		require.NoFileExists(t, filepath.Join(data, "audit", "chains"), args)
@@ -82,11 +81,10 @@ func TestAuditLogGone(t *testing.T) {
 	require.Contains(t, fails(t, program(t, environ, serving...)), "the audit log's list of chains, or a chain's head, is missing")
 }
 
-// If coffer audit begin is killed at any step, there is no log yet, and it can be run again.
-func TestAuditBeginKilled(t *testing.T) {
+func TestAuditBeginCanBeRepeatedAfterAKill(t *testing.T) {
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
-	takeAway(t, data)
+	removeAuditLog(t, data)
 	begin := []string{"audit", "begin", "--data", data}
 	coffer(t, environ, begin...)
 	log, made := filepath.Join(data, "audit"), filepath.Join(data, "audit.new")
@@ -99,14 +97,14 @@ func TestAuditBeginKilled(t *testing.T) {
 	require.Equal(t, 1, strings.Count(auditLog(t, data), `"action":"audit.begun"`))
 }
 
-// A command that begins a log, and is held up until another one has begun it and a server writes to it, leaves that log alone.
-func TestAuditBeginTwice(t *testing.T) {
+// Another command began that log in the meantime, and a server writes to it.
+func TestAuditBeginLeavesAnotherNewLogAlone(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	p := serve(t, data, environ...)
 	token := p.token
 	require.Zero(t, p.stop(syscall.SIGTERM))
-	takeAway(t, data)
+	removeAuditLog(t, data)
 	dir := t.TempDir()
 	asked, answer, script := filepath.Join(dir, "asked"), filepath.Join(dir, "answer"), filepath.Join(dir, "secret")
 	require.NoError(t, syscall.Mkfifo(answer, 0o600))
@@ -128,15 +126,14 @@ func TestAuditBeginTwice(t *testing.T) {
 	require.Contains(t, coffer(t, environ, "audit", "verify", "--data", data), "nothing was altered")
 }
 
-// A data directory from before there were audit logs, and a new one beside keysets that others share, begin
-// theirs without more.
-func TestAuditLogBegins(t *testing.T) {
+// The data directory is older than audit logs, or new while other hosts share the keysets.
+func TestServerBeginsAnAuditLogBesideExistingKeysets(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	p := serve(t, data, environ...)
 	p.put(p.token, "patient-1", record)
 	require.Zero(t, p.stop(syscall.SIGTERM))
-	takeAway(t, data)
+	removeAuditLog(t, data)
 	require.NoError(t, os.Remove(filepath.Join(data, "log.made")))
 	again := serve(t, data, environ...)
 	again.requireValue(p.token, "patient-1", record)
@@ -145,8 +142,8 @@ func TestAuditLogBegins(t *testing.T) {
 	require.Zero(t, again.stop(syscall.SIGTERM))
 }
 
-// If the directory of the log is renamed under a running server, the server is not ready until it is back, and reports it once.
-func TestAuditLogVanishes(t *testing.T) {
+// It logs once that the directory was renamed, and is ready when the directory is back.
+func TestServerIsNotReadyWhileTheAuditLogIsMissing(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
@@ -166,9 +163,8 @@ func TestAuditLogVanishes(t *testing.T) {
 	p.answers(http.StatusOK, "", "GET", "/readyz", "")
 }
 
-// TestLogKeyLost: no other key is made beside a log whose key is lost with the keysets, and a restore brings it back before it reads
-// the log.
-func TestLogKeyLost(t *testing.T) {
+// The log's key is lost with the keysets. A restore brings it back before it reads the log.
+func TestNoOtherKeyIsCreatedForAnAuditLog(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	serving := []string{"serve", "--listen", "127.0.0.1:0", "--data", data}

@@ -26,9 +26,7 @@ func built(t *testing.T, dir string) string {
 	return path
 }
 
-// TestBuild: the release build needs no library of the system, knows its version, and is the same, byte for
-// byte, from a copy of the files elsewhere.
-func TestBuild(t *testing.T) {
+func TestReleaseBuildIsStaticAndReproducible(t *testing.T) {
 	t.Parallel()
 	first := built(t, "../..")
 	file, err := elf.Open(first)

@@ -9,8 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Clients without a token cannot use up the files that a server may open: a tenant's connections go on, and new ones are answered.
-func TestConnectionsWithoutAToken(t *testing.T) {
+func TestConnectionsWithoutATokenCannotUseUpFiles(t *testing.T) {
 	t.Parallel()
 	cmd := program(t, nil, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
 	cmd.Args = append([]string{"sh", "-c", `ulimit -n 256 && exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)

@@ -13,8 +13,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/token"
 )
 
-// The doctor reports tokens that are too wide, expired or altered, and none beside them.
-func TestDoctorsTokens(t *testing.T) {
+func TestDoctorReportsRiskyTokensOnly(t *testing.T) {
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	young := now.Add(-duration.Day)
 	for name, c := range map[string]struct {
@@ -42,8 +41,7 @@ func TestDoctorsTokens(t *testing.T) {
 	require.Equal(t, verdictWarning, judgeTokens(nil, now)[0].Verdict)
 }
 
-// Free space is judged by how much of it entries leave free.
-func TestDoctorsSpace(t *testing.T) {
+func TestDoctorComparesFreeSpaceWithTheMinimum(t *testing.T) {
 	dir := t.TempDir()
 	free, err := durable.FreeSpace(dir)
 	require.NoError(t, err)

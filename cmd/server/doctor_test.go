@@ -18,7 +18,7 @@ type diagnosis struct {
 	Checks  []struct{ Check, Verdict, Found, Do string }
 }
 
-// diagnose runs coffer doctor, which must end with a code.
+// diagnose runs coffer doctor, which must exit with the given code.
 func diagnose(t *testing.T, environ []string, code int, args ...string) (d diagnosis) {
 	t.Helper()
 	cmd := program(t, environ, append([]string{"doctor", "--json"}, args...)...)
@@ -54,8 +54,8 @@ func tree(t *testing.T, dir string) map[string]string {
 	return found
 }
 
-// The doctor finds no fault in a sound installation, beside a running server too, and changes nothing.
-func TestDoctor(t *testing.T) {
+// A server runs at the same time. The command changes no file.
+func TestDoctorFindsNothingInASoundInstallation(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	require.NoError(t, os.Chmod(data, 0o700))
@@ -88,8 +88,7 @@ func TestDoctor(t *testing.T) {
 	d.requireFinding(t, "keysets", "fail", "is not the key that the keys in")
 }
 
-// The doctor finds each of several faults.
-func TestDoctorFindsFaults(t *testing.T) {
+func TestDoctorFindsSeveralFaults(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	require.Zero(t, serve(t, data).stop(syscall.SIGTERM))
@@ -137,8 +136,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 	}
 }
 
-// A start with a data directory that others can change says so.
-func TestExposedDataIsWarnedOf(t *testing.T) {
+func TestServerWarnsAboutAnExposedDataDirectory(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	require.NoError(t, os.Chmod(data, 0o777))

@@ -8,9 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A command with a label that no key is of does not work on nothing and say that all is well: it names the
-// label that there is, and changes nothing.
-func TestWrongEnvironmentIsRefused(t *testing.T) {
+// The error names the environment that has keysets.
+func TestCommandsRefuseAnEnvironmentWithoutKeysets(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=false"}
 	path := filepath.Join(t.TempDir(), "backup")

@@ -13,8 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// A message names no package, repeats nothing, and replaces the words of the system.
-func TestMessage(t *testing.T) {
+// It names no package, repeats nothing, and has plain words for errors of the system.
+func TestErrorTextIsForOperators(t *testing.T) {
 	inner := &codes.Error{Of: "keyring_unavailable", Text: "the store of keysets cannot be read or written"}
 	for want, err := range map[string]error{
 		"keysets: the store of keysets cannot be read or written": fmt.Errorf("keystore: keysets: keystore: %w", inner),

@@ -12,8 +12,8 @@ import (
 // hostile is what an OIDC provider, a client or a file may put into a name: C0 and C1 controls, bidirectional overrides, a tag character, a variation selector.
 const hostile = "Jürgen 東京\ufe0f\x1b[2J\u009b31m\u202eevil\u2066\U000e0041\r\x7f"
 
-// Nothing that a terminal obeys is printed, however a command divides its writes, and JSON keeps its meaning.
-func TestPrintable(t *testing.T) {
+// Writes may end within a character. JSON keeps its meaning.
+func TestEscapingWriterEscapesControlCharacters(t *testing.T) {
 	quoted, err := json.Marshal(hostile)
 	require.NoError(t, err)
 	for _, size := range []int{1, 2, 3, 5, 1000} {
@@ -34,8 +34,8 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-// A table keeps its lines, and bytes that are not UTF-8, which some terminals take for C1, do not get through.
-func TestPrintableKeepsLines(t *testing.T) {
+// Some terminals take such bytes for C1.
+func TestEscapingWriterKeepsLinesAndEscapesInvalidUTF8(t *testing.T) {
 	var out bytes.Buffer
 	_, err := (&escapingWriter{to: &out}).Write([]byte("a\tb\nc\x9bd\n"))
 	require.NoError(t, err)

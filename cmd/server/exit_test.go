@@ -13,8 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/internal/redistest"
 )
 
-// A failing example of each exit code, of each group of commands. No message names a package or contains a raw error of a dependency.
-func TestExitCodes(t *testing.T) {
+// No message names a package or has a raw error of a dependency.
+func TestExitCodesOfFailures(t *testing.T) {
 	t.Parallel()
 	data, backup := t.TempDir(), filepath.Join(t.TempDir(), "backup")
 	key := "ENCRYPTION_MASTER_KEY=" + masterA
@@ -90,8 +90,8 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// Every command with --json prints its failure as JSON, wherever the flag is on a command line that is not valid.
-func TestFailuresAreJSON(t *testing.T) {
+// The flag may be anywhere on a command line that is not valid.
+func TestCommandsPrintFailuresAsJSON(t *testing.T) {
 	t.Parallel()
 	commands := []string{
 		"audit tail", "audit verify", "config", "doctor", "keys backup", "keys drill", "keys list", "keys restore", "keys rewrap", "keys shred",

@@ -21,7 +21,7 @@ func init() {
 	roles["fillsDiskToMinimum"] = fillDiskToMinimum
 }
 
-func TestFullDisk(t *testing.T) {
+func TestReadsWorkOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	path, err := binary()
 	require.NoError(t, err)
@@ -100,7 +100,7 @@ func fillDisk(t testing.TB) {
 	require.Contains(t, string(out), "nothing was altered")
 }
 
-func TestRoomForLargestEntry(t *testing.T) {
+func TestReadinessReportsNoSpaceForTheLargestEntry(t *testing.T) {
 	t.Parallel()
 	path, err := binary()
 	require.NoError(t, err)

@@ -18,8 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/durable"
 )
 
-// One signal ends a command that waits for an answer, and changes nothing.
-func TestInterruptedQuestion(t *testing.T) {
+func TestOneSignalEndsACommandThatWaitsForConfirmation(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	p := serve(t, data, environ...)
@@ -45,8 +44,7 @@ func TestInterruptedQuestion(t *testing.T) {
 	p.requireValue(p.token, "patient", record)
 }
 
-// One signal ends a command that waits for another process' lock.
-func TestInterruptedWait(t *testing.T) {
+func TestOneSignalEndsACommandThatWaitsForALock(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("who waits is seen on Linux")

@@ -15,7 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
-// A server is not ready while a keyset is missing that it holds in memory, and is again once it wrote it back.
+// The keyset is in memory. The server is ready again when it has written the keyset back.
 func TestNotReadyWhileKeysetsAreMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := keystoretest.NewMemory()

@@ -39,8 +39,8 @@ func keysIn(t *testing.T, data string) keystore.Store {
 	return store
 }
 
-// makeOlder has the keys of a tenant made a while ago, when servers had heard of them all, and signs them again.
-func makeOlder(t *testing.T, data, tenant string, by time.Duration) {
+// backdateKeys sets the creation of a tenant's keys to a time at which every server knows them, and signs them again.
+func backdateKeys(t *testing.T, data, tenant string, by time.Duration) {
 	t.Helper()
 	store := keysIn(t, data)
 	old, err := store.Get(t.Context(), keystore.Keysets, tenant)
@@ -83,9 +83,8 @@ func makeOlder(t *testing.T, data, tenant string, by time.Duration) {
 	require.True(t, swapped)
 }
 
-// An operator lists keys, and disables and destroys former ones beside servers, which refuse what is under
-// them from then on; what is needed is refused with what needs it.
-func TestRetireBesideServers(t *testing.T) {
+// Keys that are still needed are not disabled.
+func TestServersRefuseDisabledAndDestroyedKeys(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA}
@@ -111,7 +110,7 @@ func TestRetireBesideServers(t *testing.T) {
 			require.Zero(t, p.stop(syscall.SIGTERM))
 		}
 		keystoretest.ExecSQL(t, filepath.Join(data, "keys"), "DELETE FROM documents WHERE kind = 'rotation'")
-		makeOlder(t, data, "clinic", 2*time.Hour)
+		backdateKeys(t, data, "clinic", 2*time.Hour)
 		for i := range servers {
 			servers[i] = serve(t, data, environ...)
 		}

@@ -21,7 +21,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
 
-// coffer runs a command to its end, which must be a good one, and returns what it printed.
+// coffer runs a command that must succeed, and returns its standard output.
 func coffer(t *testing.T, environ []string, args ...string) string {
 	t.Helper()
 	cmd := program(t, environ, args...)
@@ -31,7 +31,7 @@ func coffer(t *testing.T, environ []string, args ...string) string {
 	return out.String()
 }
 
-// refused runs a command that must fail, and returns all that it printed.
+// refused runs a command that must fail, and returns all of its output.
 func refused(t *testing.T, environ []string, input string, args ...string) string {
 	t.Helper()
 	cmd := program(t, environ, args...)
@@ -47,7 +47,7 @@ const (
 	masterB = "ISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0A="
 )
 
-// keyFile writes a key where --to takes one from.
+// keyFile writes a key file and returns its URL.
 func keyFile(t *testing.T, master string) string {
 	path := filepath.Join(t.TempDir(), "new.key")
 	require.NoError(t, os.WriteFile(path, []byte(master), 0o600))
@@ -60,9 +60,8 @@ func tokenFor(t *testing.T, environ []string, data, tenant string) string {
 	return strings.TrimSpace(strings.TrimPrefix(out, "token:"))
 }
 
-// When the command that shreds returns, every server answers that the key is destroyed; it asks for the
-// tenant's id first.
-func TestShredAcrossServers(t *testing.T) {
+// The command first asks for the tenant's id.
+func TestShredReturnsWhenEveryServerRefuses(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA}
@@ -108,9 +107,8 @@ func TestShredAcrossServers(t *testing.T) {
 	require.NotContains(t, string(log), record)
 }
 
-// When a server answers that a tenant is shredded, another one refuses its data too; a confirmation of one
-// server is good at the other.
-func TestShredOverHTTP(t *testing.T) {
+// A confirmation of one server is valid at the other.
+func TestShredOverHTTPWorksAcrossServers(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_REQUEST_TIMEOUT=2500ms"}
@@ -155,9 +153,8 @@ func onlyKey(t *testing.T, redis *redistest.Server, tenant string) string {
 	return keys[0]
 }
 
-// The keys move to another KEK under a running server, which is restarted once; the former KEK opens nothing
-// in the end.
-func TestRewrapUnderServers(t *testing.T) {
+// The server is restarted once. The former KEK opens nothing at the end.
+func TestRewrapBesideARunningServer(t *testing.T) {
 	t.Parallel()
 	data, former, next := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}, []string{"ENCRYPTION_MASTER_KEY=" + masterB}
 	p := serve(t, data, former...)
@@ -195,8 +192,7 @@ func TestRewrapUnderServers(t *testing.T) {
 	require.Regexp(t, `"action":"kek.rewrap"[^\n]*"phase":"begin","reason":"schedule"`, string(log))
 }
 
-// A backup from before a rewrap comes back under the new KEK if the former one is at hand.
-func TestRestoreUnderFormerKEK(t *testing.T) {
+func TestRestoreTakesABackupUnderAFormerKEK(t *testing.T) {
 	t.Parallel()
 	data, former, next := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}, []string{"ENCRYPTION_MASTER_KEY=" + masterB}
 	p := serve(t, data, former...)
@@ -224,8 +220,8 @@ func TestRestoreUnderFormerKEK(t *testing.T) {
 	p.requireValue(tokenFor(t, next, data, "default"), "patient-1", record)
 }
 
-// What a lost store of keysets held comes back from the backup, which is proven before, and never overwritten.
-func TestBackupAndRestore(t *testing.T) {
+// A drill proves the backup first. A backup is never overwritten.
+func TestRestoreBringsBackALostKeystore(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	p := serve(t, data, environ...)
@@ -279,9 +275,8 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Contains(t, coffer(t, environ, append(restore, "--shredded", list, "--dry-run")...), `tenant "default": shredded`)
 }
 
-// A line that somebody wrote into the audit log shreds nobody: the restore is refused until the log is put
-// away, and says how.
-func TestRestoreOfForgedShredding(t *testing.T) {
+// The error says how to continue when the log is moved away.
+func TestRestoreRefusesAForgedShredding(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	p := serve(t, data, environ...)
@@ -317,8 +312,7 @@ func TestRestoreOfForgedShredding(t *testing.T) {
 	p.requireValue(tokenFor(t, environ, data, "default"), "patient-1", record)
 }
 
-// Every command and flag of the pages for operators of keys is there.
-func TestKeyDocuments(t *testing.T) {
+func TestDocumentedKeyCommandsExist(t *testing.T) {
 	t.Parallel()
 	for name, least := range map[string]int{"recovery": 8, "rotation": 3} {
 		page, err := os.ReadFile("../../docs/" + name + ".md")
@@ -334,8 +328,8 @@ func TestKeyDocuments(t *testing.T) {
 	}
 }
 
-// One damaged keyset is named, and keeps no other one out of a list or a backup.
-func TestOneDamagedKeyset(t *testing.T) {
+// List and backup name it.
+func TestOneDamagedKeysetDoesNotHideOthers(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	p := serve(t, data, environ...)

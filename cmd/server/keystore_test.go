@@ -12,9 +12,8 @@ import (
 	"github.com/coffer-storage/coffer/internal/redistest"
 )
 
-// Servers on several hosts share the keysets in a Redis that keeps what it is given: what one stores another
-// opens, and a data directory can be lost.
-func TestKeysInRedis(t *testing.T) {
+// A data directory can be lost.
+func TestServersShareKeysetsInRedis(t *testing.T) {
 	t.Parallel()
 	keysets, cache := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always"), redistest.Start(t)
 	environ := []string{
@@ -29,8 +28,7 @@ func TestKeysInRedis(t *testing.T) {
 	third.requireValue(first.token, "k", record)
 }
 
-// A Redis that may forget keysets holds none.
-func TestKeysInForgetfulRedis(t *testing.T) {
+func TestServerRefusesARedisThatIsNotDurableForKeysets(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	data := t.TempDir()

@@ -14,8 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
 )
 
-// The check proves a configuration by a wrap and unwrap, or says what to check.
-func TestKMSCheck(t *testing.T) {
+func TestKMSCheckWrapsAndUnwraps(t *testing.T) {
 	t.Parallel()
 	for name, k := range kmss(t) {
 		t.Run(name, func(t *testing.T) {
@@ -29,7 +28,7 @@ func TestKMSCheck(t *testing.T) {
 			require.Contains(t, out, "KMS authentication failed")
 			require.Contains(t, out, ": check ")
 			require.NotContains(t, out, k.secret)
-			found := checkedJSON(t, environ, 3)
+			found := kmsCheckJSON(t, environ, 3)
 			require.Equal(t, "kms_denied", found.Error.Code)
 			require.Contains(t, found.Error.Message, ": check ")
 			require.NotContains(t, found.Error.Message, k.secret)
@@ -37,7 +36,7 @@ func TestKMSCheck(t *testing.T) {
 			require.Len(t, found.KEKs, 1)
 			require.False(t, found.KEKs[0].Works)
 			k.peer.Fail(kmstest.None, 0)
-			require.True(t, checkedJSON(t, environ, 0).Works)
+			require.True(t, kmsCheckJSON(t, environ, 0).Works)
 			k.peer.Disable()
 			require.Contains(t, refused(t, environ, "", "kms", "check"), "disabled or deleted")
 		})
@@ -56,8 +55,8 @@ type checked struct {
 	Error  struct{ Code, Message string }
 }
 
-// checkedJSON runs the check, which must end with a code, and reads all that it prints.
-func checkedJSON(t *testing.T, environ []string, code int, flags ...string) (found checked) {
+// kmsCheckJSON runs coffer kms check --json, which must exit with the given code, and returns its output.
+func kmsCheckJSON(t *testing.T, environ []string, code int, flags ...string) (found checked) {
 	t.Helper()
 	cmd := program(t, environ, append([]string{"kms", "check", "--json"}, flags...)...)
 	out, _ := cmd.Output() // its code is looked at
@@ -66,8 +65,7 @@ func checkedJSON(t *testing.T, environ []string, code int, flags ...string) (fou
 	return found
 }
 
-// A program that runs a command with --json reads JSON whatever comes of it, and a person what is wrong beside it.
-func TestFailuresAsJSON(t *testing.T) {
+func TestFailuresAsJSONKeepTheTextOnStandardError(t *testing.T) {
 	t.Parallel()
 	missing := filepath.Join(t.TempDir(), "missing")
 	for _, args := range []string{"token list", "keys list", "rotate --status", "audit verify"} {
@@ -96,14 +94,14 @@ func TestFailuresAsJSON(t *testing.T) {
 	out, err = program(t, environ, "token", "list", "--data", missing).Output()
 	require.Error(t, err)
 	require.Empty(t, string(out))
-	require.Contains(t, checkedJSON(t, []string{"KMS_PROVIDER=x"}, 2).Error.Message, "KMS_PROVIDER must be")
-	found := checkedJSON(t, append(environ, "COFFER_ENVIRONMENT=prod"), 3)
+	require.Contains(t, kmsCheckJSON(t, []string{"KMS_PROVIDER=x"}, 2).Error.Message, "KMS_PROVIDER must be")
+	found := kmsCheckJSON(t, append(environ, "COFFER_ENVIRONMENT=prod"), 3)
 	require.Contains(t, found.Error.Message, "set KMS_PROVIDER")
 	require.True(t, found.KEKs[0].Works)
 	require.False(t, found.Works)
 }
 
-// It makes no key, tells of classes with keys of their own, and says what production will not take.
+// It creates no key, names the classes of each key, and reports that production refuses local keys.
 func TestKMSCheckOfLocalKeys(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
@@ -119,8 +117,8 @@ func TestKMSCheckOfLocalKeys(t *testing.T) {
 	require.Contains(t, refused(t, append(local, "COFFER_ENVIRONMENT=prod"), "", "kms", "check"), "set KMS_PROVIDER")
 }
 
-// It has the KEK open what is there, and fails where a server does not start. It makes nothing.
-func TestKMSCheckOfData(t *testing.T) {
+// It fails if a server would not start. It creates nothing.
+func TestKMSCheckOpensExistingKeys(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	check := []string{"kms", "check", "--data", data}
@@ -129,7 +127,7 @@ func TestKMSCheckOfData(t *testing.T) {
 	require.Contains(t, refused(t, []string{"ENCRYPTION_MASTER_KEY=" + masterB}, "", check...), "is not the key that the keys in")
 	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
 	require.Regexp(t, `it works\nopened: the keys of a tenant\nopened: the key of the audit log\n$`, coffer(t, environ, check...))
-	found := checkedJSON(t, environ, 0, "--data", data)
+	found := kmsCheckJSON(t, environ, 0, "--data", data)
 	require.True(t, found.Works)
 	require.Empty(t, found.Error)
 	require.Len(t, found.KEKs, 1)
@@ -144,8 +142,7 @@ func TestKMSCheckOfData(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(data, "keys"))
 }
 
-// Values of a class with a master key of its own need that key, and the others do not.
-func TestMasterKeysByClass(t *testing.T) {
+func TestClassNeedsItsOwnMasterKey(t *testing.T) {
 	t.Parallel()
 	data, local := t.TempDir(), []string{"GENERAL_ENCRYPTION_KEY=" + masterA, "PHI_ENCRYPTION_KEY=" + masterB}
 	p := serve(t, data, local...)
@@ -158,7 +155,7 @@ func TestMasterKeysByClass(t *testing.T) {
 	require.Contains(t, said, "a KEK that is not configured")
 }
 
-// Whoever names a key in Vault, and however: the token is not sent in the clear.
+// A configuration and flags of commands can name a key in Vault.
 func TestVaultTokenIsNotSentInTheClear(t *testing.T) {
 	t.Parallel()
 	environ := []string{"VAULT_ADDR=http://vault.example.test:8200", "VAULT_TOKEN=PLANTED"}
@@ -173,9 +170,7 @@ func TestVaultTokenIsNotSentInTheClear(t *testing.T) {
 	}
 }
 
-// What a KEK that a command names would need of the environment is refused in .env, as for the configured
-// one, and nothing is moved under it.
-func TestDotenvOfTarget(t *testing.T) {
+func TestRewrapRefusesSDKVariablesInDotenv(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))

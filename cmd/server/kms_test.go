@@ -48,7 +48,7 @@ func kmss(t *testing.T) map[string]behind {
 	}
 }
 
-// proxyTo is an HTTP proxy that leads who asks for one address to another: the variables of Google name no endpoint.
+// proxyTo returns the URL of an HTTP proxy that connects requests for one address to another: no variable of Google names an endpoint.
 func proxyTo(t *testing.T, asked, address string) string {
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		there, err := net.Dial("tcp", address)
@@ -73,10 +73,9 @@ func proxyTo(t *testing.T, asked, address string) string {
 	return proxy.URL
 }
 
-// A server in production under a KMS: it goes on through an outage with the keys in memory and says so, waits for the KMS if it
-// starts during one, and is well again after it. A key that was made again under the same name does not
-// start it either, and says why.
-func TestKMS(t *testing.T) {
+// It works with the keys in memory and is degraded. A server that starts during the outage waits. A server does not start with another key of
+// the same name.
+func TestServerSurvivesAnOutageOfTheKMS(t *testing.T) {
 	t.Parallel()
 	for name, k := range kmss(t) {
 		t.Run(name, func(t *testing.T) {
@@ -139,8 +138,7 @@ func TestKMS(t *testing.T) {
 	}
 }
 
-// A server keeps its token of Vault alive, and takes the next one from the file without a restart.
-func TestVaultToken(t *testing.T) {
+func TestServerRenewsAndReloadsTheVaultToken(t *testing.T) {
 	t.Parallel()
 	vault := kmspeers.NewVault(t)
 	const first, second = "hvs.PLANTED-first", "hvs.PLANTED-second"
@@ -172,8 +170,8 @@ func TestVaultToken(t *testing.T) {
 	require.NotContains(t, p.log.String(), "PLANTED")
 }
 
-// All that a server and the commands ask of a KMS names the environment, so that a policy can demand it.
-func TestPolicyOnTheEnvironment(t *testing.T) {
+// A policy can require it.
+func TestEveryKMSCallNamesTheEnvironment(t *testing.T) {
 	t.Parallel()
 	k := kmss(t)["aws"]
 	k.peer.(*kmspeers.AWS).Demand("coffer-environment", "prod")
@@ -194,8 +192,7 @@ func TestPolicyOnTheEnvironment(t *testing.T) {
 	require.Contains(t, refused(t, append(environ, "COFFER_ENVIRONMENT=staging"), "", "kms", "check"), "KMS authentication failed")
 }
 
-// A deployment moves from its master key into a KMS, which production takes.
-func TestRewrapIntoKMS(t *testing.T) {
+func TestRewrapMovesAMasterKeyIntoAKMS(t *testing.T) {
 	t.Parallel()
 	k := kmss(t)["vault"]
 	data, production := t.TempDir(), "COFFER_ENVIRONMENT=eu-prod"

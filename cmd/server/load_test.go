@@ -19,10 +19,9 @@ import (
 // slow is how many clients do each of the four slow things.
 const slow = 250
 
-// TestSlowClients: a thousand clients that send headers, bodies or nothing as slowly as they may, or do not
-// read what they asked for, keep nobody else waiting, and memory stays bounded. COFFER_LOAD_UPLOADS gives the
-// uploads of 64 MiB that follow (`make soak`: 200).
-func TestSlowClients(t *testing.T) {
+// A thousand clients send or read as slowly as they may. Memory stays bounded. COFFER_LOAD_UPLOADS is the number of uploads of 64 MiB that
+// follow (`make soak`: 200).
+func TestSlowClientsDoNotBlockOthers(t *testing.T) {
 	p := serve(t, t.TempDir())
 	address := strings.TrimPrefix(p.url, "http://")
 	const size = 4 << 20

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Write never blocks. A full queue drops whole lines, and warns of them as soon as the log is read again.
+// Write never blocks. The warning is written as soon as the log is read again.
 func TestLogQueueDropsAndWarns(t *testing.T) {
 	t.Parallel()
 	reader, writer := io.Pipe()
@@ -44,8 +44,8 @@ func TestLogQueueDropsAndWarns(t *testing.T) {
 	require.NoError(t, q.Close())
 }
 
-// Close writes what waits, and does not wait for a stream that blocks for longer than a second.
-func TestLogQueueCloses(t *testing.T) {
+// It returns after a second if the stream blocks.
+func TestLogQueueCloseWritesWaitingLines(t *testing.T) {
 	t.Parallel()
 	var written bytes.Buffer
 	q := newLogQueue(&written)
@@ -66,8 +66,7 @@ func TestLogQueueCloses(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(begin), lastLogTimeout)
 }
 
-// Lines that cannot be written are counted.
-func TestLogQueueCountsFailures(t *testing.T) {
+func TestLogQueueCountsLinesThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	reader, writer := io.Pipe()
 	require.NoError(t, reader.Close())

@@ -15,9 +15,8 @@ import (
 // defaultKeyset is the document of the default tenant in Redis.
 const defaultKeyset = "{coffer-keys}/keyset/default"
 
-// A keyset that is removed from its store under a running server costs no value: the server says so, is not ready until it could
-// write the keyset back, and opens every value after a restart.
-func TestKeysetVanishes(t *testing.T) {
+// Until then it is not ready. Every value opens after a restart.
+func TestServerWritesALostKeysetBack(t *testing.T) {
 	t.Parallel()
 	keysets := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
 	cache := redistest.Start(t)
@@ -57,8 +56,8 @@ func TestKeysetVanishes(t *testing.T) {
 	}
 }
 
-// A keyset that was altered in its store raises every alarm once, and is said to be so until it is restored.
-func TestAlteredKeyset(t *testing.T) {
+// Each alarm is raised once, and readiness reports it until the keyset is restored.
+func TestServerReportsAnAlteredKeyset(t *testing.T) {
 	t.Parallel()
 	keysets := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
 	cache := redistest.Start(t)
@@ -98,8 +97,8 @@ func TestAlteredKeyset(t *testing.T) {
 	p.requireValue(clinic, "patient", record)
 }
 
-// A server that starts over entries whose keyset was lost, while another one is made, says so until the keyset is restored.
-func TestStartOverUnknownKeys(t *testing.T) {
+// It reports them until the keyset is restored.
+func TestServerReportsEntriesUnderLostKeys(t *testing.T) {
 	t.Parallel()
 	keysets := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
 	cache := redistest.Start(t)

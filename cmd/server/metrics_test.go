@@ -18,8 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/proctest"
 )
 
-// What a server under a KMS tells of its keys, of a rotation, and of the KMS answering.
-func TestMetricsOfKeys(t *testing.T) {
+func TestMetricsOfKeysAndRotations(t *testing.T) {
 	t.Parallel()
 	k := kmss(t)["vault"]
 	p := serve(t, t.TempDir(), append(k.environ, "COFFER_ENVIRONMENT=prod")...)
@@ -52,7 +51,7 @@ func (p *process) told(name string) bool {
 	return strings.Contains(text, "\n"+name+" ")
 }
 
-// alertRules are those of the package.
+// alertRules returns the alert rules of the package.
 func alertRules(t *testing.T) (rules struct {
 	Groups []struct {
 		Name  string
@@ -75,8 +74,7 @@ func alertRules(t *testing.T) (rules struct {
 
 const prometheus = "../../packaging/prometheus"
 
-// promtool accepts the rules and runs their unit tests, which cover every alert.
-func TestAlertRules(t *testing.T) {
+func TestAlertRulesPassTheirUnitTests(t *testing.T) {
 	t.Parallel()
 	_, err := exec.LookPath("promtool")
 	require.NoError(t, err, "on Debian: apt-get install prometheus")
@@ -93,8 +91,8 @@ func TestAlertRules(t *testing.T) {
 	}
 }
 
-// Rules, dashboard and the documentation's table name metrics that there are, and no metric is left out of the table.
-func TestMetricsAreDocumented(t *testing.T) {
+// The table in the docs has every metric.
+func TestMetricsInRulesDashboardAndDocsExist(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile(filepath.Join("..", "..", "docs", "monitoring.md"))
 	require.NoError(t, err)

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A FIFO in place of any file of the data directory blocks neither a server nor a command: each starts, or fails.
-func TestFIFOInPlaceOfFiles(t *testing.T) {
+// A pipe replaces each file of the data directory in turn.
+func TestNamedPipesBlockNoCommand(t *testing.T) {
 	t.Parallel()
 	for name, refused := range map[string]string{
 		"master.key": "not a regular file", "audit/chains": "not a regular file", "audit/1/head": "not a regular file",

@@ -17,7 +17,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/proctest"
 )
 
-// text reads a file of the repository, without its comments and with continued lines joined.
+// text returns a file of the repository without comments, with continued lines joined.
 func text(t *testing.T, path string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join("../..", path))
@@ -29,7 +29,7 @@ func text(t *testing.T, path string) string {
 // instruction is a line of a Containerfile.
 type instruction struct{ name, arguments string }
 
-// containerfile gives the stages of the image's build.
+// containerfile returns the stages of the image's build.
 func containerfile(t *testing.T) (stages [][]instruction) {
 	t.Helper()
 	for line := range strings.Lines(text(t, "Containerfile")) {
@@ -45,7 +45,7 @@ func containerfile(t *testing.T) (stages [][]instruction) {
 	return stages
 }
 
-// only gives the arguments of an instruction that the stage has once.
+// only returns the arguments of an instruction that a stage has once.
 func only(t *testing.T, stage []instruction, name string) (arguments string) {
 	t.Helper()
 	found := 0
@@ -58,7 +58,7 @@ func only(t *testing.T, stage []instruction, name string) (arguments string) {
 	return arguments
 }
 
-// imageEnvironment gives the variables that the image sets.
+// imageEnvironment returns the variables that the image sets.
 func imageEnvironment(t *testing.T, stage []instruction) map[string]string {
 	t.Helper()
 	variables := map[string]string{}
@@ -70,9 +70,8 @@ func imageEnvironment(t *testing.T, stage []instruction) map[string]string {
 	return variables
 }
 
-// TestContainerfile holds the rules of an image that can be run as it is: nothing in it but the binary, no
-// root, no secret, one volume, and commands in a form that needs no shell.
-func TestContainerfile(t *testing.T) {
+// It needs no root, no secret and no shell, and has one volume.
+func TestImageHasTheBinaryOnly(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"GO", "NODE"} {
 		require.Regexp(t, `(?m)^ARG `+name+`=\S+:\d+\.\d+\.\d+-\S+@sha256:[0-9a-f]{64}$`, text(t, "Containerfile"))
@@ -114,9 +113,8 @@ func TestContainerfile(t *testing.T) {
 	requireIgnored(t)
 }
 
-// TestImage runs the image's commands with its environment: its settings are known and taken, and its health
-// check finds the server.
-func TestImage(t *testing.T) {
+// They run with the image's environment: its settings are valid, and its health check finds the server.
+func TestImageCommandsWork(t *testing.T) {
 	t.Parallel()
 	stages := containerfile(t)
 	image := stages[len(stages)-1]
@@ -139,7 +137,7 @@ func TestImage(t *testing.T) {
 	require.Error(t, program(t, environ(variables), words(t, check)[1:]...).Run())
 }
 
-// words reads the form of a command that needs no shell.
+// words parses the form of a command that needs no shell.
 func words(t *testing.T, list string) (out []string) {
 	t.Helper()
 	require.NoError(t, json.Unmarshal([]byte(list), &out), list)
@@ -160,7 +158,7 @@ func kekFile(t *testing.T) string {
 	return path
 }
 
-// requireSettings: each of the variables is a setting of coffer.
+// requireSettings checks that each variable is a setting.
 func requireSettings(t *testing.T, variables map[string]string) {
 	t.Helper()
 	out, err := program(t, nil, "config").Output()
@@ -170,7 +168,7 @@ func requireSettings(t *testing.T, variables map[string]string) {
 	}
 }
 
-// requireIgnored: nothing secret that lies about in development comes into the build.
+// requireIgnored checks that no secret of a developer's directory gets into the build.
 func requireIgnored(t *testing.T) {
 	t.Helper()
 	ignored := strings.Fields(text(t, ".dockerignore"))
@@ -180,7 +178,7 @@ func requireIgnored(t *testing.T) {
 	}
 }
 
-// unit gives the settings of the service's unit by name, in their order.
+// unit returns the settings of the service's unit by name, in their order.
 func unit(t *testing.T) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
@@ -192,9 +190,8 @@ func unit(t *testing.T) map[string][]string {
 	return out
 }
 
-// TestUnit: systemd takes the unit without a complaint and finds it well confined, and coffer takes the
-// unit's settings and those of the sample beside it.
-func TestUnit(t *testing.T) {
+// The settings of the unit and of the sample beside it are valid.
+func TestUnitIsValidAndConfined(t *testing.T) {
 	t.Parallel()
 	u := unit(t)
 	require.Equal(t, []string{"/usr/bin/coffer serve"}, u["ExecStart"])

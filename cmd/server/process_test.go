@@ -55,7 +55,7 @@ func TestMain(m *testing.M) {
 // patience is how long a test waits for an event that always comes, on a machine that others keep busy.
 const patience = 5 * time.Minute
 
-// program is `coffer` with the given arguments and no other environment than the given one. It ends with the test.
+// program returns the command coffer with the given arguments and no other environment. It ends with the test.
 func program(t testing.TB, environ []string, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := binary()
@@ -88,7 +88,7 @@ func (f logFile) String() string {
 	return string(content)
 }
 
-// soon waits until something holds that is to come by itself.
+// soon waits until a condition is true.
 func soon(t testing.TB, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
@@ -245,7 +245,7 @@ func (p *process) metric(name string) float64 {
 // exitCodes are those of commands that do not succeed.
 var exitCodes = []int{1, 2, 3, 4, 5}
 
-// fails runs the program to its end and returns what it says on standard error; it must fail and print nothing else.
+// fails runs a program that must fail without standard output, and returns its standard error.
 func fails(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	var out, stderr bytes.Buffer

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onTerminal runs coffer with a terminal for its standard output, and returns what is shown there.
+// onTerminal runs coffer with a terminal as its standard output, and returns what the terminal shows.
 func onTerminal(t *testing.T, environ []string, args ...string) string {
 	t.Helper()
 	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -34,8 +34,8 @@ func onTerminal(t *testing.T, environ []string, args ...string) string {
 	return strings.ReplaceAll(string(shown), "\r\n", "\n")
 }
 
-// On a terminal the events are a table; in a pipe they are the log's lines. --json prints these on a terminal, too.
-func TestAuditTailOnATerminal(t *testing.T) {
+// In a pipe, or with --json, it prints the lines of the log.
+func TestAuditTailPrintsATableOnATerminal(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	tokenFor(t, environ, data, "clinic")

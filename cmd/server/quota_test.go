@@ -12,7 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/redistest"
 )
 
-// requireRefused holds a server to the refusal of new data, with a code, while all else goes on.
+// requireRefused checks that a server refuses new data with a code, and serves everything else.
 func requireRefused(t *testing.T, p *process, code string) {
 	t.Helper()
 	request := func(method, path, body string) (int, string) { return p.do(p.token, method, path, body) }
@@ -34,8 +34,8 @@ func requireRefused(t *testing.T, p *process, code string) {
 	require.Equal(t, 204, status, body)
 }
 
-// A tenant beyond its quota is refused new data with 507, in both stores. That is logged once.
-func TestTenantQuota(t *testing.T) {
+// Both stores answer 507. It is logged once.
+func TestTenantBeyondItsQuotaIsRefused(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	for name, environ := range map[string][]string{"embedded": nil, "redis": {"REDIS_URL=redis://" + redis.Addr}} {
@@ -57,8 +57,8 @@ func TestTenantQuota(t *testing.T) {
 	}
 }
 
-// On a disk with less free space than the minimum, a server starts, reads and deletes. It refuses new data with 507 and says so.
-func TestMinimumOfFreeSpace(t *testing.T) {
+// It starts, reads and deletes. It answers 507 to new data.
+func TestServerRefusesNewDataBelowTheMinimumOfFreeSpace(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)

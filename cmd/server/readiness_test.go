@@ -11,9 +11,8 @@ import (
 	"github.com/coffer-storage/coffer/internal/redistest"
 )
 
-// A server says that it is not ready while its keystore or its cache takes no writes or does not answer, and is ready again
-// without a restart. It waits for a keystore that cannot be reached when it starts.
-func TestReadiness(t *testing.T) {
+// A server recovers without a restart, and waits for a keystore that cannot be reached at the start.
+func TestReadinessFollowsKeystoreAndCache(t *testing.T) {
 	t.Parallel()
 	keysets := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
 	cache := redistest.Start(t)

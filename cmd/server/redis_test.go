@@ -19,7 +19,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/redistest"
 )
 
-// certificate makes one for 127.0.0.1 that vouches for itself, and returns the paths of it and of its key.
+// certificate writes a self-signed certificate for 127.0.0.1, and returns the paths of it and of its key.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -39,9 +39,8 @@ func certificate(t *testing.T) (cert, key string) {
 	return cert, key
 }
 
-// TestRedisOverTLS: a user of an ACL, with a password from a file, over TLS; a server that nobody vouches for
-// is not talked to.
-func TestRedisOverTLS(t *testing.T) {
+// The user is one of an ACL, with a password from a file.
+func TestRedisOverTLSNeedsATrustedCertificate(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t)
 	_, port, err := net.SplitHostPort(redistest.FreeAddr(t))
@@ -63,7 +62,7 @@ func TestRedisOverTLS(t *testing.T) {
 	require.NotContains(t, p.log.String()+stranger.log.String(), "pl4nted")
 }
 
-func TestRedisBehindSentinel(t *testing.T) {
+func TestServerUsesTheMasterBehindSentinels(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	p := serve(t, t.TempDir(), "REDIS_SENTINEL_ADDRS="+redistest.StartSentinel(t, redis, "coffer"), "REDIS_MASTER_NAME=coffer", "REDIS_DB=2")
@@ -74,7 +73,7 @@ func TestRedisBehindSentinel(t *testing.T) {
 	require.NotContains(t, keyspace, "db0:")
 }
 
-func TestRedisCluster(t *testing.T) {
+func TestServerUsesARedisCluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
 	p := serve(t, t.TempDir(), "REDIS_CLUSTER_ADDRS="+cluster.Options().Addrs[1])

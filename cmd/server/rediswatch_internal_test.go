@@ -16,7 +16,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
-// A Redis is asked while another one hangs, for however long.
+// One Redis may hang.
 func TestRedisWatchesAskConcurrently(t *testing.T) {
 	t.Parallel()
 	hanging, other := redistest.Start(t), redistest.Start(t)
@@ -42,8 +42,7 @@ func (w writing) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A flush is counted only if the earlier number of flushes is known.
-func TestUnknownFlushes(t *testing.T) {
+func TestFlushesAreCountedOnlyIfTheEarlierCountIsKnown(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	w := redisWatch{losses: metrics.New(nil, nil).WatchLosses(""), log: slog.New(slog.NewTextHandler(&log, nil))}
@@ -72,8 +71,8 @@ func (loser) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelin
 	}
 }
 
-// A lost reply does not stand for a user who may not use INFO, and neither does a replica.
-func TestWatchWithoutAnswer(t *testing.T) {
+// A reply of a replica is no refusal either.
+func TestRedisWatchDoesNotTakeALostReplyForARefusedInfo(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)
 	lost := master.Client(t)

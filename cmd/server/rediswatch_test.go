@@ -13,9 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/internal/redistest"
 )
 
-// A Redis that may remove entries degrades a server that keeps its cache or its keysets there. Entries that it removes are counted, and
-// logged once.
-func TestRedisEvicts(t *testing.T) {
+// Evictions are counted, and logged once.
+func TestRedisThatMayEvictDegradesTheServer(t *testing.T) {
 	t.Parallel()
 	keysets := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
 	cache := redistest.Start(t, "--maxmemory-policy", "allkeys-random")
@@ -64,7 +63,7 @@ func TestRedisEvicts(t *testing.T) {
 	}
 }
 
-// redisNumber returns a number that Redis reports by INFO.
+// redisNumber returns a number from the INFO of Redis.
 func redisNumber(t *testing.T, client *redis.Client, name string) int {
 	t.Helper()
 	all, err := client.InfoMap(t.Context(), "memory", "stats").Result()
@@ -80,8 +79,8 @@ func redisNumber(t *testing.T, client *redis.Client, name string) int {
 	return 0
 }
 
-// A Redis that hangs is not reported as one that removes entries, and the other Redis is still checked.
-func TestRedisHangs(t *testing.T) {
+// The other Redis is still checked.
+func TestRedisThatHangsIsNotReportedAsEvicting(t *testing.T) {
 	t.Parallel()
 	keysets := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
 	cache := redistest.Start(t)
@@ -98,8 +97,8 @@ func TestRedisHangs(t *testing.T) {
 	p.logs("the Redis of the keysets removes entries")
 }
 
-// A server that may not ask Redis by INFO logs once that it cannot notice evictions, and again if it could in the meantime. It is ready.
-func TestRedisWithoutInfo(t *testing.T) {
+// The server is ready. It logs again if INFO worked in the meantime.
+func TestRedisThatRefusesInfoIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	cache := redistest.Start(t, "--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru")
 	admin := cache.Client(t)
@@ -132,8 +131,7 @@ func TestRedisWithoutInfo(t *testing.T) {
 	soon(t, func() bool { return strings.Count(p.log.String(), text) == 2 })
 }
 
-// awaitWatch waits until a server that is not degraded has read the state of its Redis, with which it compares later ones. It leaves a
-// limit of 1 GB.
+// awaitWatch waits until the server has read the state of its Redis, with which it compares later states. It sets a limit of 1 GB.
 func awaitWatch(t *testing.T, p *process, admin *redis.Client) {
 	t.Helper()
 	require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory", "1gb").Err())
@@ -148,8 +146,7 @@ func awaitWatch(t *testing.T, p *process, admin *redis.Client) {
 	}
 }
 
-// A Redis that somebody empties is reported, also if it answers at once again.
-func TestRedisFlushed(t *testing.T) {
+func TestServerReportsAFlushedRedis(t *testing.T) {
 	t.Parallel()
 	cache := redistest.Start(t)
 	admin := cache.Client(t)
@@ -166,8 +163,7 @@ func TestRedisFlushed(t *testing.T) {
 	require.Zero(t, p.metric(`coffer_store_restarts_total{store="cache"}`))
 }
 
-// A Redis that takes small entries but no longer the largest degrades a server before writes are refused.
-func TestRedisAlmostFull(t *testing.T) {
+func TestRedisWithoutSpaceForTheLargestEntryDegradesTheServer(t *testing.T) {
 	t.Parallel()
 	cache := redistest.Start(t, "--maxmemory", "1gb", "--maxmemory-policy", "noeviction")
 	p := serve(t, t.TempDir(), "REDIS_URL=redis://"+cache.Addr, "COFFER_MAX_BODY=8000000")
@@ -185,8 +181,7 @@ func TestRedisAlmostFull(t *testing.T) {
 	soon(t, func() bool { return !strings.Contains(ready(), "degraded") })
 }
 
-// A Redis that was restarted may have lost entries.
-func TestRedisRestarts(t *testing.T) {
+func TestServerReportsARestartedRedis(t *testing.T) {
 	t.Parallel()
 	cache := redistest.Start(t)
 	p := serve(t, t.TempDir(), "REDIS_URL=redis://"+cache.Addr)

@@ -14,7 +14,6 @@ var withoutJSON = []string{
 	"coffer serve", "coffer man", "coffer help", "coffer completion bash", "coffer completion zsh", "coffer completion fish", "coffer completion powershell",
 }
 
-// Every command that prints has --json, so that a program need not read what is for people.
 func TestEveryCommandHasJSON(t *testing.T) {
 	seen := 0
 	var walk func(cmd *cobra.Command)
@@ -37,8 +36,7 @@ func TestEveryCommandHasJSON(t *testing.T) {
 	require.Greater(t, seen, 15)
 }
 
-// The exit codes are of codes that there are.
-func TestExitsAreOfCodes(t *testing.T) {
+func TestExitCodesBelongToExistingCodes(t *testing.T) {
 	for code := range exitCodes {
 		require.GreaterOrEqual(t, codes.Number(code), 0, code)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestConfig(t *testing.T) {
+func TestConfigPrintsValuesAndSources(t *testing.T) {
 	t.Parallel()
 	const planted = "pl4nted-secret"
 	out, err := program(t, []string{"ENCRYPTION_PASSPHRASE=" + planted, "COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=false"}, "config", "--rate", "5").Output()
@@ -30,8 +30,7 @@ func TestConfig(t *testing.T) {
 	require.NotContains(t, said, planted)
 }
 
-// TestDotenv: every command reads .env where it is started in development, and says so.
-func TestDotenv(t *testing.T) {
+func TestCommandsReadDotenvInDevelopment(t *testing.T) {
 	t.Parallel()
 	cmd := program(t, nil, "config")
 	require.NoError(t, os.WriteFile(filepath.Join(cmd.Dir, ".env"), []byte("REDIS_URL='redis://:pl4nted@h'\nCOFFER_RATE=5\n"), 0o644))
@@ -45,8 +44,8 @@ func TestDotenv(t *testing.T) {
 	require.NotContains(t, string(out)+stderr.String(), "pl4nted")
 }
 
-// TestLongestTimes: the configured longest times bound entries and sessions, and are what both get who ask for none.
-func TestLongestTimes(t *testing.T) {
+// They are also the defaults.
+func TestConfiguredTTLsLimitEntriesAndSessions(t *testing.T) {
 	t.Parallel()
 	p := serve(t, t.TempDir(), "COFFER_TTL_PHI=10m", "COFFER_TTL_PUBLIC=20m", "COFFER_TTL_CONFIDENTIAL=30m")
 	for path, status := range map[string]int{
@@ -67,7 +66,7 @@ func TestLongestTimes(t *testing.T) {
 	require.Equal(t, 400, got)
 }
 
-func TestVersionAndCompletion(t *testing.T) {
+func TestVersionAndCompletionPrint(t *testing.T) {
 	t.Parallel()
 	out, err := program(t, nil, "version").Output()
 	require.NoError(t, err)
@@ -81,8 +80,7 @@ func TestVersionAndCompletion(t *testing.T) {
 	}
 }
 
-// TestHelp: every command says what it does, and all but those that group others or are the library's give an example.
-func TestHelp(t *testing.T) {
+func TestEveryCommandHasHelpAndAnExample(t *testing.T) {
 	t.Parallel()
 	out, err := program(t, nil, "--help").Output()
 	require.NoError(t, err)
@@ -104,8 +102,7 @@ func TestHelp(t *testing.T) {
 	require.Contains(t, string(out), "ENCRYPTION_MASTER_KEY_FILE")
 }
 
-// TestManPages: a page for each command, with its flags, and the same every time.
-func TestManPages(t *testing.T) {
+func TestManPagesAreCompleteAndReproducible(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "man")
 	require.NoError(t, program(t, nil, "man", "--dir", dir).Run())
@@ -127,16 +124,16 @@ func names(paths []string) (out []string) {
 	return out
 }
 
-// A provider that cannot be is refused at the start, without quoting what was given.
-func TestBadProvider(t *testing.T) {
+// The error does not quote the setting.
+func TestServerRefusesABadIdentityProvider(t *testing.T) {
 	t.Parallel()
 	said := fails(t, program(t, []string{"COFFER_OIDC_ISSUER=ftp://pl4nted", "COFFER_OIDC_AUDIENCE=a"}, "serve", "--data", t.TempDir()))
 	require.Contains(t, said, "COFFER_OIDC_")
 	require.NotContains(t, said, "pl4nted")
 }
 
-// A mistyped command fails, at every level, and is not quoted: it may be a token.
-func TestUnknownCommands(t *testing.T) {
+// The error does not quote the argument, which may be a token.
+func TestUnknownCommandsFail(t *testing.T) {
 	t.Parallel()
 	for args, says := range map[string]string{
 		"audit verfy": "coffer audit verify?", "keys dril": "coffer keys drill?", "kms chek": "coffer kms check?", "token lst": "coffer token list?", "serv": "coffer serve?",
@@ -154,8 +151,7 @@ func TestUnknownCommands(t *testing.T) {
 	}
 }
 
-// A command whose output cannot be written does not say that it succeeded.
-func TestFullOutput(t *testing.T) {
+func TestCommandsFailIfTheirOutputCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
 
-// rotations returns the rotations that coffer rotate --json prints.
+// rotations returns the output of coffer rotate --json.
 func rotations(t *testing.T, environ []string, args ...string) []rotation.Report {
 	t.Helper()
 	var all rotation.Status
@@ -26,7 +26,7 @@ func rotations(t *testing.T, environ []string, args ...string) []rotation.Report
 	return all.Rotations
 }
 
-// awaitReencryption waits until a server of the data reseals entries.
+// awaitReencryption waits until a server re-encrypts entries.
 func awaitReencryption(t *testing.T, data string) {
 	t.Helper()
 	soon(t, func() bool {
@@ -36,8 +36,7 @@ func awaitReencryption(t *testing.T, data string) {
 	})
 }
 
-// The command rotates beside running servers, which notice nothing, and back.
-func TestRotateBesideServers(t *testing.T) {
+func TestRotateAndRollBackBesideServers(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA}
@@ -87,8 +86,7 @@ func TestRotateBesideServers(t *testing.T) {
 	require.NotContains(t, servers[0].log.String(), "held up")
 }
 
-// A server with a store of its own does the work that the command asks for.
-func TestRotateEmbedded(t *testing.T) {
+func TestServerDoesTheRotationOfItsEmbeddedCache(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
@@ -112,7 +110,7 @@ func TestRotateEmbedded(t *testing.T) {
 	}
 }
 
-func TestRotateFlags(t *testing.T) {
+func TestRotateRefusesBadFlags(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	serve(t, data)
@@ -127,8 +125,8 @@ func TestRotateFlags(t *testing.T) {
 	}
 }
 
-// Of every tenant what can be done is done, and who it could not be done for is named.
-func TestRotateSome(t *testing.T) {
+// The others are rotated.
+func TestRotateNamesTenantsThatFail(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA}
@@ -152,8 +150,7 @@ func TestRotateSome(t *testing.T) {
 	require.Contains(t, refused(t, environ, "", "rotate", "--data", data, "--dry-run"), `"other"`)
 }
 
-// Where there is no cache, nothing is waited for.
-func TestRotateWithoutCache(t *testing.T) {
+func TestRotateReturnsAtOnceWithoutACache(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
@@ -164,8 +161,7 @@ func TestRotateWithoutCache(t *testing.T) {
 	require.Equal(t, rotation.Reencrypting, all[0].State, "the server that gets a cache goes on")
 }
 
-// Interrupted, the command says that the work goes on.
-func TestRotateInterrupted(t *testing.T) {
+func TestInterruptedRotateSaysThatServersContinue(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data, "COFFER_REENCRYPT_RATE=1")
@@ -185,8 +181,8 @@ func TestRotateInterrupted(t *testing.T) {
 	require.Regexp(t, `"clinic" +reencrypting `, out.String())
 }
 
-// If the server that has the cache dies, the command warns that no server works, and waits for one that continues.
-func TestRotateWithoutServer(t *testing.T) {
+// Another server continues the rotation.
+func TestRotateWarnsIfNoServerWorks(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data, "COFFER_REENCRYPT_RATE=1")

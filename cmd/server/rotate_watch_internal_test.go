@@ -17,8 +17,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A look at a rotation of many tenants that wait for the sweep reads one of them.
-func TestWatchReadsOneTenant(t *testing.T) {
+func TestWatchReadsOneTenantThatWaits(t *testing.T) {
 	t.Parallel()
 	memory := keystoretest.NewMemory()
 	kek, err := kms.Open(t.Context(), "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")

@@ -17,10 +17,8 @@ import (
 // marker is in every secret of the test: values, names, contexts, tokens, the master key, Redis' password.
 const marker = "pl4nted"
 
-// TestPlantedSecrets: through all operations, in order and out of it, with and without Redis and to the trace
-// of a process that is made to dump itself, nothing of what was entrusted to the server comes out where it
-// does not belong.
-func TestPlantedSecrets(t *testing.T) {
+// It calls all operations, with and without Redis, and ends with the stack traces of the process.
+func TestPlantedSecretsAppearNowhere(t *testing.T) {
 	t.Parallel()
 	redisServer := redistest.Start(t)
 	redisServer.SetPassword(marker + "-password")

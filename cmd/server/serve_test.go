@@ -25,8 +25,8 @@ import (
 
 const record = "Jane Doe, born 1970-01-01, allergic to penicillin"
 
-// TestRestart: the first start prints the token, once; data, keys and token are there after a restart.
-func TestRestart(t *testing.T) {
+// The first start prints the token, once.
+func TestDataKeysAndTokenSurviveARestart(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "new", "data")
 	first := serve(t, data)
@@ -48,7 +48,7 @@ func TestRestart(t *testing.T) {
 	requirePrivate(t, data, record, first.token)
 }
 
-// requirePrivate: nothing below dir holds a secret in the clear, and nothing can be read by others.
+// requirePrivate checks that no file below a directory has a secret in the clear, and that others can read none.
 func requirePrivate(t *testing.T, dir string, secrets ...string) {
 	t.Helper()
 	files := 0
@@ -73,8 +73,7 @@ func requirePrivate(t *testing.T, dir string, secrets ...string) {
 	require.Greater(t, files, 3)
 }
 
-// TestKilled: what was answered 204 is there after a kill.
-func TestKilled(t *testing.T) {
+func TestAnsweredWritesSurviveAKill(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
@@ -91,8 +90,8 @@ func TestKilled(t *testing.T) {
 	again.requireValue(p.token, "large", strings.Repeat("large", 1<<20))
 }
 
-// TestBadConfiguration: every bad value is named, none is shown, and nothing is made.
-func TestBadConfiguration(t *testing.T) {
+// It quotes none, and creates nothing.
+func TestServerNamesEveryBadSetting(t *testing.T) {
 	t.Parallel()
 	const planted = "pl4nted"
 	data := filepath.Join(t.TempDir(), "data")
@@ -153,7 +152,7 @@ func TestPassphraseOpensAnEarlierKeystore(t *testing.T) {
 	require.Contains(t, coffer(t, []string{"ENCRYPTION_PASSPHRASE=" + passphrase}, "kms", "check", "--data", data), "opened: the keys of a tenant")
 }
 
-// A master key that a program prints, or a file holds, is the same key.
+// A file with the same key opens the same data.
 func TestMasterKeyCommand(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
@@ -171,8 +170,7 @@ func TestMasterKeyCommand(t *testing.T) {
 	require.Contains(t, says, "COFFER_MASTER_KEY_COMMAND: it failed (exit status 1)")
 }
 
-// TestAnotherMasterKeyFile: a key file that does not open the keys ends the start.
-func TestAnotherMasterKeyFile(t *testing.T) {
+func TestServerRefusesAnotherMasterKeyFile(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	require.Zero(t, serve(t, data).stop(syscall.SIGTERM))
@@ -183,8 +181,8 @@ func TestAnotherMasterKeyFile(t *testing.T) {
 	require.NotContains(t, says, other)
 }
 
-// A new host makes no keys of the environment beside tenants' keysets: their servers' audit logs are under those that are gone.
-func TestMissingSystemDocument(t *testing.T) {
+// The audit logs of other hosts need the former ones.
+func TestSystemKeysAreNotReplacedBesideTenantsKeysets(t *testing.T) {
 	t.Parallel()
 	cache, keysets := redistest.Start(t), redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	environ := []string{"ENCRYPTION_MASTER_KEY=" + masterA, "REDIS_URL=redis://" + cache.Addr, "COFFER_KEYS_REDIS_URL=redis://" + keysets.Addr}
@@ -205,7 +203,6 @@ func TestMissingSystemDocument(t *testing.T) {
 	require.Contains(t, coffer(t, environ, "audit", "verify", "--data", data), "nothing was altered")
 }
 
-// Keysets that are gone are not made anew, wherever they and the cache are; where there were none yet, they are.
 func TestMissingKeysAreNotReplaced(t *testing.T) {
 	t.Parallel()
 	cache, keysets := redistest.Start(t), redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
@@ -249,7 +246,7 @@ func TestMissingKeysAreNotReplaced(t *testing.T) {
 	}
 }
 
-func TestOneServerForOneDirectory(t *testing.T) {
+func TestOneServerForEachDataDirectory(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
@@ -260,8 +257,7 @@ func TestOneServerForOneDirectory(t *testing.T) {
 	require.Contains(t, says, "is in use by another program: give another address with --listen")
 }
 
-// TestRedis: the configured Redis holds the packages, and keys and token outlast a restart of the server.
-func TestRedis(t *testing.T) {
+func TestRedisHasThePackagesAndTheDirectoryTheKeys(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	redis.SetPassword("pl4nted")
@@ -280,8 +276,7 @@ func TestRedis(t *testing.T) {
 	requirePrivate(t, data, record, byParts.token, "pl4nted")
 }
 
-// TestRedisComesLater: a server that starts without its Redis says so, and recovers by itself.
-func TestRedisComesLater(t *testing.T) {
+func TestServerStartsWithoutItsRedisAndRecovers(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	redis.Stop()
@@ -331,8 +326,8 @@ func beginUpload(t *testing.T, p *process, value string) *upload {
 	return &upload{conn, value[len(value)/2:]}
 }
 
-// TestDrain: a shutdown lets an upload in flight end, takes no new one, and what was stored is there.
-func TestDrain(t *testing.T) {
+// It accepts no new one.
+func TestShutdownLetsAnUploadEnd(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
@@ -356,8 +351,7 @@ func TestDrain(t *testing.T) {
 	serve(t, data).requireValue(p.token, "upload", record)
 }
 
-// TestDrainIsAnnounced: a server that is told to end fails its readiness while it still serves, and ends by itself.
-func TestDrainIsAnnounced(t *testing.T) {
+func TestShutdownFailsReadinessFirst(t *testing.T) {
 	t.Parallel()
 	p := serve(t, t.TempDir(), "COFFER_SHUTDOWN_DELAY=5m")
 	address := strings.TrimPrefix(p.url, "http://")
@@ -384,14 +378,13 @@ func TestDrainIsAnnounced(t *testing.T) {
 	require.NotContains(t, p.log.String(), `"level":"ERROR"`, "a probe that is told so is no fault")
 }
 
-// health is `coffer health` of the server at address.
+// health runs coffer health for an address.
 func health(t *testing.T, address string, flags ...string) *exec.Cmd {
 	t.Helper()
 	return program(t, []string{"COFFER_LISTEN=" + address}, append([]string{"health"}, flags...)...)
 }
 
-// TestHealthFindsTheServer: an address to listen on that is every one of the machine's is asked on the machine itself.
-func TestHealthFindsTheServer(t *testing.T) {
+func TestHealthFindsAServerThatListensEverywhere(t *testing.T) {
 	t.Parallel()
 	p := serve(t, t.TempDir())
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(p.url, "http://"))
@@ -403,8 +396,8 @@ func TestHealthFindsTheServer(t *testing.T) {
 	}
 }
 
-// TestDrainEnds: an upload that never ends does not keep the server, and a second signal ends it at once.
-func TestDrainEnds(t *testing.T) {
+// A second signal ends the server at once.
+func TestShutdownTimeoutEndsAnUpload(t *testing.T) {
 	t.Parallel()
 	p := serve(t, t.TempDir(), "COFFER_SHUTDOWN_TIMEOUT=200ms")
 	beginUpload(t, p, record)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// listen is a service manager's socket.
+// listenUnixgram opens the socket of a service manager.
 func listenUnixgram(t *testing.T) (m serviceManager, heard func() string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
@@ -27,8 +27,7 @@ func listenUnixgram(t *testing.T) (m serviceManager, heard func() string) {
 	}
 }
 
-// The manager receives WATCHDOG=1 while the process answers itself, and nothing while it fails or hangs.
-func TestWatchdog(t *testing.T) {
+func TestWatchdogIsFedWhileTheServerAnswersItself(t *testing.T) {
 	m, heard := listenUnixgram(t)
 	entered, release := make(chan struct{}), make(chan struct{})
 	calls, said := 0, []int{}
@@ -64,8 +63,8 @@ func TestWatchdog(t *testing.T) {
 	require.Equal(t, []int{1, 3}, said[:2], "nothing was said of the second, which failed")
 }
 
-// A process that no manager started, or that is not the one that it watches, says nothing.
-func TestServiceManager(t *testing.T) {
+// The same is true for a process that the manager does not watch.
+func TestServiceManagerIsNotNotifiedWithoutOne(t *testing.T) {
 	of := func(pairs map[string]string) serviceManager {
 		return serviceManagerFromEnvironment(func(name string) string { return pairs[name] })
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A service manager receives READY=1 once the server answers, WATCHDOG=1 until it has ended, and STOPPING=1 after the signal to end.
-func TestServiceManagerIsTold(t *testing.T) {
+// READY=1 when the server answers, WATCHDOG=1 until it has ended, and STOPPING=1 after the signal.
+func TestServiceManagerReceivesEveryState(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "notify")
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

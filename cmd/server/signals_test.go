@@ -12,8 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A hangup drains the server like SIGTERM: an upload in flight is answered.
-func TestHangup(t *testing.T) {
+func TestHangupDrainsTheServer(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
@@ -30,7 +29,7 @@ func TestHangup(t *testing.T) {
 	require.Zero(t, p.wait(), p.log)
 }
 
-// silent starts a server whose standard error is a pipe that nothing reads yet, and returns what its standard output and this pipe hold.
+// silent starts a server whose standard error is a pipe without a reader, and returns its standard output and the pipe.
 func silent(t *testing.T, environ ...string) (p *process, out io.Closer, logged *os.File) {
 	t.Helper()
 	cmd := program(t, environ, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
@@ -63,7 +62,6 @@ func silent(t *testing.T, environ ...string) (p *process, out io.Closer, logged 
 	return p, stdout, logged
 }
 
-// A server goes on if nothing reads what it prints and logs any more, and ends in order.
 func TestServerOutlivesItsReaders(t *testing.T) {
 	t.Parallel()
 	p, out, logged := silent(t, "COFFER_AUDIT_COPY=stdout")
@@ -77,7 +75,7 @@ func TestServerOutlivesItsReaders(t *testing.T) {
 	require.Zero(t, p.stop(syscall.SIGTERM))
 }
 
-// A server answers and ends in time if nothing reads the pipe at standard error, which the log fills several times over.
+// The log fills the pipe several times.
 func TestServerOutlivesAnUnreadLog(t *testing.T) {
 	t.Parallel()
 	p, _, _ := silent(t)

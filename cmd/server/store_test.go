@@ -25,7 +25,7 @@ func run(t *testing.T, args ...string) (code int, out, stderr string) {
 	return cmd.ProcessState.ExitCode(), o.String(), e.String()
 }
 
-// Damage is found and named by a check, and repaired as far as it can be. Both refuse to run beside a server.
+// Both refuse to run beside a server.
 func TestStoreCheckAndRepair(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
@@ -76,9 +76,8 @@ func TestStoreCheckAndRepair(t *testing.T) {
 	require.Equal(t, 4, code)
 }
 
-// An entry of which somebody removed a part from the database is damage: its read fails, /readyz and the log report it, and a check finds
-// it. Other entries can be read.
-func TestMissingPart(t *testing.T) {
+// Its read fails, /readyz, the log and a check report it, and other entries can be read.
+func TestMissingPartOfAnEntryIsDamage(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)

@@ -9,8 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A bar is drawn again in its line, ends with it, and is for terminals only.
-func TestProgress(t *testing.T) {
+func TestProgressIsDrawnOnTerminalsOnly(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	draw := newProgressBar(&out, "rewrap")

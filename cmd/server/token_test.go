@@ -48,8 +48,7 @@ func listTokens(t *testing.T, data string, environ ...string) []string {
 	return lines[1:]
 }
 
-// TestTokensOfARunningServer: tokens are made and revoked while it runs, each of them for itself.
-func TestTokensOfARunningServer(t *testing.T) {
+func TestTokensAreCreatedAndRevokedBesideAServer(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
@@ -84,8 +83,7 @@ func TestTokensOfARunningServer(t *testing.T) {
 	require.NotContains(t, p.log.String(), fresh)
 }
 
-// TestLastUse: a server notes the hour of the last use, at the latest as it ends.
-func TestLastUse(t *testing.T) {
+func TestServerRecordsTheHourOfTheLastUse(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
@@ -94,8 +92,8 @@ func TestLastUse(t *testing.T) {
 	require.Regexp(t, time.Now().UTC().Format("2006-01-02")+`T\d\dZ$`, listTokens(t, data)[0])
 }
 
-// TestNoTokenInForce: a start whose environment is not new makes no token, and names the command that does.
-func TestNoTokenInForce(t *testing.T) {
+// It creates no token, because the environment is not new.
+func TestServerWithoutAValidTokenNamesTheCommand(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
@@ -112,8 +110,7 @@ func TestNoTokenInForce(t *testing.T) {
 	again.answers(http.StatusNotFound, fresh, "GET", "/v1/cache/k", "")
 }
 
-// TestAlteredToken: a token that somebody writes into the keystore opens nothing, and everything says so.
-func TestAlteredToken(t *testing.T) {
+func TestAlteredTokenIsRefusedAndReported(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
@@ -151,8 +148,7 @@ func TestAlteredToken(t *testing.T) {
 	requireFinding("token " + id + ": returned")
 }
 
-// TestTokenServers: servers that share a keystore in Redis see each other's tokens and revocations within three seconds.
-func TestTokenServers(t *testing.T) {
+func TestServersSeeEachOthersTokensWithinThreeSeconds(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	environ := []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_KEYS_REDIS_URL=redis://" + redis.Addr, "REDIS_URL=redis://" + redis.Addr + "/1"}
@@ -173,7 +169,7 @@ func TestTokenServers(t *testing.T) {
 	t.Logf("a revocation took %s", time.Since(begin))
 }
 
-func TestTokenFlags(t *testing.T) {
+func TestTokenFlagsLimitTheToken(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	require.Zero(t, serve(t, data).stop(syscall.SIGTERM)) // it would delete expired tokens
@@ -191,9 +187,8 @@ func TestTokenFlags(t *testing.T) {
 	soon(t, func() bool { return expired.MatchString(strings.Join(listTokens(t, data), "\n")) })
 }
 
-// TestTokensAreAudited: who administers leaves a trace in the log of the server, which runs on, and nothing
-// that opens anything.
-func TestTokensAreAudited(t *testing.T) {
+// The events have nothing that opens data.
+func TestTokenCommandsAreAudited(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
@@ -218,8 +213,8 @@ func TestTokensAreAudited(t *testing.T) {
 	}
 }
 
-// TestUnrecordedToken: without a log no token is made, unless the operator said that the log may fail.
-func TestUnrecordedToken(t *testing.T) {
+// COFFER_AUDIT_ON_FAILURE=continue allows it.
+func TestNoTokenIsCreatedWithoutTheAuditLog(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	key := "ENCRYPTION_MASTER_KEY=" + masterA
@@ -233,9 +228,8 @@ func TestUnrecordedToken(t *testing.T) {
 	require.Len(t, listTokens(t, data, key), 2)
 }
 
-// TestTokenMakesNoKey: a token made before the first start, without the service's settings, would otherwise
-// leave a key that the service refuses.
-func TestTokenMakesNoKey(t *testing.T) {
+// A server with other settings would refuse it.
+func TestTokenCommandsCreateNoMasterKey(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	for _, command := range []string{"create", "list"} {
@@ -249,8 +243,8 @@ func TestTokenMakesNoKey(t *testing.T) {
 	require.Empty(t, serve(t, data, environ...).token, "there is a token")
 }
 
-// TestBadTokenFlags: what is wrong is named and not quoted, since it may be a token, and nothing is made.
-func TestBadTokenFlags(t *testing.T) {
+// The error does not quote the flag, which may be a token, and nothing is created.
+func TestTokenCommandsRefuseBadFlags(t *testing.T) {
 	t.Parallel()
 	const planted = "coffer_pl4nted"
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
@@ -280,7 +274,7 @@ func TestBadTokenFlags(t *testing.T) {
 	require.Empty(t, listTokens(t, data, environ...))
 }
 
-func TestTokensElsewhere(t *testing.T) {
+func TestTokenCommandsNeedAnExistingDataDirectory(t *testing.T) {
 	t.Parallel()
 	missing := filepath.Join(t.TempDir(), "missing")
 	for _, args := range [][]string{{"create"}, {"list"}, {"revoke", "x"}} {

@@ -13,9 +13,7 @@ import (
 
 const disabled = `"code":"encryption_disabled"`
 
-// TestUnencrypted: a debugging server stores in the clear and says so; what it wrote is refused by one that
-// encrypts, and the other way round, over HTTP.
-func TestUnencrypted(t *testing.T) {
+func TestUnencryptedAndEncryptedServersRefuseEachOthersValues(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	data := t.TempDir()
@@ -41,7 +39,7 @@ func TestUnencrypted(t *testing.T) {
 			require.Contains(t, problem, disabled, path)
 		})
 	}
-	require.Contains(t, atRest(t, off, "plain"), disabled, "there is no package")
+	require.Contains(t, storedPackage(t, off, "plain"), disabled, "there is no package")
 	require.Zero(t, off.stop(syscall.SIGTERM))
 	log := auditLog(t, data)
 	require.NotContains(t, string(log), `"action":"key.`, "no key was used")
@@ -58,7 +56,7 @@ func TestUnencrypted(t *testing.T) {
 	again.requireValue(off.token, "plain", record)
 }
 
-// requireDisabled: what is under the key is there, and no operation reads it.
+// requireDisabled checks that an entry exists, and that no operation reads it.
 func requireDisabled(t *testing.T, p *process, token, key string) {
 	t.Helper()
 	for _, request := range [][3]string{
@@ -73,8 +71,8 @@ func requireDisabled(t *testing.T, p *process, token, key string) {
 	require.Equal(t, http.StatusConflict, status)
 }
 
-// atRest asks for the package under the key.
-func atRest(t *testing.T, p *process, key string) string {
+// storedPackage requests the package of an entry.
+func storedPackage(t *testing.T, p *process, key string) string {
 	t.Helper()
 	request, err := http.NewRequest("GET", p.url+"/v1/cache/"+key, nil)
 	require.NoError(t, err)
@@ -89,7 +87,7 @@ func atRest(t *testing.T, p *process, key string) string {
 	return body.String()
 }
 
-func TestUnencryptedIsNotForProduction(t *testing.T) {
+func TestProductionRefusesUnencryptedValues(t *testing.T) {
 	t.Parallel()
 	said := fails(t, program(t, []string{"ENCRYPTION_ENABLED=false", "COFFER_ENVIRONMENT=prod"}, "serve", "--data", t.TempDir()))
 	require.Contains(t, said, "ENCRYPTION_ENABLED is false, which must not be used in production")
