@@ -192,7 +192,7 @@ func newTarget(t testing.TB) *target {
 func (s *target) address() string { return strings.TrimPrefix(s.server.url, "http://") }
 
 func (s *target) attack(t testing.TB, kind string) (end func()) {
-	cmd := proctest.Again(t, "attacks", kind, s.address(), s.attacker)
+	cmd := proctest.RoleCommand(t, "attacks", kind, s.address(), s.attacker)
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()

@@ -72,16 +72,16 @@ func fillDisk(t testing.TB) {
 		status, said := p.do(token, "PUT", "/v1/cache/new?class=phi", record)
 		require.Equal(t, want, status, said)
 	}
-	proctest.TakeSpace(t, filler)
+	proctest.FillDisk(t, filler)
 	soon(t, full)
 	soon(t, func() bool { // the server announces itself every few seconds
-		proctest.TakeSpace(t, filler)
+		proctest.FillDisk(t, filler)
 		return strings.Contains(p.log.String(), "a rotation cannot continue")
 	})
 	works()
 	for range 3 {
 		require.Zero(t, p.stop(syscall.SIGTERM), p.log)
-		proctest.TakeSpace(t, filler) // takes the space that the server released
+		proctest.FillDisk(t, filler) // takes the space that the server released
 		p = serve(t, data, environ...)
 		p.token = token
 		p.accepted(token, "GET", "/v1/cache", "")

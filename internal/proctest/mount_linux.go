@@ -12,7 +12,7 @@ import (
 // allow this user to create namespaces.
 func RunMounting(t testing.TB, role string, args ...string) {
 	t.Helper()
-	cmd := Again(t, role, args...)
+	cmd := RoleCommand(t, role, args...)
 	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS
 	cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
 	cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
@@ -33,8 +33,8 @@ func MountSmall(t testing.TB, dir, size string) {
 	}
 }
 
-// TakeSpace appends zeros to a file until its file system is completely full.
-func TakeSpace(t testing.TB, filler *os.File) {
+// FillDisk appends zeros to a file until its file system is completely full.
+func FillDisk(t testing.TB, filler *os.File) {
 	t.Helper()
 	var err error
 	for size := 1 << 20; size > 0; size /= 2 {

@@ -43,7 +43,7 @@ func runs(pid int) bool {
 
 func TestProgramsEndWhenParentIsKilled(t *testing.T) {
 	t.Parallel()
-	parent := proctest.Again(t, "parent")
+	parent := proctest.RoleCommand(t, "parent")
 	out, err := parent.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, parent.Start())
@@ -70,13 +70,13 @@ func TestProgramsEndWithTheirTest(t *testing.T) {
 
 func TestRolesReportSuccessAndFailure(t *testing.T) {
 	t.Parallel()
-	out, err := proctest.Again(t, "returns", "with", "arguments").Output()
+	out, err := proctest.RoleCommand(t, "returns", "with", "arguments").Output()
 	require.NoError(t, err)
 	require.Equal(t, "returns\ncleaned up [with arguments]\n", string(out))
 	for _, role := range []string{"fails", "unknown"} {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
-			cmd := proctest.Again(t, role)
+			cmd := proctest.RoleCommand(t, role)
 			out, err := cmd.CombinedOutput()
 			require.ErrorContains(t, err, "exit status 3")
 			require.NotContains(t, string(out), "continued")

@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// roleVariable names the role of a process that Again started.
+// roleVariable is the environment variable with the role of a process of RoleCommand.
 const roleVariable = "PROCTEST_ROLE"
 
-// Main is the body of a TestMain. It runs the package's tests and then the cleanups, or, in a process that Again started, the
-// role that the process has. It does not return. Role functions take the arguments of Again from os.Args[1:].
+// Main is the body of a TestMain. It runs the package's tests and then the cleanups, or, in a process of RoleCommand, the
+// role that the process has. It does not return. Role functions take the arguments of RoleCommand from os.Args[1:].
 func Main(m *testing.M, roles map[string]func(testing.TB), cleanups ...func()) {
 	name := os.Getenv(roleVariable)
 	if name == "" {
@@ -34,9 +34,9 @@ func Main(m *testing.M, roles map[string]func(testing.TB), cleanups ...func()) {
 	os.Exit(0)
 }
 
-// Again returns a command that runs this test binary in a role of Main. The command ends with the test, and inherits
+// RoleCommand returns a command that runs this test binary in a role of Main. The command ends with the test, and inherits
 // the environment: append to its Env.
-func Again(t testing.TB, role string, args ...string) *exec.Cmd {
+func RoleCommand(t testing.TB, role string, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := os.Executable()
 	if err != nil {

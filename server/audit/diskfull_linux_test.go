@@ -85,12 +85,12 @@ func spendReserve(t testing.TB) {
 		}
 	}
 	for range 10 {
-		proctest.TakeSpace(t, filler)
+		proctest.FillDisk(t, filler)
 		record(1000)
 		require.NoError(t, f.Ready(t.Context()))
 	}
 	require.NoError(t, f.Close())
-	proctest.TakeSpace(t, filler)
+	proctest.FillDisk(t, filler)
 	f, err = audit.Open(path, key, options)
 	require.NoError(t, err)
 	record(10_000)

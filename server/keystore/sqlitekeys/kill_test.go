@@ -49,7 +49,7 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 	s, acknowledged := open(t, dir), map[string]int{}
 	for round := range 12 {
 		since := keystoretest.CurrentPosition(t, s)
-		child := proctest.Again(t, "writesForever", dir)
+		child := proctest.RoleCommand(t, "writesForever", dir)
 		out, err := child.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, child.Start())

@@ -63,7 +63,7 @@ func fillDisk(t testing.TB) {
 	// Other programs take the rest of the disk.
 	filler, err := os.Create(filepath.Join(root, "filler"))
 	require.NoError(t, err)
-	proctest.TakeSpace(t, filler)
+	proctest.FillDisk(t, filler)
 	intact(10)
 	require.ErrorIs(t, kv.Set(ctx, s, "more", value(0), 0), kv.ErrFull)
 	require.ErrorIs(t, kv.Set(ctx, s, "small", nil, 0), kv.ErrFull)
@@ -85,7 +85,7 @@ func fillDisk(t testing.TB) {
 
 	for from := 200; from < 300; from += 20 { // other programs take the space that the reserve releases each time
 		require.NoError(t, s.Close())
-		proctest.TakeSpace(t, filler) // including the space that the log released
+		proctest.FillDisk(t, filler) // including the space that the log released
 		s, err = Open(dir, nil)
 		require.NoError(t, err, "the store opens on the full disk")
 		intact(from)

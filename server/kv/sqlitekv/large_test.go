@@ -242,7 +242,7 @@ func TestKillDuringLargeWriteLeavesNoParts(t *testing.T) {
 	s := open(t, dir)
 	require.NoError(t, kv.Set(ctx, s, "k", large, 0))
 	require.NoError(t, s.Close())
-	written := killAfter(t, proctest.Again(t, "overwrites", dir), 3, func() {})
+	written := killAfter(t, proctest.RoleCommand(t, "overwrites", dir), 3, func() {})
 	s = open(t, dir)
 	value, ok, err := kv.Get(ctx, s, "k")
 	require.NoError(t, err)

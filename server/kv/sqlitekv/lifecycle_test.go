@@ -93,7 +93,7 @@ func killAfter(t *testing.T, child *exec.Cmd, lines int, while func()) (written 
 func TestWritesSurviveKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	child := proctest.Again(t, "writesForever", dir)
+	child := proctest.RoleCommand(t, "writesForever", dir)
 	written := killAfter(t, child, 200, func() {
 		_, err := Open(dir, nil)
 		require.ErrorIs(t, err, ErrInUse)

@@ -77,7 +77,7 @@ func copyFiles(t *testing.T, from, to string) {
 func TestDamageOfEachFileIsReported(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	child := proctest.Again(t, "waitsWithALog", dir)
+	child := proctest.RoleCommand(t, "waitsWithALog", dir)
 	killAfter(t, child, 1, func() {})
 	random, flips := rand.New(rand.NewPCG(5, 6)), 15
 	if text := os.Getenv("COFFER_FLIPS"); text != "" { // set by make soak

@@ -150,7 +150,7 @@ func countForever(t testing.TB) {
 func TestUsageIsExactAfterKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	child := proctest.Again(t, "countsForever", dir)
+	child := proctest.RoleCommand(t, "countsForever", dir)
 	killAfter(t, child, 300, func() {})
 	s := open(t, dir)
 	require.Positive(t, bytesOf(t, s))
