@@ -17,7 +17,7 @@ var (
 )
 
 // wasmFault describes the fault of a source file: it belongs to the core and lacks the build tag, or does not and uses
-// WebAssembly. It returns "" if there is no fault.
+// WebAssembly. It returns "" for a correct file.
 func wasmFault(path, source string) string {
 	test := strings.HasSuffix(path, "_test.go")
 	if within(path, "wasm") {
