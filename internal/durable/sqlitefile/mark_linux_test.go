@@ -37,11 +37,11 @@ func newMarked(t *testing.T) *marked {
 }
 
 // write makes commits, and records a number of committed frames.
-func (m *marked) write(commits, noted int) {
+func (m *marked) write(commits, recorded int) {
 	for range commits {
 		require.NoError(m.t, m.conn.Exec("INSERT INTO t VALUES (1)"))
 	}
-	require.NoError(m.t, m.marker.Record(noted))
+	require.NoError(m.t, m.marker.Record(recorded))
 }
 
 // move moves the log into the database.
@@ -49,8 +49,8 @@ func (m *marked) move() {
 	require.NoError(m.t, m.conn.Exec("PRAGMA checksum_verification = OFF; PRAGMA wal_checkpoint(RESTART)"))
 }
 
-// killed returns the path of a copy of all files, in the state that a kill leaves.
-func (m *marked) killed() string {
+// copyAfterKill returns the path of a copy of all files, in the state that a kill leaves.
+func (m *marked) copyAfterKill() string {
 	path := filepath.Join(m.t.TempDir(), "db")
 	for _, suffix := range []string{"", "-wal", markSuffix} {
 		content, err := os.ReadFile(m.path + suffix)
@@ -79,22 +79,22 @@ func TestCheckLogFindsDamage(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
-	require.NoError(t, CheckLog(m.killed()))
+	require.NoError(t, CheckLog(m.copyAfterKill()))
 
-	path := m.killed()
+	path := m.copyAfterKill()
 	flip(t, path+"-wal", logHeader+4*oneFrame+100)
 	requireDamage(t, path)
 
-	path = m.killed()
+	path = m.copyAfterKill()
 	require.NoError(t, os.Truncate(path+"-wal", logHeader+4*oneFrame))
 	requireDamage(t, path)
 
-	path = m.killed()
+	path = m.copyAfterKill()
 	require.NoError(t, os.Remove(path+"-wal"))
 	requireDamage(t, path)
 
 	m.write(1, 5) // this commit is not recorded
-	path = m.killed()
+	path = m.copyAfterKill()
 	flip(t, path+"-wal", logHeader+5*oneFrame+100)
 	require.NoError(t, CheckLog(path), "a commit that was not recorded cannot be checked")
 }
@@ -104,30 +104,30 @@ func TestCheckLogAcceptsRestartedLog(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
-	before := m.killed()
+	before := m.copyAfterKill()
 	m.move()
 	require.NoError(t, m.conn.Exec("INSERT INTO t VALUES (2)"))
-	path := m.killed()
+	path := m.copyAfterKill()
 	require.NoError(t, CheckLog(path))
 	flip(t, path+"-wal", logSalt)
 	requireDamage(t, path)
 
-	noted := func() {
-		path = m.killed()
+	requireRecorded := func() {
+		path = m.copyAfterKill()
 		require.NoError(t, CheckLog(path))
 		flip(t, path+"-wal", logHeader+100)
 		requireDamage(t, path)
 	}
 	m.write(0, 1)
-	noted()
+	requireRecorded()
 	m.move()
 	require.NoError(t, m.conn.Exec("INSERT INTO t VALUES (3); INSERT INTO t VALUES (3)"))
 	require.NoError(t, m.marker.Record(2))
-	noted()
+	requireRecorded()
 
 	older, err := os.ReadFile(before + "-wal")
 	require.NoError(t, err)
-	path = m.killed()
+	path = m.copyAfterKill()
 	require.NoError(t, os.WriteFile(path+"-wal", older, 0o600))
 	requireDamage(t, path)
 }
@@ -149,7 +149,7 @@ func TestCheckLogNeedsMarkOfThisBoot(t *testing.T) {
 		"cut":     func(path string) { require.NoError(t, os.Truncate(path, markSize-1)) },
 		"missing": func(path string) { require.NoError(t, os.Remove(path)) },
 	} {
-		path := m.killed()
+		path := m.copyAfterKill()
 		flip(t, path+"-wal", logHeader+100)
 		requireDamage(t, path)
 		change(path + markSuffix)
@@ -234,7 +234,7 @@ func TestFailedOpenKeepsLog(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
-	path := m.killed()
+	path := m.copyAfterKill()
 	later := logged
 	later.Version++
 	_, err := Open(t.Context(), path, later)
@@ -247,7 +247,7 @@ func TestCheckLogIgnoresLogWithoutDatabase(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
-	path := m.killed()
+	path := m.copyAfterKill()
 	require.NoError(t, os.Remove(path+"-wal"))
 	requireDamage(t, path)
 	require.NoError(t, os.Truncate(path, 0))
@@ -261,7 +261,7 @@ func TestFailedSalvageKeepsLog(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
-	path := m.killed()
+	path := m.copyAfterKill()
 	flip(t, path+"-wal", logHeader+2*oneFrame+100)
 	source := func() (*Conn, error) { return Open(t.Context(), path, logged) }
 	found := &Report{File: path}
@@ -280,7 +280,7 @@ func TestSalvageContinuesAfterKill(t *testing.T) {
 	m := newMarked(t)
 	m.write(4, 5)
 	for _, moved := range []string{"", "-wal", markSuffix} { // the file that was moved before the kill
-		path := m.killed()
+		path := m.copyAfterKill()
 		whole, err := Open(t.Context(), path+readySuffix, logged)
 		require.NoError(t, err)
 		require.NoError(t, whole.Exec("INSERT INTO t VALUES (7); PRAGMA checksum_verification = OFF; PRAGMA wal_checkpoint(TRUNCATE)"))
@@ -322,13 +322,13 @@ func TestCheckLogRefusesIrregularFiles(t *testing.T) {
 			"link":      func(path string) error { return os.Symlink("/dev/zero", path) },
 			"moved":     func(path string) error { return os.Symlink(m.path+suffix, path) },
 		} {
-			path := m.killed()
+			path := m.copyAfterKill()
 			require.NoError(t, os.Remove(path+suffix))
 			require.NoError(t, put(path+suffix))
 			require.ErrorIs(t, CheckLog(path), durable.ErrIrregular, "%s %s", kind, suffix)
 		}
 	}
-	path := m.killed()
+	path := m.copyAfterKill()
 	require.NoError(t, os.Truncate(path+markSuffix, 1<<40)) // a sparse file
 	require.NoError(t, CheckLog(path))
 }
