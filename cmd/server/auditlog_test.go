@@ -78,7 +78,7 @@ func TestOnlyAuditBeginReplacesALostAuditLog(t *testing.T) {
 
 	require.NoError(t, os.Remove(filepath.Join(data, "audit", "chains")))
 	require.Contains(t, refused(t, environ, "", begin...), "move the directory audit away")
-	require.Contains(t, fails(t, program(t, environ, serving...)), "the audit log's list of chains, or a chain's head, is missing")
+	require.Contains(t, fails(t, program(t, environ, serving...)), "the audit log's list of chains, or the head of a chain, is missing")
 }
 
 func TestAuditBeginCanBeRepeatedAfterAKill(t *testing.T) {
