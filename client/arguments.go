@@ -4,6 +4,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -12,12 +13,12 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// invalid returns the error of an argument, which is refused before any request is sent. Its cause may be nil.
+// invalid returns the error for an invalid argument, which is returned before a request is sent. The cause may be nil.
 func invalid(detail string, cause error) *Error {
 	return &Error{Detail: detail, code: "invalid_argument", cause: cause}
 }
 
-// errText reports text that encoding/json would silently replace, so that different names became one.
+// errText is the error for text that encoding/json would silently change, so that different names could become equal.
 var errText = invalid("a key, a text or a context is not valid UTF-8", nil)
 
 // fail keeps the first error of the request's arguments.
@@ -27,23 +28,23 @@ func (r *request) fail(err error) {
 	}
 }
 
-// setName appends a key or a session id, already escaped, to the path. Without a name the path would be another operation's.
-func (r *request) setName(name, escaped string) *request {
+// appendKey appends the escaped key of an entry to the path. Without a key the path would be that of another operation.
+func (r *request) appendKey(key string) *request {
 	switch {
-	case name == "":
-		r.fail(invalid("the key or session id is empty", nil))
-	case !utf8.ValidString(name):
+	case key == "":
+		r.fail(invalid("the key is empty", nil))
+	case !utf8.ValidString(key):
 		r.fail(errText)
 	}
-	r.path += escaped
+	r.path += url.PathEscape(key)
 	return r
 }
 
-// setHeader sets a header. The value must not be empty and must be printable ASCII: net/http refuses some other values
-// only when it sends them, and the server refuses the rest.
+// setHeader sets a header. The value must be printable ASCII and not empty: net/http refuses some other values when it sends
+// them, and the server refuses the rest.
 func (r *request) setHeader(name, value string) {
-	if !printable(value, ' ') {
-		r.fail(invalid("a value of the header "+name+" is empty or not printable ASCII", nil))
+	if !isPrintable(value, ' ') {
+		r.fail(invalid("the header "+name+" is empty or not printable ASCII", nil))
 	}
 	r.header.Set(name, value)
 }
@@ -64,32 +65,32 @@ func (r *request) setClass(name string, class classify.Class) {
 	r.query.Set(name, class.String())
 }
 
-// printable reports whether text is not empty and all of it is ASCII from the character least to "~".
-func printable(text string, least byte) bool {
+// isPrintable reports whether text is not empty and consists of ASCII characters from first to "~".
+func isPrintable(text string, first byte) bool {
 	for i := range len(text) {
-		if text[i] < least || text[i] > '~' {
+		if text[i] < first || text[i] > '~' {
 			return false
 		}
 	}
 	return text != ""
 }
 
-// ttlOf reads how long the server keeps an entry. Without the header it is 0, which means forever. Times above
-// 292 years, the longest time.Duration, are that.
-func ttlOf(response *http.Response) (time.Duration, error) {
+// parseTTL returns the time until an entry expires, from the header Coffer-TTL. 0 means that it does not expire. Times above 292
+// years, the longest time.Duration, become that.
+func parseTTL(response *http.Response) (time.Duration, error) {
 	text := response.Header.Get("Coffer-TTL")
 	if text == "" {
 		return 0, nil
 	}
-	ttl, ok := seconds(text)
+	ttl, ok := parseSeconds(text)
 	if !ok {
 		return 0, notCoffer(response.StatusCode)
 	}
 	return ttl, nil
 }
 
-// seconds reads a number of seconds. It returns the longest time.Duration for longer ones.
-func seconds(text string) (d time.Duration, ok bool) {
+// parseSeconds parses a number of seconds. A number above the longest time.Duration becomes that.
+func parseSeconds(text string) (d time.Duration, ok bool) {
 	for _, digit := range []byte(text) {
 		if digit < '0' || digit > '9' {
 			return 0, false
@@ -99,11 +100,11 @@ func seconds(text string) (d time.Duration, ok bool) {
 	if text == "" || err == nil && n <= math.MaxInt64/int64(time.Second) {
 		return time.Duration(n) * time.Second, text != ""
 	}
-	return math.MaxInt64, true // too many digits for an int64 are the only other error
+	return math.MaxInt64, true // the only other error of ParseInt is a number above int64
 }
 
-// valueReader remembers why the caller's reader failed, since net/http reports that like a failed connection.
-// It is safe for concurrent use, because net/http may still read after it returned.
+// valueReader keeps the error of the caller's reader, which net/http reports like a failed connection. It is safe for concurrent
+// use, because net/http may read after it has returned.
 type valueReader struct {
 	io.Reader
 	failed atomic.Pointer[error]

@@ -36,7 +36,7 @@ func requireInvalid(t *testing.T, err error) {
 	require.NotContains(t, err.Error(), "planted")
 }
 
-func TestInvalidOptions(t *testing.T) {
+func TestNewRefusesInvalidOptions(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"http://a?", "http://a#", "http://a:99999", "http://:80", "localhost:8080", "/api", "http://a b"} {
 		t.Run(url, func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestInvalidOptions(t *testing.T) {
 }
 
 // Invalid arguments never reach the transport.
-func TestInvalidArguments(t *testing.T) {
+func TestInvalidArgumentsAreNotSent(t *testing.T) {
 	t.Parallel()
 	transport := &counter{}
 	c, err := client.New("http://127.0.0.1:1", client.WithHTTPClient(&http.Client{Transport: transport}))
@@ -112,7 +112,7 @@ func TestInvalidArguments(t *testing.T) {
 }
 
 // A reader that fails is not reported as a server that cannot be reached.
-func TestReaderThatFails(t *testing.T) {
+func TestReaderErrorIsReturned(t *testing.T) {
 	t.Parallel()
 	url, bearer, _ := serve(t)
 	transport := &counter{}
@@ -142,7 +142,7 @@ func TestTimeToLive(t *testing.T) {
 }
 
 // Numbers of a server that do not fit are neither 0, which would mean something else, nor garbage.
-func TestNumbersOfTheServer(t *testing.T) {
+func TestInvalidNumbersOfServerAreErrors(t *testing.T) {
 	t.Parallel()
 	var ttl, retry atomic.Value
 	var requests atomic.Int32
@@ -170,7 +170,7 @@ func TestNumbersOfTheServer(t *testing.T) {
 	for _, text := range []string{"-1", "1.5", "soon"} {
 		ttl.Store(text)
 		_, err := c.Expire(t.Context(), "k", time.Hour)
-		require.ErrorContains(t, err, "not as a Coffer server", text)
+		require.ErrorContains(t, err, "is not from a Coffer server", text)
 	}
 	for _, text := range []string{"61", "4294967296", "99999999999999999999999"} {
 		retry.Store(text)

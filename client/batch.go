@@ -10,7 +10,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// Operation is one of a batch: made by GetOperation, SetOperation or DeleteOperation.
+// Operation is one operation of a batch. GetOperation, SetOperation and DeleteOperation create it.
 type Operation struct {
 	Op          string            `json:"op"`
 	Key         string            `json:"key"`
@@ -31,7 +31,7 @@ func GetOperation(key string, minClass classify.Class) Operation {
 	return o
 }
 
-// SetOperation stores a value; a ttl of 0 is as long as the class allows, and the context may be nil.
+// SetOperation stores a value. A ttl of 0 means the longest time that the class allows. The context may be nil.
 func SetOperation(key string, value []byte, class classify.Class, ttl time.Duration, context map[string]string) Operation {
 	o := Operation{Op: "set", Key: key, Value: &value, Class: class.String(), Context: context}
 	if value == nil {
@@ -48,9 +48,9 @@ func DeleteOperation(key string) Operation { return Operation{Op: "delete", Key:
 
 // OperationResult is the result of one operation of a batch.
 type OperationResult struct {
-	Err   error  // why it failed, an *Error
-	ETag  string // of a get or set
-	Entry Entry  // of a get
+	Err   error  // an *Error if the operation failed
+	ETag  string // ETag of the entry, for a get and a set
+	Entry Entry  // the entry, for a get
 }
 
 type entryJSON struct {
@@ -62,7 +62,7 @@ type entryJSON struct {
 	Context     map[string]string `json:"context"`
 }
 
-// resultJSON is what every result of a batch has.
+// resultJSON has the members of every result of a batch.
 type resultJSON struct {
 	Status int    `json:"status"`
 	Code   string `json:"code,omitempty"`
@@ -90,8 +90,9 @@ type operationsJSON struct {
 	Operations []Operation `json:"operations"`
 }
 
-// Batch runs up to 1,000 operations in order. Each succeeds or fails alone, so check every result. It is
-// retried only if all operations are gets, or all are sets: others could answer differently the second time.
+// Batch runs up to 1,000 operations in order and returns one result for each. Each succeeds or fails alone, so check every
+// result. Batch is retried only if all operations are gets or all are sets, because other batches could have other results the
+// second time.
 func (c *Client) Batch(ctx context.Context, operations []Operation) ([]OperationResult, error) {
 	for i := range operations {
 		if err := checkContext(operations[i].Context); err != nil || !utf8.ValidString(operations[i].Key) {
@@ -100,12 +101,12 @@ func (c *Client) Batch(ctx context.Context, operations []Operation) ([]Operation
 	}
 	r := newRequest(http.MethodPost, "/v1/cache:batch").withJSON(operationsJSON{operations})
 	r.once = slices.ContainsFunc(operations, func(o Operation) bool { return o.Op == "delete" || o.Op != operations[0].Op })
-	var answer resultsJSON[operationResultJSON]
-	if err := c.send(ctx, r, decodeResults(&answer, len(operations))); err != nil {
+	var response resultsJSON[operationResultJSON]
+	if err := c.send(ctx, r, decodeResults(&response, len(operations))); err != nil {
 		return nil, err
 	}
 	results := make([]OperationResult, len(operations))
-	for i, one := range answer.Results {
+	for i, one := range response.Results {
 		results[i] = OperationResult{Err: one.err(), ETag: one.ETag}
 		if e := one.Entry; e != nil {
 			class, err := classify.Parse(e.Class)
@@ -119,7 +120,7 @@ func (c *Client) Batch(ctx context.Context, operations []Operation) ([]Operation
 	return results, nil
 }
 
-// decodeResults reads one result for each of n.
+// decodeResults decodes a response that must have n results.
 func decodeResults[T any](into *resultsJSON[T], n int) func(*http.Response, []byte) error {
 	return func(response *http.Response, body []byte) error {
 		*into = resultsJSON[T]{}

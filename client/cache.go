@@ -7,7 +7,6 @@ import (
 	"io"
 	"iter"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -16,14 +15,14 @@ import (
 
 const packageType = "application/vnd.coffer.package"
 
-// Info is what a package's header says of an entry; authentic only beside an opened value.
+// Info is the header of an entry's package.
 type Info struct {
 	Class       classify.Class
 	KeyID       string // 64 hexadecimal digits
 	EncryptedAt time.Time
 	Context     map[string]string
-	ETag        string // names this write of the entry
-	ContentType string // as it was stored; empty from Head
+	ETag        string // identifies this write of the entry
+	ContentType string // the media type that the value was stored with; empty in the result of Head
 }
 
 // Entry is a value of the cache.
@@ -32,26 +31,26 @@ type Entry struct {
 	Value []byte
 }
 
-// Stored says what became of a write: the entry's ETag, and how long it is kept; 0 is for ever.
+// Stored is the result of a write.
 type Stored struct {
-	ETag string
-	TTL  time.Duration
+	ETag string        // identifies this write of the entry
+	TTL  time.Duration // time until the entry expires; 0 means that it does not expire
 }
 
 func entryRequest(method, key string) *request {
-	return newRequest(method, "/v1/cache/").setName(key, url.PathEscape(key))
+	return newRequest(method, "/v1/cache/").appendKey(key)
 }
 
-// Set seals a value and stores it, in place of an earlier one.
+// Set stores a value under a key, in place of an earlier value. The server seals it.
 func (c *Client) Set(ctx context.Context, key string, value []byte, class classify.Class, options ...WriteOption) (Stored, error) {
 	r := entryRequest(http.MethodPut, key)
 	r.body = value
 	return c.set(ctx, r, class, options)
 }
 
-// SetStream is Set for a value of up to 64 MiB that is read while it is sent. It is not retried, since it can
-// be read only once. If value fails, the error wraps its error. The transport may still read value for a moment
-// after SetStream returned an error.
+// SetStream is Set for a value of up to 64 MiB that is read while it is sent. It is not retried, because value can be read only
+// once. If value fails, the error wraps its error. The transport may still read value for a moment after SetStream has returned
+// an error.
 func (c *Client) SetStream(ctx context.Context, key string, value io.Reader, class classify.Class, options ...WriteOption) (Stored, error) {
 	r := entryRequest(http.MethodPut, key)
 	if value == nil {
@@ -72,19 +71,19 @@ func (c *Client) set(ctx context.Context, r *request, class classify.Class, opti
 }
 
 func (s *Stored) read(response *http.Response, _ []byte) error {
-	ttl, err := ttlOf(response)
+	ttl, err := parseTTL(response)
 	*s = Stored{ETag: response.Header.Get("ETag"), TTL: ttl}
 	return err
 }
 
-// Get reads a value, which the server opens. It returns ErrNotFound if there is none, and ErrNotModified as
-// IfNoneMatch says.
+// Get returns the value under a key. The server opens it. Get returns ErrNotFound if there is no entry, and ErrNotModified for
+// IfNoneMatch.
 func (c *Client) Get(ctx context.Context, key string, options ...ReadOption) (Entry, error) {
 	return c.get(ctx, key, "*/*", options)
 }
 
-// GetPackage reads the package as it lies at rest, sealed, in the binary form of SPEC.md section 3. The server refuses a package that
-// does not open, as Get does.
+// GetPackage returns the sealed package under a key, in the binary form of SPEC.md section 3. The server refuses a package that
+// does not open, as for Get.
 func (c *Client) GetPackage(ctx context.Context, key string, options ...ReadOption) (Entry, error) {
 	return c.get(ctx, key, packageType, options)
 }
@@ -94,33 +93,33 @@ func (c *Client) get(ctx context.Context, key, accept string, options []ReadOpti
 	r.header.Set("Accept", accept)
 	err = c.sendRead(ctx, r, func(response *http.Response, body []byte) (err error) {
 		entry.Value = body
-		entry.Info, err = infoOf(response)
+		entry.Info, err = parseInfo(response)
 		return err
 	})
 	return entry, err
 }
 
-// GetStream is Get for a value that is not held in memory. The caller closes it. A read that has begun is not
-// retried: after an error, what was read is not the whole value.
+// GetStream is Get for a value that is read as a stream. The caller must close it. A read that has started is not retried: after
+// an error, the value that was read is not complete.
 func (c *Client) GetStream(ctx context.Context, key string, options ...ReadOption) (value io.ReadCloser, info Info, err error) {
 	r := readRequest(http.MethodGet, key, options)
 	r.streams = true
 	err = c.sendRead(ctx, r, func(response *http.Response, _ []byte) (err error) {
 		value = response.Body
-		info, err = infoOf(response)
+		info, err = parseInfo(response)
 		return err
 	})
 	return value, info, err
 }
 
-// Head returns the header of an entry's package, and how long the entry will be kept; 0 means no limit. The server refuses a package
-// that does not open, as for Get.
+// Head returns the header of an entry's package and the time until the entry expires. 0 means that it does not expire. The server
+// refuses a package that does not open, as for Get.
 func (c *Client) Head(ctx context.Context, key string, options ...ReadOption) (info Info, ttl time.Duration, err error) {
 	long := false
 	err = c.send(ctx, readRequest(http.MethodHead, key, options), func(response *http.Response, _ []byte) (err error) {
-		long = isLong(response)
-		if ttl, err = ttlOf(response); err == nil {
-			info, err = infoOf(response)
+		long = hasLongContext(response)
+		if ttl, err = parseTTL(response); err == nil {
+			info, err = parseInfo(response)
 		}
 		return err
 	})
@@ -129,7 +128,7 @@ func (c *Client) Head(ctx context.Context, key string, options ...ReadOption) (i
 		r.streams = true
 		r.header.Set("Accept", packageType)
 		err = c.sendWithContext(ctx, r, func(response *http.Response, _ []byte) (err error) {
-			info, err = infoOf(response)
+			info, err = parseInfo(response)
 			return errors.Join(err, response.Body.Close())
 		})
 	}
@@ -137,14 +136,16 @@ func (c *Client) Head(ctx context.Context, key string, options ...ReadOption) (i
 	return info, ttl, err
 }
 
-// isLong reports whether the entry's context is too long for a header.
-func isLong(response *http.Response) bool { return response.Header.Get(contextLengthHeader) != "" }
+// hasLongContext reports whether the entry's context is too long for a header.
+func hasLongContext(response *http.Response) bool {
+	return response.Header.Get(contextLengthHeader) != ""
+}
 
-// sendRead sends a read of an entry, and sends it again if the context is too long for a header.
+// sendRead sends a read of an entry. If the context is too long for a header, sendRead asks for it in the body.
 func (c *Client) sendRead(ctx context.Context, r *request, read func(*http.Response, []byte) error) error {
 	long := false
 	err := c.send(ctx, r, func(response *http.Response, body []byte) error {
-		if long = isLong(response); !long {
+		if long = hasLongContext(response); !long {
 			return read(response, body)
 		}
 		return response.Body.Close()
@@ -155,7 +156,8 @@ func (c *Client) sendRead(ctx context.Context, r *request, read func(*http.Respo
 	return c.sendWithContext(ctx, r, read)
 }
 
-// sendWithContext sends a read that is answered with the context before the value, and passes it on as a header.
+// sendWithContext sends a read whose response has the context before the value. It gives read a response with the context as a
+// header.
 func (c *Client) sendWithContext(ctx context.Context, r *request, read func(*http.Response, []byte) error) error {
 	r.query.Set("context", "body")
 	return c.send(ctx, r, func(response *http.Response, body []byte) error {
@@ -184,8 +186,8 @@ func readRequest(method, key string, options []ReadOption) *request {
 	return r
 }
 
-// Expire keeps an entry for ttl from now, at most as long as its class allows. It returns ErrNotFound where
-// there is none.
+// Expire makes an entry expire after ttl from now, which must be at most the time that its class allows. It returns ErrNotFound if
+// there is no entry.
 func (c *Client) Expire(ctx context.Context, key string, ttl time.Duration, conditions ...Condition) (stored Stored, err error) {
 	r := entryRequest(http.MethodPatch, key)
 	r.setTTL(ttl)
@@ -196,7 +198,7 @@ func (c *Client) Expire(ctx context.Context, key string, ttl time.Duration, cond
 	return stored, err
 }
 
-// Delete deletes an entry. It returns ErrNotFound where there is none.
+// Delete deletes an entry. It returns ErrNotFound if there is no entry.
 func (c *Client) Delete(ctx context.Context, key string, conditions ...Condition) error {
 	r := entryRequest(http.MethodDelete, key)
 	for _, condition := range conditions {
@@ -210,7 +212,7 @@ type keyPage struct {
 	Cursor string   `json:"cursor,omitempty"`
 }
 
-// List yields the keys that begin with prefix, in no particular order; a key may come twice. It ends after an error.
+// List yields the keys that start with prefix, in no particular order. A key may be repeated. The iteration ends after an error.
 func (c *Client) List(ctx context.Context, prefix string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for page := (keyPage{}); ; {
@@ -236,7 +238,8 @@ func (c *Client) List(ctx context.Context, prefix string) iter.Seq2[string, erro
 	}
 }
 
-func infoOf(response *http.Response) (info Info, err error) {
+// parseInfo returns the header of an entry's package from the headers of the response.
+func parseInfo(response *http.Response) (info Info, err error) {
 	header := response.Header
 	info = Info{KeyID: header.Get("Coffer-Key-Id"), ETag: header.Get("ETag"), ContentType: header.Get("Content-Type")}
 	info.Class, err = classify.Parse(header.Get("Coffer-Class"))

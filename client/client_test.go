@@ -23,7 +23,7 @@ import (
 )
 
 // Every operation of the document is called, as the server's own count shows.
-func TestEveryOperation(t *testing.T) {
+func TestClientCallsEveryOperation(t *testing.T) {
 	t.Parallel()
 	url, bearer, operator := serve(t)
 	c := connect(t, url+"/", bearer)
@@ -293,7 +293,7 @@ func TestErrors(t *testing.T) {
 }
 
 // What is no Coffer server gives no values, and redirects take neither token nor value elsewhere.
-func TestOtherServers(t *testing.T) {
+func TestResponsesOfOtherServersAreErrors(t *testing.T) {
 	t.Parallel()
 	reached := false
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -306,11 +306,11 @@ func TestOtherServers(t *testing.T) {
 	c := connect(t, other.URL, "t", client.WithHTTPClient(http.DefaultClient))
 	for _, key := range []string{"k", "redirect"} {
 		_, err := c.Get(t.Context(), key)
-		require.ErrorContains(t, err, "not as a Coffer server")
+		require.ErrorContains(t, err, "is not from a Coffer server")
 		_, err = c.Set(t.Context(), key, []byte("v"), classify.PHI)
-		require.ErrorContains(t, err, "not as a Coffer server")
+		require.ErrorContains(t, err, "is not from a Coffer server")
 		_, _, err = c.GetStream(t.Context(), key)
-		require.ErrorContains(t, err, "not as a Coffer server")
+		require.ErrorContains(t, err, "is not from a Coffer server")
 	}
 	require.False(t, reached)
 }

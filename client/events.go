@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Event is a line of the audit log. It holds no value; names and contexts are keyed hashes, except for those
-// keys of contexts that the operator allows.
+// Event is a line of the audit log. It contains no value. Names and contexts are keyed hashes, except for the entries of contexts
+// that the operator allows.
 type Event struct {
-	Chain         uint32            `json:"chain"` // each process writes a chain of its own
-	Seq           uint64            `json:"seq"`   // the number in the chain
+	Chain         uint32            `json:"chain"` // each process writes its own chain
+	Seq           uint64            `json:"seq"`   // number of the line in its chain
 	Time          time.Time         `json:"time"`
 	Severity      string            `json:"severity"` // info, notice, warning or critical
 	Action        string            `json:"action"`   // such as key.open
@@ -28,22 +28,22 @@ type Event struct {
 	Context       map[string]string `json:"context,omitempty"`
 	ContextHashes []string          `json:"contextHashes,omitempty"`
 	Facts         map[string]string `json:"facts,omitempty"`
-	Of            string            `json:"of,omitempty"` // where the line was that this one keeps beyond retention
-	MAC           string            `json:"mac"`          // chains the line to the one before
+	Of            string            `json:"of,omitempty"` // position of the line that this line preserves beyond retention
+	MAC           string            `json:"mac"`          // authenticates the line and the one before it
 }
 
-// EventHead names the last lines of the audit log that are known to be on disk. Kept elsewhere, it shows later
-// whether anything up to them was changed.
+// EventHead identifies the last lines of the audit log that are known to be on disk. Keep it elsewhere to find out later whether
+// the log was changed up to these lines.
 type EventHead struct {
 	Head string    `json:"head"` // CHAIN:SEQ:MAC of each chain, separated by commas
 	Time time.Time `json:"time"`
 }
 
-// EventFilter says which events are wanted; the zero value is all of them.
+// EventFilter selects events. The zero value selects all of them.
 type EventFilter struct {
-	Tenant   string // and of no other; empty: of what the token may see
-	Action   string // such as key.open, or what several begin with, such as key.
-	Severity string // the least
+	Tenant   string // empty means every tenant that the token can read
+	Action   string // such as key.open, or the start of several actions, such as key.
+	Severity string // the lowest severity
 	Class    string
 	Since    time.Time
 }
@@ -53,8 +53,8 @@ type eventPage struct {
 	Cursor string  `json:"cursor,omitempty"`
 }
 
-// Events yields events of the audit log, newest first: those of the token's tenant, or all of them for an
-// operator's token. It ends after an error. The token needs the scope audit:read.
+// Events yields events of the audit log, newest first: the events of the token's tenant, or all events for an operator's token. The
+// iteration ends after an error. The token needs the scope audit:read.
 func (c *Client) Events(ctx context.Context, filter EventFilter) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for cursor := ""; ; {

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// Keyset is what is known of a tenant's keys of one use and class. No key is in it.
+// Keyset describes a tenant's keys of one use and class, without key material.
 type Keyset struct {
 	Tenant    string    `json:"tenant"`
 	Use       string    `json:"use"`   // storage, cache, service, field or file
-	Class     string    `json:"class"` // a class's name
-	Epoch     uint32    `json:"epoch"` // grows whenever another key becomes the primary
+	Class     string    `json:"class"` // name of the class
+	Epoch     uint32    `json:"epoch"` // increases whenever another key becomes the primary
 	Primary   string    `json:"primary"`
 	RotatedAt time.Time `json:"rotatedAt"`
 	Keys      []KeyInfo `json:"keys"`
 
-	NextRotationAt *time.Time `json:"nextRotationAt,omitempty"` // nil is never by itself
+	NextRotationAt *time.Time `json:"nextRotationAt,omitempty"` // nil if the keys are not rotated automatically
 }
 
-// KeyInfo is what is known of a key.
+// KeyInfo describes a key.
 type KeyInfo struct {
 	ID        string    `json:"id"`    // 64 hexadecimal digits
 	State     string    `json:"state"` // enabled, disabled, compromised or destroyed
@@ -33,7 +33,7 @@ type keysetPage struct {
 }
 
 // Keysets yields the keysets of a tenant or, if tenant is empty, of every tenant that the token administers.
-// It ends after an error. The token needs the scope keys:admin.
+// The iteration ends after an error. The token needs the scope keys:admin.
 func (c *Client) Keysets(ctx context.Context, tenant string) iter.Seq2[Keyset, error] {
 	return func(yield func(Keyset, error) bool) {
 		for cursor := ""; ; {

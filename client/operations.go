@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// Health says whether a server can serve requests, and the codes of what does not work in the meantime.
+// Health is the state of a server that can serve requests.
 type Health struct {
-	Status   string         `json:"status"` // ok or degraded
-	Degraded []string       `json:"degraded,omitempty"`
-	Checks   []FailingCheck `json:"checks,omitempty"` // for a token of every tenant with the scope keys:admin
+	Status   string         `json:"status"`             // ok or degraded
+	Degraded []string       `json:"degraded,omitempty"` // codes of failing checks that are not needed at the moment
+	Checks   []FailingCheck `json:"checks,omitempty"`   // for a token of every tenant with the scope keys:admin
 }
 
-// FailingCheck is something that a server needs and that does not work.
+// FailingCheck is a failing check of a server.
 type FailingCheck struct {
 	Code   string    `json:"code"`
 	Effect string    `json:"effect"` // not_ready or degraded
@@ -21,12 +21,12 @@ type FailingCheck struct {
 	Detail string    `json:"detail"` // the cause, for people
 }
 
-// Live returns nil if the server's process answers.
+// Live returns nil if the server's process responds.
 func (c *Client) Live(ctx context.Context) error {
 	return c.send(ctx, newRequest(http.MethodGet, "/livez"), ignore)
 }
 
-// Ready returns an error if the server cannot serve requests now. It is never retried: not being ready is an answer.
+// Ready returns an error if the server cannot serve requests. It is never retried, because this is not a failure of the request.
 func (c *Client) Ready(ctx context.Context) (health Health, err error) {
 	r := newRequest(http.MethodGet, "/readyz")
 	r.once = true
@@ -42,7 +42,7 @@ func (c *Client) Document(ctx context.Context) ([]byte, error) {
 	return c.text(ctx, "/v1/openapi.yaml")
 }
 
-// Docs returns that document as an HTML page.
+// Docs returns the OpenAPI document as an HTML page.
 func (c *Client) Docs(ctx context.Context) ([]byte, error) { return c.text(ctx, "/v1/docs") }
 
 func (c *Client) text(ctx context.Context, path string) (text []byte, err error) {

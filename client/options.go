@@ -13,7 +13,7 @@ import (
 const (
 	contextHeader       = "Coffer-Context"
 	contextLengthHeader = "Coffer-Context-Length"
-	maxContext          = 128 << 10 // bytes of a context's JSON
+	maxContext          = 128 << 10 // limit of a context's JSON in bytes
 )
 
 // WriteOption is an option of Set and SetStream.
@@ -30,34 +30,33 @@ type readOption func(*request)
 
 func (o readOption) onRead(r *request) { o(r) }
 
-// Condition makes a call take effect only if the entry is the expected one.
+// Condition is an option that makes a call depend on the current entry. IfMatch, IfNoneMatch and IfAbsent create it.
 type Condition struct{ name, tag string }
 
 func (o Condition) onWrite(r *request) { r.setHeader(o.name, o.tag) }
 func (o Condition) onRead(r *request)  { r.setHeader(o.name, o.tag) }
 
-// IfMatch demands that the entry has this ETag or, with "*", that there is an entry; otherwise the call
-// returns ErrPrecondition.
+// IfMatch makes a call return ErrPrecondition if the entry does not have this ETag or, with "*", if there is no entry.
 func IfMatch(etag string) Condition { return Condition{"If-Match", etag} }
 
-// IfNoneMatch makes a read return ErrNotModified, without the value, if the entry still has this ETag.
+// IfNoneMatch makes a read return ErrNotModified if the entry still has this ETag.
 func IfNoneMatch(etag string) Condition { return Condition{"If-None-Match", etag} }
 
-// IfAbsent makes Set store only if there is no entry; otherwise it returns ErrPrecondition.
+// IfAbsent makes Set and SetStream return ErrPrecondition if there is an entry.
 func IfAbsent() Condition { return Condition{"If-None-Match", "*"} }
 
-// TTL sets how long a value is kept, which must be above 0. The default is as long as its class allows.
+// TTL sets the time until the value expires, which must be above 0. The default is the longest time that the class allows.
 func TTL(d time.Duration) WriteOption {
 	return writeOption(func(r *request) { r.setTTL(d) })
 }
 
-// ContentType sets the value's media type, printable ASCII, which comes back with it. The default is
+// ContentType sets the media type of the value, in printable ASCII. It is returned with the value. The default is
 // application/octet-stream.
 func ContentType(mediaType string) WriteOption {
 	return writeOption(func(r *request) { r.setHeader("Content-Type", mediaType) })
 }
 
-// Context sets texts that are authenticated with the value and are readable beside it at rest.
+// Context sets texts that are authenticated with the value and stored readable with it.
 func Context(context map[string]string) WriteOption {
 	return writeOption(func(r *request) {
 		if err := checkContext(context); err != nil {
@@ -82,7 +81,7 @@ func checkContext(context map[string]string) error {
 	return nil
 }
 
-// asciiJSON is JSON in ASCII, the only text that a header carries safely.
+// asciiJSON returns the context as JSON in ASCII, the only text that is safe in a header.
 func asciiJSON(context map[string]string) string {
 	text, _ := json.Marshal(context) // a map of strings cannot fail
 	var b strings.Builder

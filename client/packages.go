@@ -10,42 +10,42 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/jsonform"
 )
 
-// Package is a sealed value in the JSON form of SPEC.md section 7, to be kept whole wherever the caller
-// likes. jsonform.Join makes the binary form of it.
+// Package is a sealed value in the JSON form of SPEC.md section 7. The caller stores it, unchanged. jsonform.Join returns its binary
+// form.
 type Package struct {
 	Ciphertext []byte            `json:"ciphertext"`
 	Metadata   jsonform.Metadata `json:"metadata"`
 }
 
-// Plaintext is a value to be sealed. Text says that Value is UTF-8 text, which other languages then open as text.
+// Plaintext is a value to seal.
 type Plaintext struct {
 	Value   []byte
-	Text    bool
+	Text    bool // Value is UTF-8 text, which other languages then open as text
 	Class   classify.Class
 	Context map[string]string
 }
 
-// Opened is an authentic value with what its package says of it.
+// Opened is an authentic value and the header of its package.
 type Opened struct {
 	Value       []byte
 	ValueType   string // text, bytes, buffer, json, blob, file or view
-	ElementType string // of views: the ECMAScript class, such as Float32Array, whose elements are little-endian
+	ElementType string // for the value type view: the ECMAScript class, such as Float32Array, whose elements are little-endian
 	Class       classify.Class
 	KeyID       string
 	EncryptedAt time.Time
 	Context     map[string]string
 }
 
-// EncryptResult is a package or, as an *Error, why there is none.
+// EncryptResult is one result of EncryptBatch.
 type EncryptResult struct {
 	Package Package
-	Err     error
+	Err     error // an *Error if the value was not sealed
 }
 
-// DecryptResult is an opened value or, as an *Error, why there is none.
+// DecryptResult is one result of DecryptBatch.
 type DecryptResult struct {
 	Opened Opened
-	Err    error
+	Err    error // an *Error if the package was not opened
 }
 
 type sealingJSON struct {
@@ -97,8 +97,8 @@ type itemsJSON[T any] struct {
 	Items []T `json:"items"`
 }
 
-// Encrypt seals a value into a package; nothing is stored. The package is not bound to a place: put what it
-// belongs to into the context, and check that after Decrypt.
+// Encrypt seals a value into a package, which the caller stores. The package is not bound to a place: put what it belongs to into
+// the context, and check the context after Decrypt.
 func (c *Client) Encrypt(ctx context.Context, p Plaintext) (sealed Package, err error) {
 	document, err := p.json()
 	if err != nil {
@@ -113,7 +113,7 @@ type encryptResultJSON struct {
 	Package *Package `json:"package,omitempty"`
 }
 
-// EncryptBatch seals up to 1,000 values. Each succeeds or fails alone.
+// EncryptBatch seals up to 1,000 values and returns one result for each. Each succeeds or fails alone.
 func (c *Client) EncryptBatch(ctx context.Context, all []Plaintext) ([]EncryptResult, error) {
 	items := make([]sealingJSON, len(all))
 	for i := range all {
@@ -122,13 +122,13 @@ func (c *Client) EncryptBatch(ctx context.Context, all []Plaintext) ([]EncryptRe
 			return nil, err
 		}
 	}
-	var answer resultsJSON[encryptResultJSON]
+	var response resultsJSON[encryptResultJSON]
 	r := newRequest(http.MethodPost, "/v1/encrypt:batch").withJSON(itemsJSON[sealingJSON]{items})
-	if err := c.send(ctx, r, decodeResults(&answer, len(all))); err != nil {
+	if err := c.send(ctx, r, decodeResults(&response, len(all))); err != nil {
 		return nil, err
 	}
 	results := make([]EncryptResult, len(all))
-	for i, one := range answer.Results {
+	for i, one := range response.Results {
 		if results[i].Err = one.err(); one.Package != nil {
 			results[i].Package = *one.Package
 		}
@@ -138,13 +138,13 @@ func (c *Client) EncryptBatch(ctx context.Context, all []Plaintext) ([]EncryptRe
 
 // Decrypt opens a package that Encrypt made, if its class is minClass or higher. The zero class accepts every package.
 func (c *Client) Decrypt(ctx context.Context, sealed Package, minClass classify.Class) (opened Opened, err error) {
-	var answer openedJSON
+	var response openedJSON
 	r := newRequest(http.MethodPost, "/v1/decrypt").withJSON(sealed)
-	r.minClass(minClass)
-	if err := c.send(ctx, r, decode(&answer)); err != nil {
+	r.setMinClass(minClass)
+	if err := c.send(ctx, r, decode(&response)); err != nil {
 		return opened, err
 	}
-	return answer.opened()
+	return response.opened()
 }
 
 type decryptResultJSON struct {
@@ -152,16 +152,16 @@ type decryptResultJSON struct {
 	Opened *openedJSON `json:"opened,omitempty"`
 }
 
-// DecryptBatch opens up to 1,000 packages. Each succeeds or fails alone.
+// DecryptBatch opens up to 1,000 packages as Decrypt does and returns one result for each. Each succeeds or fails alone.
 func (c *Client) DecryptBatch(ctx context.Context, all []Package, minClass classify.Class) ([]DecryptResult, error) {
-	var answer resultsJSON[decryptResultJSON]
+	var response resultsJSON[decryptResultJSON]
 	r := newRequest(http.MethodPost, "/v1/decrypt:batch").withJSON(itemsJSON[Package]{all})
-	r.minClass(minClass)
-	if err := c.send(ctx, r, decodeResults(&answer, len(all))); err != nil {
+	r.setMinClass(minClass)
+	if err := c.send(ctx, r, decodeResults(&response, len(all))); err != nil {
 		return nil, err
 	}
 	results := make([]DecryptResult, len(all))
-	for i, one := range answer.Results {
+	for i, one := range response.Results {
 		if results[i].Err = one.err(); one.Opened != nil {
 			var err error
 			if results[i].Opened, err = one.Opened.opened(); err != nil {
@@ -172,7 +172,8 @@ func (c *Client) DecryptBatch(ctx context.Context, all []Package, minClass class
 	return results, nil
 }
 
-func (r *request) minClass(class classify.Class) {
+// setMinClass sets the lowest class to accept, unless it is 0.
+func (r *request) setMinClass(class classify.Class) {
 	if class != 0 {
 		r.setClass("min_class", class)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // An operator learns what fails, whether the server is degraded or not ready.
-func TestReadyTellsWhatFails(t *testing.T) {
+func TestReadyReturnsFailingChecks(t *testing.T) {
 	t.Parallel()
 	const checks = `"checks":[{"code":"store_unavailable","effect":"not_ready","since":"2026-01-02T03:04:05Z","detail":"Redis is a replica"}]`
 	answers := map[int]string{

@@ -29,7 +29,7 @@ func flakyAndSilent(t *testing.T) (p *proxy, behind, impatient, beside *client.C
 	return p, connect(t, p.URL, bearer), connect(t, p.URL, bearer, client.WithTimeout(time.Second)), connect(t, url, bearer)
 }
 
-func TestReadGoesOn(t *testing.T) {
+func TestReadIsRetried(t *testing.T) {
 	t.Parallel()
 	p, behind, impatient, beside := flakyAndSilent(t)
 	value := strings.Repeat("x", 50_000)
@@ -57,7 +57,7 @@ func TestReadGoesOn(t *testing.T) {
 	}
 }
 
-func TestWhatIsSentAgain(t *testing.T) {
+func TestOnlyIdempotentRequestsAreRetried(t *testing.T) {
 	t.Parallel()
 	p, c, beside := flaky(t)
 	ctx := t.Context()
@@ -119,7 +119,7 @@ func TestWhatIsSentAgain(t *testing.T) {
 	}
 }
 
-func TestWhatCannotHelpIsNotTried(t *testing.T) {
+func TestPermanentErrorsAreNotRetried(t *testing.T) {
 	t.Parallel()
 	p, c, _ := flaky(t)
 	p.plan(unavailable)
@@ -128,7 +128,7 @@ func TestWhatCannotHelpIsNotTried(t *testing.T) {
 	require.Len(t, p.requests(), 1)
 	p.plan(page)
 	_, err = c.Get(t.Context(), "k")
-	require.ErrorContains(t, err, "not as a Coffer server")
+	require.ErrorContains(t, err, "is not from a Coffer server")
 	require.NotErrorIs(t, err, client.ErrNotFound)
 	require.Len(t, p.requests(), 1)
 	p.plan(unavailable, unavailable, unavailable, unavailable, unavailable)
@@ -141,7 +141,7 @@ func TestWhatCannotHelpIsNotTried(t *testing.T) {
 
 // A condition that the lost first attempt itself broke is not told as broken: who waits for a lock must not
 // think that another has it.
-func TestConditionsAfterALostAnswer(t *testing.T) {
+func TestRetryDoesNotFailOnItsOwnWrite(t *testing.T) {
 	t.Parallel()
 	p, c, beside := flaky(t)
 	lock := func(fault, value string) error {
@@ -161,7 +161,7 @@ func TestConditionsAfterALostAnswer(t *testing.T) {
 	require.ErrorIs(t, err, client.ErrNotFound)
 }
 
-func TestContextBoundsACall(t *testing.T) {
+func TestContextEndsCall(t *testing.T) {
 	t.Parallel()
 	p, c, impatient, _ := flakyAndSilent(t)
 	p.plan(silence)
@@ -197,7 +197,7 @@ func TestContextBoundsACall(t *testing.T) {
 	require.LessOrEqual(t, len(p.requests()), 1)
 }
 
-func TestStreamThatBreaksFails(t *testing.T) {
+func TestBrokenStreamReturnsError(t *testing.T) {
 	t.Parallel()
 	p, c, beside := flaky(t)
 	_, err := beside.Set(t.Context(), "k", make([]byte, 50_000), classify.PHI)

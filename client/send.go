@@ -16,30 +16,30 @@ import (
 )
 
 const (
-	firstWait    = 200 * time.Millisecond // before the second attempt, doubled each time, give or take a half
-	longestWait  = 5 * time.Second
-	longestAsked = time.Minute // by Retry-After
-	longestCall  = 5 * time.Minute
-	maxAnswer    = 64 << 20 // bytes that are allocated before they came
+	firstPause    = 200 * time.Millisecond // before the second attempt; doubled for each further one, plus or minus a half
+	maxPause      = 5 * time.Second
+	maxRetryAfter = time.Minute // a longer Retry-After is not waited for
+	maxCall       = 5 * time.Minute
+	maxBuffer     = 64 << 20 // bytes that are allocated for a response before it is received
 )
 
-// request is an operation on its way.
+// request is a request that can be sent more than once.
 type request struct {
 	method, path string // the path is escaped
 	query        url.Values
 	header       http.Header
 	body         []byte
-	stream       *valueReader // a body that can be read once
-	once         bool         // sent again, it would do more than sent once
-	streams      bool         // the answer's body goes to the caller
-	err          error        // of an argument
+	stream       *valueReader // a body that can be read only once
+	once         bool         // never retried, because a second request could have another effect
+	streams      bool         // the caller reads the body of the response
+	err          error        // error of an argument
 }
 
 func newRequest(method, path string) *request {
 	return &request{method: method, path: path, query: url.Values{}, header: http.Header{}}
 }
 
-// withJSON sets the body.
+// withJSON sets the body to a JSON document.
 func (r *request) withJSON(document any) *request {
 	var err error
 	if r.body, err = json.Marshal(document); err != nil {
@@ -49,11 +49,13 @@ func (r *request) withJSON(document any) *request {
 	return r
 }
 
-// writes reports whether the operation changes the ETag, so that its own earlier attempt can break its condition.
-func (r *request) writes() bool { return r.method == http.MethodPut || r.method == http.MethodDelete }
+// changesETag reports whether the request changes the ETag, so that an earlier attempt can make its own condition fail.
+func (r *request) changesETag() bool {
+	return r.method == http.MethodPut || r.method == http.MethodDelete
+}
 
-// send sends a request, and sends it again where that is safe and may help. read gets an answer that is a
-// success, with its body unless it is the caller's.
+// send sends a request, and retries it if that is safe and may help. It calls read with each successful response, and with its
+// body unless the caller reads it.
 func (c *Client) send(ctx context.Context, r *request, read func(*http.Response, []byte) error) error {
 	if r.err != nil {
 		return r.err
@@ -61,39 +63,39 @@ func (c *Client) send(ctx context.Context, r *request, read func(*http.Response,
 	if ctx.Err() != nil {
 		return fmt.Errorf("coffer: %w", context.Cause(ctx))
 	}
-	tries, longest := c.attempts, longestCall
+	attempts, limit := c.attempts, maxCall
 	if r.once || r.stream != nil {
-		tries = 1
+		attempts = 1
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		longest = max(min(longest, time.Until(deadline)), 1) // a pause that would end after it is not begun
+		limit = max(min(limit, time.Until(deadline)), 1) // backoff does not wait beyond it
 	}
-	var last, doubt error // doubt is the first failure after which nobody knows whether the request took effect
+	var last, uncertain error // uncertain is the first failure after which the request may have taken effect
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		last = c.attempt(ctx, r, read)
-		if doubt != nil && r.writes() && errors.Is(last, ErrPrecondition) {
-			last = doubt
+		if uncertain != nil && r.changesETag() && errors.Is(last, ErrPrecondition) {
+			last = uncertain
 			return struct{}{}, backoff.Permanent(last)
 		}
-		if doubt != nil && r.method == http.MethodDelete && errors.Is(last, ErrNotFound) {
+		if uncertain != nil && r.method == http.MethodDelete && errors.Is(last, ErrNotFound) {
 			last = nil
 		}
 		var failed *Error
-		if !errors.As(last, &failed) || !failed.transient() || failed.RetryAfter > longestAsked {
+		if !errors.As(last, &failed) || !failed.isTransient() || failed.RetryAfter > maxRetryAfter {
 			return struct{}{}, backoff.Permanent(last)
 		}
-		if doubt == nil && failed.Status != http.StatusTooManyRequests {
-			doubt = last
+		if uncertain == nil && failed.Status != http.StatusTooManyRequests {
+			uncertain = last
 		}
 		if failed.RetryAfter > 0 {
-			return struct{}{}, &backoff.RetryAfterError{Duration: failed.RetryAfter + rand.N(firstWait)}
+			return struct{}{}, &backoff.RetryAfterError{Duration: failed.RetryAfter + rand.N(firstPause)}
 		}
 		return struct{}{}, last
-	}, backoff.WithMaxTries(tries), backoff.WithMaxElapsedTime(longest), backoff.WithBackOff(&backoff.ExponentialBackOff{
-		InitialInterval: firstWait, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: longestWait,
+	}, backoff.WithMaxTries(attempts), backoff.WithMaxElapsedTime(limit), backoff.WithBackOff(&backoff.ExponentialBackOff{
+		InitialInterval: firstPause, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: maxPause,
 	}))
 	var failed *Error
-	if err != nil && ctx.Err() != nil && errors.As(last, &failed) && failed.transient() {
+	if err != nil && ctx.Err() != nil && errors.As(last, &failed) && failed.isTransient() {
 		return fmt.Errorf("coffer: %w", context.Cause(ctx))
 	}
 	return last
@@ -120,7 +122,7 @@ func (c *Client) attempt(parent context.Context, r *request, read func(*http.Res
 	if failed := r.stream.err(); failed != nil && parent.Err() == nil {
 		return failed
 	}
-	var named *url.Error // would name the key
+	var named *url.Error // its text contains the key
 	if errors.As(err, &named) {
 		err = named.Err
 	}
@@ -137,7 +139,7 @@ func (c *Client) exchange(ctx context.Context, cancel context.CancelFunc, r *req
 		return err
 	}
 	if r.streams && response.StatusCode == http.StatusOK && response.Header.Get("X-Request-Id") != "" {
-		response.Body = &endingBody{response.Body, cancel}
+		response.Body = &cancelingBody{response.Body, cancel}
 		return read(response, nil)
 	}
 	defer response.Body.Close()
@@ -145,13 +147,13 @@ func (c *Client) exchange(ctx context.Context, cancel context.CancelFunc, r *req
 		return ErrNotModified
 	}
 	if response.StatusCode/100 != 2 {
-		return failureOf(response)
+		return readError(response)
 	}
 	if response.Header.Get("X-Request-Id") == "" {
-		return notCoffer(response.StatusCode) // a proxy's or another program's page
+		return notCoffer(response.StatusCode) // from a proxy or another program
 	}
 	var body bytes.Buffer
-	body.Grow(int(min(max(response.ContentLength, 0), maxAnswer)) + bytes.MinRead)
+	body.Grow(int(min(max(response.ContentLength, 0), maxBuffer)) + bytes.MinRead)
 	if _, err := body.ReadFrom(response.Body); err != nil {
 		return err
 	}
@@ -180,18 +182,19 @@ func (c *Client) prepare(ctx context.Context, r *request) (*http.Request, error)
 	return request, nil
 }
 
-// endingBody ends the request when the caller closes it.
-type endingBody struct {
+// cancelingBody is a body that cancels the request when the caller closes it.
+type cancelingBody struct {
 	io.ReadCloser
 	cancel context.CancelFunc
 }
 
-func (b *endingBody) Close() error {
+// Close implements io.Closer.
+func (b *cancelingBody) Close() error {
 	defer b.cancel()
 	return b.ReadCloser.Close()
 }
 
-// decode reads an answer in JSON.
+// decode returns a function that decodes a JSON response into a value.
 func decode[T any](into *T) func(*http.Response, []byte) error {
 	return func(response *http.Response, body []byte) error {
 		if json.Unmarshal(body, into) != nil {

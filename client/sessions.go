@@ -9,8 +9,8 @@ import (
 
 // Session is an encrypted session.
 type Session struct {
-	ID        string          `json:"id,omitempty"`   // from CreateSession alone; whoever has it and a token opens the session
-	Data      json.RawMessage `json:"data,omitempty"` // an object; from GetSession alone
+	ID        string          `json:"id,omitempty"`   // only from CreateSession; opens the session together with a token
+	Data      json.RawMessage `json:"data,omitempty"` // a JSON object; only from GetSession
 	CreatedAt time.Time       `json:"createdAt"`
 	ExpiresAt time.Time       `json:"expiresAt"`
 }
@@ -26,9 +26,10 @@ func sessionRequest(method, id string) *request {
 	return r
 }
 
-// CreateSession seals data, which must encode to a JSON object, under a key of the session's own. A ttl of 0
-// is one hour. It is never retried, since a second request would make a second session.
-func (c *Client) CreateSession(ctx context.Context, data any, ttl time.Duration) (made Session, err error) {
+// CreateSession creates a session and returns its id. The server seals data, which must encode to a JSON object, under a new key
+// that is derived from the id. A ttl of 0 means one hour. CreateSession is never retried, because a second request would create a
+// second session.
+func (c *Client) CreateSession(ctx context.Context, data any, ttl time.Duration) (created Session, err error) {
 	document := newSessionJSON{Data: data}
 	if ttl != 0 {
 		document.TTL = ttl.String()
@@ -38,18 +39,18 @@ func (c *Client) CreateSession(ctx context.Context, data any, ttl time.Duration)
 	if ttl < 0 {
 		r.fail(invalid("the time to live is negative", nil))
 	}
-	err = c.send(ctx, r, decode(&made))
-	return made, err
+	err = c.send(ctx, r, decode(&created))
+	return created, err
 }
 
-// GetSession verifies a session and reads its data. It returns ErrNotFound where it is not in force, for
-// whatever reason.
+// GetSession verifies a session and returns its data. It returns ErrNotFound if the session does not exist, has ended or has
+// expired.
 func (c *Client) GetSession(ctx context.Context, id string) (found Session, err error) {
 	err = c.send(ctx, sessionRequest(http.MethodGet, id), decode(&found))
 	return found, err
 }
 
-// ExtendSession keeps a session in force for ttl from now, at most 24 hours from its creation.
+// ExtendSession makes a session expire after ttl from now, which must be at most 24 hours after its creation.
 func (c *Client) ExtendSession(ctx context.Context, id string, ttl time.Duration) (extended Session, err error) {
 	r := sessionRequest(http.MethodPatch, id)
 	r.setTTL(ttl)
@@ -57,7 +58,7 @@ func (c *Client) ExtendSession(ctx context.Context, id string, ttl time.Duration
 	return extended, err
 }
 
-// EndSession ends a session. It is no error if there is none.
+// EndSession ends a session. It succeeds if there is no such session.
 func (c *Client) EndSession(ctx context.Context, id string) error {
 	return c.send(ctx, sessionRequest(http.MethodDelete, id), ignore)
 }

@@ -28,7 +28,7 @@ func still() func() time.Time {
 }
 
 // A tenant beyond its quota waits as long as it is told; another does not.
-func TestQuota(t *testing.T) {
+func TestRequestLimitOfTenant(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), func(o *api.Options) { o.Limits = limit.NewTenants(limit.Quota{Rate: 0.1, Burst: 2}, still()) })
 	for range 2 {
@@ -47,7 +47,7 @@ func TestQuota(t *testing.T) {
 
 // An address that sends too many wrong tokens is told to wait, and why; behind a trusted proxy, that client alone. A right
 // token is served all the same, and a request without one does not count.
-func TestWrongTokensAreSlowed(t *testing.T) {
+func TestTooManyWrongTokensMustWait(t *testing.T) {
 	t.Parallel()
 	for proxy, other := range map[string]string{"127.0.0.0/8": "unauthorized", "10.0.0.0/8": "rate_limited"} {
 		s := start(t, embedded(t), func(o *api.Options) {
@@ -69,7 +69,7 @@ func TestWrongTokensAreSlowed(t *testing.T) {
 }
 
 // A right token that lacks a scope does not count as a wrong one.
-func TestMissingScopeIsNoGuess(t *testing.T) {
+func TestMissingScopeDoesNotCountAsWrongToken(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), func(o *api.Options) { o.Failures = limit.NewFailures(1, still()) })
 	reader, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "clinic", Scopes: identity.CacheRead}, token.Audit{Recorder: audit.Discard})
@@ -81,7 +81,7 @@ func TestMissingScopeIsNoGuess(t *testing.T) {
 }
 
 // The address of a refused request is in the log and in the audit event; that of any other request is in neither.
-func TestRefusedClientsAreNamed(t *testing.T) {
+func TestRefusalRecordsClientAddress(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), func(o *api.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
 	const address = "2001:db8::7"
@@ -123,7 +123,7 @@ func TestCORS(t *testing.T) {
 }
 
 // Without its audit log the server stores, answers and deletes no entry. Pages that concern no data are answered.
-func TestNoAudit(t *testing.T) {
+func TestNothingIsReturnedWithoutAudit(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		s.do("PUT", "/v1/cache/k?class=phi", []byte("kept")).is(t, 204)
@@ -161,7 +161,7 @@ func TestAlteredPackagesAreAudited(t *testing.T) {
 }
 
 // Each use of a key is told once, with who used it for what.
-func TestAudited(t *testing.T) {
+func TestKeyUsesAreAudited(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("v"), "Coffer-Context", `{"a":"b"}`).is(t, 204)
@@ -208,7 +208,7 @@ func TestMetrics(t *testing.T) {
 }
 
 // No cursor, made up or of another tenant, leads to names of another tenant.
-func TestForeignCursors(t *testing.T) {
+func TestCursorOfAnotherStoreIsRefused(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *service) {
 		for _, name := range []string{"a", "patient:ada", "z"} {
 			s.do("PUT", "/v1/cache/"+name+"?class=phi", []byte("x")).is(t, http.StatusNoContent)

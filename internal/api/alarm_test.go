@@ -48,7 +48,7 @@ func (s *service) unsound(t *testing.T) map[string][]byte {
 }
 
 // Whatever the store returns that does not open raises the alarm: the answer, a critical event, the metric and the log.
-func TestUnsoundEntries(t *testing.T) {
+func TestAlteredEntriesRaiseAlarm(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		for name, value := range s.unsound(t) {
@@ -91,7 +91,7 @@ func (s *service) alarmed() bool {
 }
 
 // A session in the place of another one, or of another tenant's, is no wrong secret of its caller.
-func TestUnsoundSessions(t *testing.T) {
+func TestAlteredSessionsRaiseAlarm(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		begin := func(bearer string) (id, name string, pkg []byte) {
@@ -128,7 +128,7 @@ func TestUnsoundSessions(t *testing.T) {
 }
 
 // A value under a key that nobody has is no alteration, but is not silent.
-func TestUnknownKeysAreTold(t *testing.T) {
+func TestUnknownKeysRaiseAlarm(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	s.do("PUT", "/v1/cache/k?class=phi", []byte(record)).is(t, 204)

@@ -90,7 +90,7 @@ func TestCompressedAssets(t *testing.T) {
 	require.NotEqual(t, tags["br"], tags["gzip"])
 }
 
-func TestNoOtherFiles(t *testing.T) {
+func TestOnlyDemoFilesAreServed(t *testing.T) {
 	t.Parallel()
 	s := serveDemo(t)
 	for _, path := range []string{
@@ -134,8 +134,8 @@ func TestSecurityHeadersOfData(t *testing.T) {
 	}
 }
 
-// TestNotBuilt: a binary without the page says how to get it.
-func TestNotBuilt(t *testing.T) {
+// TestIndexPageWithoutDemo: a binary without the page says how to get it.
+func TestIndexPageWithoutDemo(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	got := s.do("GET", "/", nil).is(t, 200)
@@ -143,8 +143,8 @@ func TestNotBuilt(t *testing.T) {
 	require.Contains(t, string(got.body), "make run")
 }
 
-// TestEmbedded: what is embedded can be served, built or not.
-func TestEmbedded(t *testing.T) {
+// TestDemoIsEmbedded: what is embedded can be served, built or not.
+func TestDemoIsEmbedded(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), func(o *api.Options) { o.Demo = demo.Files() })
 	s.do("GET", "/", nil).is(t, 200)

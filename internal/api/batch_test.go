@@ -44,7 +44,7 @@ func (s *service) batch(steps []batchStep) []batchResult {
 
 // A batch does what its operations would do one after another: on few keys, so that most follow another on
 // the same, with values short and long.
-func TestBatchIsAsOneByOne(t *testing.T) {
+func TestBatchEqualsSingleRequests(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		seed := rand.Uint64()
@@ -121,7 +121,7 @@ func TestBatchMakesFewCalls(t *testing.T) {
 }
 
 // Each operation succeeds or fails alone.
-func TestBatchFailsInPart(t *testing.T) {
+func TestBatchOperationsFailAlone(t *testing.T) {
 	t.Parallel()
 	client := redistest.Start(t).Client(t)
 	s := start(t, rediskv.New(client), nil)

@@ -57,7 +57,7 @@ func TestCharges(t *testing.T) {
 }
 
 // A refused upload costs nothing, so a tenant that tries again does not wait longer for it.
-func TestRefusedUploadsCostNothing(t *testing.T) {
+func TestRefusedUploadsAreNotCharged(t *testing.T) {
 	t.Parallel()
 	var passed atomic.Int64
 	begin := time.Now()
@@ -73,7 +73,7 @@ func TestRefusedUploadsCostNothing(t *testing.T) {
 }
 
 // What memory has no room for costs nothing either, a body or an entry.
-func TestRefusedMemoryCostsNothing(t *testing.T) {
+func TestRefusedReservationsAreNotCharged(t *testing.T) {
 	t.Parallel()
 	const size = 512 << 10
 	memory := limit.NewMemory(4*size, 4*size)
@@ -94,7 +94,7 @@ func TestRefusedMemoryCostsNothing(t *testing.T) {
 }
 
 // The answers to wrong tokens and to requests over a limit are delayed; others are not, and the server's end does not wait for them.
-func TestRefusalsPause(t *testing.T) {
+func TestRefusalsAreDelayed(t *testing.T) {
 	t.Parallel()
 	ending, end := context.WithCancel(context.Background())
 	defer end()

@@ -318,9 +318,9 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// TestFuzzOperations: whatever an operation is sent, it answers in time what the document allows, and nothing
+// TestRandomRequestsMatchDocument: whatever an operation is sent, it answers in time what the document allows, and nothing
 // is the server's fault.
-func TestFuzzOperations(t *testing.T) {
+func TestRandomRequestsMatchDocument(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	k := newChecker(t, s)

@@ -26,7 +26,7 @@ func docs(t *testing.T) (page string, policy string) {
 	return string(html), policy
 }
 
-func TestPageShowsEverything(t *testing.T) {
+func TestDocsPageShowsWholeDocument(t *testing.T) {
 	t.Parallel()
 	page, _ := docs(t)
 	d := contract(t)
@@ -47,7 +47,7 @@ func TestPageShowsEverything(t *testing.T) {
 }
 
 // The page runs under a policy that allows its style and nothing else: there is nothing else in it.
-func TestPageNeedsNothing(t *testing.T) {
+func TestDocsPageLoadsNothing(t *testing.T) {
 	t.Parallel()
 	page, policy := docs(t)
 	for _, forbidden := range []string{"<script", "style=", "<link", "<img", "@import", "url(", "javascript:", " on", "src="} {
@@ -66,7 +66,7 @@ func TestPageNeedsNothing(t *testing.T) {
 }
 
 // Descriptions are rendered, not shown as they are written, and the elements nest.
-func TestPageIsWellFormed(t *testing.T) {
+func TestDocsPageIsWellFormed(t *testing.T) {
 	t.Parallel()
 	page, _ := docs(t)
 	require.NotContains(t, page, "**")

@@ -22,7 +22,7 @@ import (
 
 // A refusal comes while the body is still being sent, and a client that first sends everything gets it, too. The server reads
 // the body slowly if the request may be part of a flood.
-func TestRefusalsReachSenders(t *testing.T) {
+func TestRefusalReachesClientThatStillSends(t *testing.T) {
 	t.Parallel()
 	const size = 16 << 20 // more than the buffers of both ends hold
 	tight := start(t, embedded(t), func(o *api.Options) { o.MaxBody, o.Memory = size, limit.NewMemory(1<<20, 1<<20) })
@@ -134,7 +134,7 @@ func TestRefusalInsteadOfContinue(t *testing.T) {
 
 // A request with a length and chunks ends its connection, whatever is answered (RFC 9112 section 6.1): a proxy may
 // have taken the bytes behind the chunks for a part of its body.
-func TestTwoFramings(t *testing.T) {
+func TestConnectionClosesAfterTransferEncoding(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	for _, line := range []string{"PUT /v1/cache/k?class=phi", "GET /v1/cache/k", "PUT /v1/cache/k", "POST /v1/none", "GET /livez", "GET /", "PATCH /livez", "POST /v1/encrypt"} {
@@ -157,7 +157,7 @@ func TestTwoFramings(t *testing.T) {
 }
 
 // An HTTP/1.0 request ends its connection even if it asks to keep it: net/http hides whether it had a Transfer-Encoding.
-func TestFormerHTTPEndsConnections(t *testing.T) {
+func TestConnectionClosesAfterHTTP10(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	for _, length := range []string{"", "Content-Length: 5\r\n"} {
@@ -176,7 +176,7 @@ func TestFormerHTTPEndsConnections(t *testing.T) {
 }
 
 // While the server ends, every answer ends its connection; before that, none does.
-func TestEndingClosesConnections(t *testing.T) {
+func TestShutdownClosesConnections(t *testing.T) {
 	t.Parallel()
 	ending, end := context.WithCancel(t.Context())
 	defer end()
@@ -197,7 +197,7 @@ func TestEndingClosesConnections(t *testing.T) {
 }
 
 // The time to live is told in whole seconds above 0, however short or long it is.
-func TestTTLIsTold(t *testing.T) {
+func TestWriteReturnsTTL(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	for ttl, want := range map[string]string{"1ns": "1", "1ms": "1", "1s": "1", "1001ms": "2", "1h": "3600", "9223372036s": "9223372036", "9223372036854775807ns": "9223372037"} {

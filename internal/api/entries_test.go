@@ -75,8 +75,8 @@ func TestEmptyAndLargest(t *testing.T) {
 	})
 }
 
-// TestManySizes: requests at the same time do not share memory, however large their values are.
-func TestManySizes(t *testing.T) {
+// TestValuesOfManySizes: requests at the same time do not share memory, however large their values are.
+func TestValuesOfManySizes(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		var wg sync.WaitGroup
@@ -96,8 +96,8 @@ func TestManySizes(t *testing.T) {
 	})
 }
 
-// TestOctetStream: what says nothing of a value is not kept, so that HEAD can tell the value's size.
-func TestOctetStream(t *testing.T) {
+// TestOctetStreamIsDefaultType: what says nothing of a value is not kept, so that HEAD can tell the value's size.
+func TestOctetStreamIsDefaultType(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		for contentType, size := range map[string]int64{"application/octet-stream": int64(len(record)), "text/plain": -1} {
@@ -135,7 +135,7 @@ func TestKeys(t *testing.T) {
 	})
 }
 
-func TestBadKeys(t *testing.T) {
+func TestInvalidKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	for path, code := range map[string]string{
@@ -150,7 +150,7 @@ func TestBadKeys(t *testing.T) {
 	s.do("HEAD", "/v1/cache/%FF", nil).is(t, 400)
 }
 
-func TestBadArguments(t *testing.T) {
+func TestInvalidArgumentsAreRefused(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	for query, code := range map[string]string{
@@ -191,7 +191,7 @@ func TestTTL(t *testing.T) {
 	})
 }
 
-func TestLeast(t *testing.T) {
+func TestMinClassRefusesLowerClass(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	s.do("PUT", "/v1/cache/k?class=internal", []byte("v")).is(t, 204)
@@ -207,8 +207,8 @@ func TestLeast(t *testing.T) {
 
 const packageType = "application/vnd.coffer.package"
 
-// TestPackage: what lies at rest can be looked at, and is no plaintext.
-func TestPackage(t *testing.T) {
+// TestPackageIsReturnedOnlyIfItOpens: what lies at rest can be looked at, and is no plaintext.
+func TestPackageIsReturnedOnlyIfItOpens(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		s.do("PUT", "/v1/cache/k?class=phi", []byte(record), "Coffer-Context", `{"a":"b"}`).is(t, 204)
@@ -237,8 +237,8 @@ func TestPackage(t *testing.T) {
 	})
 }
 
-// TestTampered: what was altered or moved in the store is refused, and nothing of it is given.
-func TestTampered(t *testing.T) {
+// TestTamperedEntryIsRefused: what was altered or moved in the store is refused, and nothing of it is given.
+func TestTamperedEntryIsRefused(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		s.do("PUT", "/v1/cache/k?class=phi", []byte(record)).is(t, 204)

@@ -144,8 +144,8 @@ func TestUploadCutByShutdown(t *testing.T) {
 	require.Equal(t, []any{"shutting_down", "INFO"}, []any{s.lines()[0]["code"], s.lines()[0]["level"]})
 }
 
-// TestLyingContentLength: a length is bounded before memory is taken for it, and a body that ends early is not stored.
-func TestLyingContentLength(t *testing.T) {
+// TestWrongContentLengthIsRefused: a length is bounded before memory is taken for it, and a body that ends early is not stored.
+func TestWrongContentLengthIsRefused(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	put := func(length, body string) string {
@@ -167,6 +167,7 @@ func TestSlowBody(t *testing.T) {
 	s.http.Start()
 	text := "PUT /v1/cache/k?class=phi HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + s.token + "\r\nContent-Length: 10\r\n\r\nslow"
 	s.raw(text, false).refused(t, "timeout")
+	soon(t, func() bool { return len(s.lines()) == 1 }) // the request is logged after the response was sent
 	require.Equal(t, []any{"timeout", "INFO"}, []any{s.lines()[0]["code"], s.lines()[0]["level"]})
 	require.Contains(t, string(s.do("GET", "/metrics", nil).body), `outcome="canceled"} 1`)
 }
@@ -187,8 +188,8 @@ func TestHugeHeaders(t *testing.T) {
 	s.do("PUT", "/v1/cache/k?class=phi", nil, "Coffer-Context", `{"a":1}`).refused(t, "invalid_argument")
 }
 
-// TestServerFaults: what goes wrong inside is told by its code alone, and logged with the request's id.
-func TestServerFaults(t *testing.T) {
+// TestServerFaultsHideCause: what goes wrong inside is told by its code alone, and logged with the request's id.
+func TestServerFaultsHideCause(t *testing.T) {
 	t.Parallel()
 	secret := "planted-secret"
 	for name, test := range map[string]struct {
@@ -234,8 +235,8 @@ func recovered(f func()) (value any) {
 	return nil
 }
 
-// TestClientGone: a client that does not wait is no fault of the server.
-func TestClientGone(t *testing.T) {
+// TestCanceledRequestIsNotAnError: a client that does not wait is no fault of the server.
+func TestCanceledRequestIsNotAnError(t *testing.T) {
 	t.Parallel()
 	waits := make(chan struct{})
 	s := start(t, &failing{wait: waits}, nil)
@@ -261,8 +262,8 @@ type hungUp struct{ *httptest.ResponseRecorder }
 
 func (hungUp) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
-// TestAnswerNotTaken: the same holds for a client that does not wait for the end of its answer.
-func TestAnswerNotTaken(t *testing.T) {
+// TestUnreadResponseIsNotAnError: the same holds for a client that does not wait for the end of its answer.
+func TestUnreadResponseIsNotAnError(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("value")).is(t, http.StatusNoContent)
@@ -309,8 +310,8 @@ func TestRedisDownAndUp(t *testing.T) {
 	s.do("GET", "/v1/cache/k", nil).is(t, 200)
 }
 
-// TestBodyTakesNoTime: the time limit is not for the transfer of a body.
-func TestBodyTakesNoTime(t *testing.T) {
+// TestBodyDoesNotUseTimeout: the time limit is not for the transfer of a body.
+func TestBodyDoesNotUseTimeout(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	store, err := rediskv.Open("redis://" + server.Addr)

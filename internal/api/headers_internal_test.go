@@ -32,7 +32,7 @@ func TestParseContext(t *testing.T) {
 	require.Nil(t, got)
 }
 
-func TestParseBadContext(t *testing.T) {
+func TestParseContextRefusesInvalid(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		"", " ", "null", "1", `"a"`, "[]", `["a"]`, "{", "}", `{"a"}`, `{"a":}`, `{"a":1}`, `{"a":null}`, `{"a":true}`, `{"a":{}}`, `{"a":["b"]}`,
@@ -47,7 +47,7 @@ func TestParseBadContext(t *testing.T) {
 	require.ErrorIs(t, err, errContext)
 }
 
-func TestTooManyContextEntries(t *testing.T) {
+func TestParseContextLimitsEntries(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
 	for i := range format.MaxContextEntries + 1 {

@@ -240,7 +240,7 @@ func TestOperatorListsKeysets(t *testing.T) {
 }
 
 // Keysets that cannot be read are an error and not left out; others can be asked for.
-func TestUnreadableKeysets(t *testing.T) {
+func TestUnreadableKeysetFailsOnlyItsPage(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	operator := "Bearer " + s.issue(identity.EveryTenant, identity.KeysAdmin)
@@ -274,7 +274,7 @@ func TestUnreadableKeysets(t *testing.T) {
 
 // A change of keys that is refused or fails is no success in the audit log; one that is made has one event of
 // who asked, and says so.
-func TestRefusedChangesAreOnRecord(t *testing.T) {
+func TestRefusedKeyChangesAreRecorded(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	operator := s.issue(identity.EveryTenant, identity.KeysAdmin)
@@ -330,7 +330,7 @@ func TestRefusedChangesAreOnRecord(t *testing.T) {
 }
 
 // Where values are stored in the clear there are no keys to rotate.
-func TestNothingToRotate(t *testing.T) {
+func TestRotationWithoutKeysIsRefused(t *testing.T) {
 	t.Parallel()
 	plain := start(t, embedded(t), func(o *api.Options) { o.Unencrypted = true })
 	plain.changeKeys(plain.token, "rotate", nil).refused(t, "encryption_disabled")

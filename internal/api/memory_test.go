@@ -145,7 +145,7 @@ func (g *growing) Read(ctx context.Context, keys []string, limit int) ([]kv.Read
 }
 
 // A value that is replaced by a longer one while it is read is not read before there is room for the longer one.
-func TestMemoryOfAGrowingValue(t *testing.T) {
+func TestGrowingValueReservesMore(t *testing.T) {
 	t.Parallel()
 	memory := limit.NewMemory(20*megabyte, 0)
 	store := &growing{Store: embedded(t)}
@@ -195,7 +195,7 @@ func TestMemoryOfBatches(t *testing.T) {
 }
 
 // A batch releases the memory of entries that it refuses, because of their class, at once.
-func TestMemoryOfRefusedReads(t *testing.T) {
+func TestRefusedReadsReleaseMemory(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{16_000, 100 << 10, 600 << 10} {
 		s := start(t, embedded(t), func(o *api.Options) { o.Memory = limit.NewMemory(3*megabyte/2, 0) })
@@ -256,7 +256,7 @@ func (w *weighed) Write(p []byte) (int, error) {
 
 // What a batch holds, be it of one value or of many, is no more than what is counted for it: it is answered
 // where there is room for as much, and lives in it.
-func TestMemoryIsCountedHonestly(t *testing.T) {
+func TestReservedMemoryCoversUse(t *testing.T) {
 	const (
 		all   = 1 << 30
 		slack = megabyte // connections' buffers, and what the encoder's pool keeps

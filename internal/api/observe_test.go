@@ -14,8 +14,8 @@ import (
 	"github.com/coffer-storage/coffer/internal/readiness"
 )
 
-// TestLogHoldsNothingPersonal: whatever a request carries, the log has its route, status and sizes.
-func TestLogHoldsNothingPersonal(t *testing.T) {
+// TestLogHasNoKeysOrValues: whatever a request carries, the log has its route, status and sizes.
+func TestLogHasNoKeysOrValues(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		const planted = "pl4nted"
@@ -54,7 +54,7 @@ func TestRequestIDs(t *testing.T) {
 }
 
 // Probes that succeed have no line, of other requests that do the configured share, and whatever fails or is refused has one.
-func TestLoggedRequests(t *testing.T) {
+func TestLogShareSelectsRequests(t *testing.T) {
 	t.Parallel()
 	const times = 400
 	for share, want := range map[float64][2]int{1: {times, times}, 0: {0, 0}, 0.5: {times / 4, times * 3 / 4}} {

@@ -52,7 +52,7 @@ func TestDocumentIsValid(t *testing.T) {
 	require.NoError(t, d.Validate(t.Context(), openapi3.EnableExamplesValidation(), openapi3.EnableSchemaFormatValidation()))
 }
 
-func TestDocumentsCodesAreTheTables(t *testing.T) {
+func TestDocumentHasAllCodes(t *testing.T) {
 	t.Parallel()
 	var table []any
 	for _, row := range codes.Table {
@@ -61,7 +61,7 @@ func TestDocumentsCodesAreTheTables(t *testing.T) {
 	require.Equal(t, table, contract(t).Components.Schemas["Code"].Value.Enum)
 }
 
-func TestDocumentsClassesAreTheTables(t *testing.T) {
+func TestDocumentHasAllClasses(t *testing.T) {
 	t.Parallel()
 	var all []any
 	for _, class := range classify.All {
@@ -132,7 +132,7 @@ func TestEveryOperationIsComplete(t *testing.T) {
 }
 
 // An example of a problem is one that the server would answer.
-func TestExamplesOfProblems(t *testing.T) {
+func TestProblemExamplesMatchCodes(t *testing.T) {
 	t.Parallel()
 	seen := 0
 	for name, r := range contract(t).Components.Responses {
@@ -161,7 +161,7 @@ func TestExamplesOfProblems(t *testing.T) {
 }
 
 // The example of a package opens, under the key that the format's vectors publish, to the example of what was opened.
-func TestExampleOfAPackageIsReal(t *testing.T) {
+func TestPackageExampleOpens(t *testing.T) {
 	t.Parallel()
 	d := contract(t)
 	decrypt := d.Paths.Value("/v1/decrypt").Post
@@ -193,7 +193,7 @@ func openExample(t *testing.T, p *format.Package) []byte {
 	return value
 }
 
-func TestDocumentsLimitsAreTheFormats(t *testing.T) {
+func TestDocumentHasLimits(t *testing.T) {
 	t.Parallel()
 	d := contract(t)
 	for what, n := range map[string]int{"bytes); the operator": format.MaxValue, "bytes of UTF-8 and may contain slashes": format.MaxName,

@@ -81,7 +81,7 @@ func TestEntriesAreRecorded(t *testing.T) {
 
 // A rotation that the servers have taken on is not on record as failed, even if its request meets an error. One that they
 // have not is.
-func TestAcceptedRotationHasNotFailed(t *testing.T) {
+func TestAcceptedRotationIsNotRecordedAsFailed(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name   string

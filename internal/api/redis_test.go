@@ -92,9 +92,9 @@ var operations = []struct{ name, method, path, body string }{
 	{"delete", "DELETE", "/v1/cache/gone", ""},
 }
 
-// TestRedisTroubles: whatever becomes of Redis, each operation answers within its time limit with what is
+// TestRedisFaults: whatever becomes of Redis, each operation answers within its time limit with what is
 // wrong and nothing else, /readyz says so, /livez does not, and all is well again without a restart.
-func TestRedisTroubles(t *testing.T) {
+func TestRedisFaults(t *testing.T) {
 	t.Parallel()
 	for _, one := range troubles {
 		t.Run(one.name, func(t *testing.T) {
@@ -186,9 +186,9 @@ func (s *service) batchSuffers(t *testing.T, one *trouble, over func() bool) {
 	}
 }
 
-// TestRedisOnAndOff: while Redis stops answering again and again, a read gives the last value that was
+// TestRedisRestartsRepeatedly: while Redis stops answering again and again, a read gives the last value that was
 // written or one whose write failed, which may arrive late, and never anything else.
-func TestRedisOnAndOff(t *testing.T) {
+func TestRedisRestartsRepeatedly(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	store, err := rediskv.Open("redis://" + server.Addr)
@@ -232,7 +232,7 @@ func TestRedisOnAndOff(t *testing.T) {
 }
 
 // A key of Redis that holds another type, or no package, was not written here.
-func TestForeignKey(t *testing.T) {
+func TestForeignRedisTypeIsRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)

@@ -97,7 +97,7 @@ func conformEnding(t *testing.T, k *checker) {
 }
 
 // A confirmation is good for what it was given for, as long as that stays as it was, and not for long.
-func TestConfirmations(t *testing.T) {
+func TestConfirmationIsForOneChange(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	k := newChecker(t, s)
@@ -145,7 +145,7 @@ func TestConfirmations(t *testing.T) {
 }
 
 // Only an operator ends keys, and what is needed is refused, as is a key of the cache.
-func TestEndingIsRefused(t *testing.T) {
+func TestRetireRefusesNeededKeys(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	k := newChecker(t, s)

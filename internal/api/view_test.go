@@ -12,7 +12,7 @@ import (
 )
 
 // A typed array that was sealed elsewhere opens as bytes with its element type.
-func TestOpensViews(t *testing.T) {
+func TestDecryptReturnsElementTypeOfViews(t *testing.T) {
 	s := start(t, embedded(t), nil)
 	tenant, err := s.ring.Tenant(t.Context(), "default")
 	require.NoError(t, err)
