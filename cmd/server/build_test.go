@@ -54,7 +54,7 @@ func TestReleaseBuildIsStaticAndReproducible(t *testing.T) {
 // copyTracked copies what the binary is built from: git's files, changed or not, and the built demo.
 func copyTracked(t *testing.T, to string) {
 	t.Helper()
-	list := proctest.Command(t, "git", "ls-files", "-co", "--exclude-standard", "cmd", "server", "shared", "scripts", "web/demo/*.go", "go.mod", "go.sum")
+	list := proctest.Command(t, "git", "ls-files", "-co", "--exclude-standard", "cmd", "internal", "server", "shared", "scripts", "web/demo/*.go", "go.mod", "go.sum")
 	list.Dir = "../.."
 	out, err := list.Output()
 	require.NoError(t, err)

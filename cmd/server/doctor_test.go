@@ -67,7 +67,7 @@ func TestDoctorFindsNothingInASoundInstallation(t *testing.T) {
 	d.requireFinding(t, "permissions", "ok", "closed to other users")
 	d.requireFinding(t, "configuration", "warn", "the KEK is local")
 	d.requireFinding(t, "tokens", "warn", "has every scope, and never expires")
-	d.requireFinding(t, "keysets", "ok", "all of 1 tenants open")
+	d.requireFinding(t, "keysets", "ok", "the keysets of all 1 tenants open")
 	d.requireFinding(t, "KMS", "ok", "unwrap")
 	d.requireFinding(t, "backup", "warn", "has no backup that succeeded")
 	d.requireFinding(t, "clock", "ok", "")

@@ -28,7 +28,7 @@ func TestCommandsRefuseAnEnvironmentWithoutKeysets(t *testing.T) {
 			{"keys", "shred", "--tenant", "default", "--confirm", "default"},
 		} {
 			said := refused(t, environ, "", append(args, "--data", data)...)
-			require.Contains(t, said, `of environment "staging"`, args)
+			require.Contains(t, said, `belong to environment "staging"`, args)
 			require.Contains(t, said, "COFFER_ENVIRONMENT", args)
 		}
 		require.Contains(t, refused(t, environ, "", "keys", "drill", "--in", path, "--data", data), "COFFER_ENVIRONMENT")

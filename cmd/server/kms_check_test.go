@@ -136,7 +136,7 @@ func TestKMSCheckOpensExistingKeys(t *testing.T) {
 	require.Len(t, found.Opened, 2)
 
 	require.Contains(t, refused(t, []string{"ENCRYPTION_MASTER_KEY=" + masterB}, "", check...), "ENCRYPTION_MASTER_KEY is not the key")
-	require.Contains(t, refused(t, append(environ, "COFFER_ENVIRONMENT=staging"), "", check...), `of environment "dev"`)
+	require.Contains(t, refused(t, append(environ, "COFFER_ENVIRONMENT=staging"), "", check...), `belong to environment "dev"`)
 	require.NoError(t, os.Rename(filepath.Join(data, "keys"), filepath.Join(data, "elsewhere")))
 	require.Contains(t, refused(t, environ, "", check...), "are missing from")
 	require.NoDirExists(t, filepath.Join(data, "keys"))
