@@ -61,7 +61,7 @@ func createMark(path, text string) error {
 // hadKeysets reports whether there were keysets, by the mark or an embedded cache.
 func hadKeysets(c *config.Config) bool { return exists(keysetMarkPath(c)) || exists(cacheDir(c)) }
 
-// missingKeysError returns an error that says how to restore the keysets, and which files to remove to start again.
+// missingKeysError returns an error with two remedies: restore the keysets, or remove the named files to start again.
 func missingKeysError(c *config.Config, where string) error {
 	var left []string
 	for _, path := range []string{cacheDir(c), keysetMarkPath(c), auditPath(c), auditMarkPath(c)} {

@@ -82,7 +82,7 @@ func TestDoctorFindsNothingInASoundInstallation(t *testing.T) {
 	d.requireFinding(t, "backup", "ok", "the last backup was at")
 	d.requireFinding(t, "drill", "ok", "the last drill was at")
 	d.requireFinding(t, "readiness", "ok", "no server answers")
-	require.Regexp(t, `(?m)^ok +keysets +all of 1 tenants open; 0 are shredded$`, coffer(t, environ, "doctor", "--data", data))
+	require.Regexp(t, `(?m)^ok +keysets +the keysets of all 1 tenants open; 0 tenants are shredded$`, coffer(t, environ, "doctor", "--data", data))
 
 	d = diagnose(t, []string{"ENCRYPTION_MASTER_KEY=" + masterB}, 1, "--data", data)
 	d.requireFinding(t, "keysets", "fail", "is not the key that the keys in")

@@ -80,7 +80,7 @@ func openMasterKey(master *config.MasterKey, iterations uint32) (kms.KEK, error)
 	return kms.NewLocal([]byte(master.Key))
 }
 
-// openMasterKeyFile opens the master key in the data directory. It creates one if there are no keysets yet.
+// openMasterKeyFile opens the master key in the data directory. It creates one if the keystore is empty.
 func openMasterKeyFile(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (kms.KEK, error) {
 	path := filepath.Join(c.Data, "master.key")
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {

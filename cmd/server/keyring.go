@@ -86,7 +86,7 @@ func (k *keys) unlock(ctx context.Context, c *config.Config) error {
 	return createKeysetMark(c)
 }
 
-// open unlocks a tenant's keys. The error says what to configure.
+// open unlocks a tenant's keys. Its error names the setting to change.
 func (k *keys) open(ctx context.Context, c *config.Config, tenant string) error {
 	_, err := k.ring.Tenant(ctx, tenant)
 	return k.explain(err, c)

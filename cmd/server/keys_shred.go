@@ -108,7 +108,7 @@ func printLoss(ctx context.Context, out io.Writer, o *operator, entries *tenantE
 	return nil
 }
 
-// lastUse returns the time of the last use of the tenant's keys in the audit log; the zero time if there is none.
+// lastUse returns the time of the last use of the tenant's keys in the audit log; the zero time if the log has no use.
 func lastUse(ctx context.Context, o *operator, tenant string) (last time.Time, err error) {
 	for _, action := range []audit.Action{audit.KeySeal, audit.KeyOpen} {
 		filter := audit.Filter{Tenant: tenant, Action: action.String()}

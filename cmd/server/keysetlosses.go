@@ -22,7 +22,7 @@ const (
 // ones do not open. The keyring reports them while it holds locks, so another goroutine records them. It is safe for concurrent use.
 type lossRecorder struct {
 	log   *slog.Logger
-	found chan struct{} // has an element if events wait
+	found chan struct{} // signals waiting events
 
 	mu       sync.Mutex
 	recorded bool // a server records; a command only logs

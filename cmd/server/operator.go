@@ -108,7 +108,7 @@ func (o *operator) recovery(cmd *cobra.Command, what string) *recovery.Recovery 
 	}
 }
 
-// cacheStore opens the store of the cache. It returns nil if a running server has the embedded store open, or if there is no store yet.
+// cacheStore opens the store of the cache. It returns nil if a running server has the embedded store open, or if no server has created a store yet.
 func (o *operator) cacheStore() (kv.Store, error) {
 	switch {
 	case o.config.Unencrypted:

@@ -17,8 +17,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// output is standard output or standard error. It escapes characters that control a terminal. It keeps the first error of a write: a command
-// whose output is incomplete must not succeed. It is safe for concurrent use.
+// output is standard output or standard error. It escapes characters that control a terminal. It keeps the first error of a write, because
+// a command with incomplete output must not succeed. It is safe for concurrent use.
 type output struct {
 	to      io.Writer
 	mu      sync.Mutex
@@ -97,7 +97,7 @@ func printJSON(out io.Writer, v any) error {
 	return encoder.Encode(v)
 }
 
-// failure is an error in JSON. Its code is one of package codes; an error without a code has none.
+// failure is an error in JSON. Its code is one of package codes, and is left out if the error has no code.
 type failure struct {
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message"`

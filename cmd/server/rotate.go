@@ -103,7 +103,7 @@ func (r *rotateFlags) run(cmd *cobra.Command) (err error) {
 	case r.execute:
 		var begun []string
 		begun, err = beginRotations(ctx, rotator, tenants, order)
-		if store != nil || exists(cacheDir(o.config)) { // otherwise there is no cache to re-encrypt
+		if store != nil || exists(cacheDir(o.config)) { // without a cache, nothing must be re-encrypted
 			err = errors.Join(err, waitForReencryption(ctx, cmd.ErrOrStderr(), rotator, begun))
 		}
 	}

@@ -132,7 +132,7 @@ func notifyServiceManager(ctx context.Context, handler http.Handler, log *slog.L
 	return runInBackground(context.WithoutCancel(ctx), func(ctx context.Context) { m.watch(ctx, livenessCheck(handler), log) })
 }
 
-// announceToken creates and prints the first token, or prints that there is no valid one.
+// announceToken creates and prints the first token, or prints how to create one if no token is valid.
 func (a *app) announceToken(ctx context.Context) error {
 	first, _, err := a.tokens.CreateFirst(ctx, token.Audit{Recorder: a.auditLog, Operation: "serve"})
 	if err != nil {
