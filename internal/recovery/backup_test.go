@@ -163,7 +163,7 @@ func TestRestoreKeepsTenantsShredded(t *testing.T) {
 	require.ErrorIs(t, err, recovery.ErrUnknownTenants)
 	require.ErrorContains(t, err, `["nobody"]`)
 	_, err = s.a().Keyring.Document(t.Context(), "tenant-3")
-	require.ErrorIs(t, err, keyring.ErrNoTenant, "nothing is changed")
+	require.ErrorIs(t, err, keyring.ErrNoTenant, "the store is unchanged")
 	delete(shredded.Tenants, "nobody")
 	restored, err := s.a().Restore(t.Context(), reading(file), shredded)
 	require.NoError(t, err)
@@ -178,7 +178,7 @@ func TestRestoreKeepsTenantsShredded(t *testing.T) {
 	delete(shredded.Tenants, "tenant-2")
 	again, err := s.a().Restore(t.Context(), reading(both), shredded)
 	require.NoError(t, err)
-	require.Empty(t, again.Destroyed, "what it has was made since")
+	require.Empty(t, again.Destroyed, "its keys were made after the shredding")
 	openAll(t, s.a(), []sealed{anew}, "")
 }
 

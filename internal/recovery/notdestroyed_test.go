@@ -42,11 +42,11 @@ func TestFindNotDestroyedAfterRollback(t *testing.T) {
 	require.NoError(t, retire(t, s.a(), destroyed, envelope.Destroyed))
 	returned, err = s.a().FindNotDestroyed(t.Context(), s.endings(t))
 	require.NoError(t, err)
-	require.Empty(t, returned, "they can be ended again")
+	require.Empty(t, returned, "they can be destroyed again")
 
 	content, err := s.store().Get(t.Context(), keystore.Keysets, "untouched")
 	require.NoError(t, err)
 	keystoretest.Put(t, s.store(), keystore.Keysets, "untouched", bytes.Repeat([]byte{1}, len(content)))
 	_, err = s.a().FindNotDestroyed(t.Context(), s.endings(t))
-	require.Error(t, err, "it cannot be compared")
+	require.Error(t, err, "a damaged document cannot be compared")
 }

@@ -107,7 +107,7 @@ func TestRestoreIgnoresFailedShred(t *testing.T) {
 	require.NoError(t, p.open(s.a()))
 }
 
-// A tenant whose shredding is in the audit log, and whose keys the store has in a usable state, is left unchanged and
+// If the audit log has a shredding of a tenant and the store has usable keys of it, the tenant is left unchanged and
 // reported; the others are restored.
 func TestRestoreRefusesUsableShreddedTenant(t *testing.T) {
 	s := newSite(t)

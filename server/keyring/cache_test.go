@@ -78,7 +78,7 @@ func TestKeysInUseAreRenewed(t *testing.T) {
 		time.Sleep(45 * time.Minute)
 		require.NotNil(t, tenant.state.Load())
 		time.Sleep(20 * time.Minute)
-		require.EqualValues(t, 1, kek.calls.Load(), "nobody used them")
+		require.EqualValues(t, 1, kek.calls.Load(), "no caller used the keys")
 		require.Nil(t, tenant.state.Load())
 		require.Nil(t, tenant.openedRoots())
 		tenants, _ := r.CacheStats()
@@ -110,7 +110,7 @@ func TestKeysSurviveAnOutageForTheirTTL(t *testing.T) {
 		kek.down.Store(true)
 		time.Sleep(35 * time.Minute)
 		_, err := r.KEKHealth()
-		require.NoError(t, err, "nobody asked it yet")
+		require.NoError(t, err, "the KMS was not called yet")
 		for range 24 {
 			time.Sleep(time.Minute)
 			require.NoError(t, works(tenant))

@@ -180,7 +180,7 @@ func TestTenThousandTenantsSurviveAnOutage(t *testing.T) {
 		most, _, _ = kek.between(ended)
 		require.LessOrEqual(t, most, allowed*3/2)
 		_, missed := f.ring.CacheStats()
-		require.Less(t, missed, uint64(2*n), "nobody waited for the KMS after the start")
+		require.Less(t, missed, uint64(2*n), "no use waited for the KMS after the start")
 	})
 }
 

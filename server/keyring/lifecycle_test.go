@@ -76,7 +76,7 @@ func TestRotateAndRollbackLoseNothing(t *testing.T) {
 	never, err := tenant.Rotate(t.Context(), format.UseCache, classify.PHI, func(*envelope.Keyset) bool { return false })
 	require.NoError(t, err)
 	require.Equal(t, first, never)
-	require.ErrorIs(t, rollback(r, "nobody", first), keyring.ErrNoTenant)
+	require.ErrorIs(t, rollback(r, "unknown", first), keyring.ErrNoTenant)
 }
 
 // The state of a key only advances, a primary is neither disabled nor destroyed, and each state has its error.
@@ -123,7 +123,7 @@ func TestShredIsFinal(t *testing.T) {
 		require.ErrorIs(t, err, envelope.ErrKeyDestroyed)
 	}
 	require.NoError(t, a.Shred(t.Context(), "tenant"), "again is no error")
-	require.ErrorIs(t, a.Shred(t.Context(), "nobody"), keyring.ErrNoTenant)
+	require.ErrorIs(t, a.Shred(t.Context(), "unknown"), keyring.ErrNoTenant)
 }
 
 // Keys of a class that has its own KEK are under it from then on. Earlier keys still open. Without that KEK, the

@@ -33,7 +33,7 @@ func TestDocumentsOnlyGainRecords(t *testing.T) {
 		all := roots{}
 		var states [][]byte
 		var names []string
-		note := func(name string) {
+		checkContains := func(name string) {
 			maps.Copy(all, tenant.openedRoots())
 			states, names = append(states, contentOf(t, store, "tenant")), append(names, name)
 			now, err := r.parse("tenant", states[len(states)-1])
@@ -48,7 +48,7 @@ func TestDocumentsOnlyGainRecords(t *testing.T) {
 				require.True(t, bytes.Equal(whole, states[len(states)-1]), "round %d: %d: %v", round, i, names)
 			}
 		}
-		note("begin")
+		checkContains("begin")
 		for range 12 {
 			use, class := format.UseCache, [2]classify.Class{classify.PII, classify.PHI}[rnd.IntN(2)]
 			key := func(e *Edit) (format.KeyID, bool) {
@@ -89,7 +89,7 @@ func TestDocumentsOnlyGainRecords(t *testing.T) {
 					continue
 				}
 				require.NoError(t, r.Shred(t.Context(), "tenant"))
-				note("shred")
+				checkContains("shred")
 				continue
 			}
 			err := r.Edit(t.Context(), "tenant", change)
@@ -97,7 +97,7 @@ func TestDocumentsOnlyGainRecords(t *testing.T) {
 				break
 			}
 			require.NoError(t, err)
-			note(name)
+			checkContains(name)
 		}
 		r.Close()
 	}

@@ -90,7 +90,7 @@ func TestVanishedDocumentIsReportedUntilWrittenBack(t *testing.T) {
 			return keystoretest.NoFault
 		})
 		var losses losses
-		r := ringOver(t, store, newFlaky(t), WithTTL(10*time.Minute), WithIncidentHandler(losses.note))
+		r := ringOver(t, store, newFlaky(t), WithTTL(10*time.Minute), WithIncidentHandler(losses.add))
 		tenant, err := r.Tenant(t.Context(), "tenant")
 		require.NoError(t, err)
 		require.NoError(t, works(tenant))
@@ -130,7 +130,7 @@ type losses struct {
 	noted []Incident
 }
 
-func (l *losses) note(one Incident) {
+func (l *losses) add(one Incident) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.noted = append(l.noted, one)
