@@ -9,6 +9,7 @@ import (
 
 	"github.com/coffer-storage/coffer/internal/session"
 	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/seal"
 )
@@ -197,6 +198,12 @@ type tenant struct {
 	service     *seal.Service
 	newSessions func(kv.Store) *session.Manager
 }
+
+// Package seal checks for these interfaces at run time, so a renamed method would go unnoticed.
+var (
+	_ seal.ForeignKeyChecker = (*keyring.Tenant)(nil)
+	_ seal.DropNotifier      = (*keyring.Tenant)(nil)
+)
 
 // maxTenants is the number of tenants whose ciphers are kept: the ones that were used last.
 const maxTenants = 1024

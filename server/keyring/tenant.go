@@ -158,10 +158,10 @@ func (t *Tenant) runDropHooks() {
 	})
 }
 
-// Elsewhere reports whether a key belongs to another tenant whose keys are in memory. It implements seal.Strangers.
+// IsForeignKey reports whether a key belongs to another tenant whose keys are in memory. It implements seal.Strangers.
 // It visits all unlocked tenants, so call it only for a key that the tenant itself does not have. Keys of locked
 // tenants are not found: a header names no owner.
-func (t *Tenant) Elsewhere(id format.KeyID) bool {
+func (t *Tenant) IsForeignKey(id format.KeyID) bool {
 	for _, other := range t.ring.tenantsInUse() {
 		if u := other.state.Load(); other != t && u != nil && u.keys[id] != nil {
 			return true
