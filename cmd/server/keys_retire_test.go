@@ -182,7 +182,7 @@ func TestServersRefuseDisabledAndDestroyedKeys(t *testing.T) {
 	servers[1].requireValue(clinic, "patient-1", record)
 	servers[1].requireValue(other, "patient-1", record)
 
-	// A backup from before does not bring it back, where the keysets are lost and the log is there.
+	// An earlier backup does not bring it back if the keysets are lost and the log is not.
 	for _, p := range servers {
 		require.Zero(t, p.stop(syscall.SIGTERM))
 	}

@@ -43,7 +43,7 @@ func TestKMSCheckWrapsAndUnwraps(t *testing.T) {
 	}
 }
 
-// checked is what `coffer kms check --json` prints, also where it fails.
+// checked is the output of `coffer kms check --json`, also of a failed check.
 type checked struct {
 	Works bool
 	KEKs  []struct {

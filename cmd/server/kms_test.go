@@ -18,7 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
 )
 
-// behind is a KMS for the program: what is in its environment, and texts that must not come out.
+// behind is a KMS, with the environment of the program that uses it, and a secret that no output may contain.
 type behind struct {
 	peer    kmstest.Peer
 	environ []string

@@ -193,7 +193,7 @@ func (p *process) answers(status int, token, method, path, body string) (said st
 	return said
 }
 
-// accepted is do, and waits until the server knows the token.
+// accepted is do. It waits until the server accepts the token.
 func (p *process) accepted(token, method, path, body string) (status int, said string) {
 	p.t.Helper()
 	soon(p.t, func() bool {
@@ -203,7 +203,7 @@ func (p *process) accepted(token, method, path, body string) (status int, said s
 	return status, said
 }
 
-// answer sends a request and reads all of what is answered.
+// answer sends a request and reads the whole response.
 func (p *process) answer(request *http.Request) (int, string, http.Header) {
 	p.t.Helper()
 	response, err := http.DefaultClient.Do(request)
@@ -227,7 +227,7 @@ func (p *process) requireValue(token, key, value string) {
 	require.Equal(p.t, value, body)
 }
 
-// metric gives the value of a metric, by its name with its labels.
+// metric returns the value of a metric, by its name with labels.
 func (p *process) metric(name string) float64 {
 	p.t.Helper()
 	_, text := p.do(p.token, "GET", "/metrics", "")
