@@ -21,13 +21,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// still is a clock that stands still.
+// still is a clock that does not advance.
 func still() func() time.Time {
 	now := time.Now()
 	return func() time.Time { return now }
 }
 
-// A tenant beyond its quota waits as long as it is told; another does not.
+// A tenant over its request limit must wait as long as Retry-After says. Other tenants are served.
 func TestRequestLimitOfTenant(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), func(o *api.Options) { o.Limits = limit.NewTenants(limit.Quota{Rate: 0.1, Burst: 2}, still()) })
@@ -146,7 +146,7 @@ func TestNothingIsReturnedWithoutAudit(t *testing.T) {
 	})
 }
 
-// Who looks into an altered package finds which key it claims to be under, and what else it says of itself.
+// The event about an altered package has the key and the context that the package claims.
 func TestAlteredPackagesAreAudited(t *testing.T) {
 	s := start(t, embedded(t), nil)
 	sealed := s.do("POST", "/v1/encrypt", []byte(`{"text":"v","class":"phi","context":{"a":"b"}}`), "Content-Type", "application/json").is(t, 200).body
@@ -160,7 +160,7 @@ func TestAlteredPackagesAreAudited(t *testing.T) {
 	require.Contains(t, string(s.do("GET", "/metrics", nil).is(t, 200).body), `coffer_integrity_failures_total{class="phi"} 1`)
 }
 
-// Each use of a key is told once, with who used it for what.
+// Each use of a key is recorded once, with the caller and the purpose.
 func TestKeyUsesAreAudited(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
@@ -185,7 +185,7 @@ func TestKeyUsesAreAudited(t *testing.T) {
 	require.Contains(t, string(s.do("GET", "/metrics", nil).body), `coffer_integrity_failures_total{class="phi"} 1`)
 }
 
-// The metrics tell what was done, and nothing of whom or what.
+// The metrics count operations, and contain no tenant, key or value.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
@@ -207,7 +207,7 @@ func TestMetrics(t *testing.T) {
 	s.do("GET", "/metrics", nil, "Authorization", "").refused(t, "unauthorized")
 }
 
-// No cursor, made up or of another tenant, leads to names of another tenant.
+// A forged cursor, or one of another tenant, never lists the keys of another tenant.
 func TestCursorOfAnotherStoreIsRefused(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *service) {
 		for _, name := range []string{"a", "patient:ada", "z"} {

@@ -23,7 +23,7 @@ func atRest(t *testing.T, s *service, key string) []byte {
 	return append([]byte{}, pkg...)
 }
 
-// unsound are the ways in which what the store returns under a key can be something that was not written there.
+// unsound returns values that the store could return under a key although they were not written there.
 func (s *service) unsound(t *testing.T) map[string][]byte {
 	change := func(pkg []byte, at int, to byte) []byte {
 		pkg = bytes.Clone(pkg)
@@ -47,7 +47,7 @@ func (s *service) unsound(t *testing.T) map[string][]byte {
 	}
 }
 
-// Whatever the store returns that does not open raises the alarm: the answer, a critical event, the metric and the log.
+// If the store returns a package that does not open, the response, a critical event, the metric and the log report it.
 func TestAlteredEntriesRaiseAlarm(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
@@ -90,7 +90,7 @@ func (s *service) alarmed() bool {
 	return len(all) == 1 && all[0].Code == "authentication_failed"
 }
 
-// A session in the place of another one, or of another tenant's, is no wrong secret of its caller.
+// A session in the place of another one is reported as altered, and not as a wrong id of the caller.
 func TestAlteredSessionsRaiseAlarm(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
@@ -127,7 +127,7 @@ func TestAlteredSessionsRaiseAlarm(t *testing.T) {
 	})
 }
 
-// A value under a key that nobody has is no alteration, but is not silent.
+// A value under an unknown key is not reported as altered, but it is logged and counted.
 func TestUnknownKeysRaiseAlarm(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)

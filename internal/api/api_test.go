@@ -171,7 +171,7 @@ func (r *events) fail(err error) {
 	r.err = err
 }
 
-// take gives what was recorded since it was asked last.
+// take returns the events since the last call.
 func (r *events) take() []audit.Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -262,7 +262,7 @@ func (s *service) send(request *http.Request) answer {
 	return answer{response, read}
 }
 
-// refused holds an answer to the problem document of a code.
+// refused requires that the response is the problem document of a code.
 func (a answer) refused(t *testing.T, code string) map[string]any {
 	t.Helper()
 	info := codes.Table[codes.Number(code)]
@@ -287,7 +287,7 @@ func (a answer) is(t *testing.T, status int) answer {
 	return a
 }
 
-// soon waits until something holds that is to come by itself.
+// soon waits until a condition holds, for at most five minutes.
 func soon(t *testing.T, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {

@@ -56,7 +56,7 @@ func TestCharges(t *testing.T) {
 	}
 }
 
-// A refused upload costs nothing, so a tenant that tries again does not wait longer for it.
+// A refused upload is not charged, so a tenant that retries does not wait longer.
 func TestRefusedUploadsAreNotCharged(t *testing.T) {
 	t.Parallel()
 	var passed atomic.Int64
@@ -72,7 +72,7 @@ func TestRefusedUploadsAreNotCharged(t *testing.T) {
 	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
 }
 
-// What memory has no room for costs nothing either, a body or an entry.
+// A request that is refused for lack of memory is not charged.
 func TestRefusedReservationsAreNotCharged(t *testing.T) {
 	t.Parallel()
 	const size = 512 << 10

@@ -27,7 +27,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-// checker holds answers, and requests that are meant to be right, to the document.
+// checker compares responses, and requests that must be valid, with the document.
 type checker struct {
 	*service
 	router routers.Router
@@ -144,7 +144,7 @@ func conformCache(t *testing.T, k *checker) {
 	conformMany(t, k)
 }
 
-// hasTTL holds an entry to the seconds that it was given, of which some may be over.
+// hasTTL requires that an entry expires after about the given seconds.
 func (k *checker) hasTTL(path string, seconds int) {
 	k.t.Helper()
 	requireTTL(k.t, k.call(true, "HEAD", path, nil), seconds)

@@ -49,7 +49,7 @@ func (s *service) issue(tenant string, scopes identity.Scopes) string {
 	return text
 }
 
-// What is told of keys is what the keyset document says of them, and a tenant's token sees its own tenant's.
+// The list of keysets matches the keyset document. A tenant's token lists its own tenant.
 func conformKeysets(t *testing.T, k *checker) {
 	tenant, err := k.ring.Tenant(t.Context(), "default")
 	require.NoError(t, err)
@@ -83,7 +83,7 @@ func conformKeysets(t *testing.T, k *checker) {
 	}
 }
 
-// A rotation is told as its record says, of the token's tenant, and to an operator.
+// A tenant's token and an operator's token list rotations as their records describe them.
 func conformRotations(t *testing.T, k *checker) {
 	var got struct {
 		Rotations []struct {
@@ -189,7 +189,7 @@ func conformRotate(t *testing.T, k *checker, operator string) {
 	k.changeKeys(false, k.token, "rotate", object{"reason": nil}).refused(t, "invalid_argument")
 }
 
-// An operator sees every tenant, page by page in one order, each once.
+// An operator lists every tenant once, in the same order for every page size.
 func TestOperatorListsKeysets(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
@@ -239,7 +239,7 @@ func TestOperatorListsKeysets(t *testing.T) {
 	s.do("GET", "/v1/keys", nil, "Authorization", "Bearer "+s.issue(want[3], identity.KeysAdmin)).is(t, 200)
 }
 
-// Keysets that cannot be read are an error and not left out; others can be asked for.
+// A keyset that cannot be read fails its page. Other keysets can be requested by tenant.
 func TestUnreadableKeysetFailsOnlyItsPage(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
@@ -329,7 +329,7 @@ func TestRefusedKeyChangesAreRecorded(t *testing.T) {
 	s.changeKeys(operator, "rotate", object{"tenant": "default", "compromised": true}).refused(t, "audit_unavailable")
 }
 
-// Where values are stored in the clear there are no keys to rotate.
+// A server that stores values unencrypted refuses rotations.
 func TestRotationWithoutKeysIsRefused(t *testing.T) {
 	t.Parallel()
 	plain := start(t, embedded(t), func(o *api.Options) { o.Unencrypted = true })

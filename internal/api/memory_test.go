@@ -107,7 +107,7 @@ func TestMemoryOfUploads(t *testing.T) {
 	require.Len(t, s.do("GET", "/v1/cache/large", nil).is(t, 200).body, megabyte)
 }
 
-// Many who read large values at once hold no more than they may: a value is not fetched before there is room for it.
+// Concurrent reads of large values use no more memory than allowed: a value is read after memory for it is reserved.
 func TestMemoryOfReads(t *testing.T) {
 	t.Parallel()
 	store := &fetching{Store: embedded(t)}
@@ -166,7 +166,7 @@ func TestGrowingValueReservesMore(t *testing.T) {
 	require.Len(t, s.do("GET", "/v1/cache/k", nil).is(t, 200).body, 8*megabyte)
 }
 
-// What a batch reads stays until all of it is answered, so small values count together, and are given back.
+// The values of a batch stay in memory until the response is sent, so they are counted together and released at the end.
 func TestMemoryOfBatches(t *testing.T) {
 	t.Parallel()
 	memory := limit.NewMemory(megabyte, 0)
@@ -339,7 +339,7 @@ func (f *fetching) Read(ctx context.Context, keys []string, limit int) ([]kv.Rea
 	return f.Store.Read(ctx, keys, limit)
 }
 
-// One tenant's share is not another's.
+// A tenant cannot use the memory share of another tenant.
 func TestMemoryOfTenants(t *testing.T) {
 	t.Parallel()
 	memory := limit.NewMemory(0, 2*megabyte)
@@ -353,7 +353,7 @@ func TestMemoryOfTenants(t *testing.T) {
 	s.do("PUT", "/v1/cache/k?class=phi", large, "Authorization", "Bearer "+other).is(t, 204)
 }
 
-// A body comes whole whatever its size, told before or not.
+// A body of any size is read completely, with and without a Content-Length.
 func TestBodiesOfAllSizes(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
