@@ -20,7 +20,7 @@ func TestKMSCheckWrapsAndUnwraps(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			environ := append(k.environ, "COFFER_ENVIRONMENT=prod")
 			out := coffer(t, environ, "kms", "check")
-			require.Regexp(t, `(?s)^KEK: `+k.provide+`\S+\nclasses: public, internal, confidential, pii, phi\nidentity: \S+\n(credentials: a token until 20\S+Z, which a server renews\n)?wrap: \S+s\nunwrap: \S+s\nit works\n$`, out)
+			require.Regexp(t, `(?s)^KEK: `+k.provide+`\S+\nclasses: public, internal, confidential, pii, phi\nidentity: \S+\n(credentials: a token that expires at 20\S+Z unless a server renews it\n)?wrap: \S+s\nunwrap: \S+s\nit works\n$`, out)
 			require.Equal(t, name == "vault", strings.Contains(out, "credentials: "))
 			k.peer.Fail(kmstest.Denied, kmstest.Always)
 			out = refused(t, environ, "", "kms", "check")

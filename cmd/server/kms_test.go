@@ -157,14 +157,14 @@ func TestServerRenewsAndReloadsTheVaultToken(t *testing.T) {
 	write(second)
 	vault.Revoke(first)
 	p.put(tokenFor(t, environ, data, "two"), "patient", record)
-	soon(t, func() bool { return strings.Contains(p.log.String(), "its longest life is reached") })
+	soon(t, func() bool { return strings.Contains(p.log.String(), "its maximum TTL is reached") })
 	three := tokenFor(t, append(environ[:2:2], "VAULT_TOKEN="+vault.Token, environ[3], environ[4]), data, "three")
 	vault.Revoke(second)
 	soon(t, func() bool { // by the server's clock too
 		status, body := p.do(three, http.MethodPut, "/v1/cache/x?class=phi", "x")
 		require.Equal(t, http.StatusServiceUnavailable, status)
 		require.Contains(t, body, "kms_denied")
-		return strings.Contains(p.log.String(), "KMS authentication failed (Vault answers 403): check the token of Vault, whose life ended at 20")
+		return strings.Contains(p.log.String(), "KMS authentication failed (Vault answers 403): check the token of Vault, which expired at 20")
 	})
 	require.Zero(t, p.stop(syscall.SIGTERM))
 	require.NotContains(t, p.log.String(), "PLANTED")
@@ -174,7 +174,7 @@ func TestServerRenewsAndReloadsTheVaultToken(t *testing.T) {
 func TestEveryKMSCallNamesTheEnvironment(t *testing.T) {
 	t.Parallel()
 	k := kmss(t)["aws"]
-	k.peer.(*kmspeers.AWS).Demand("coffer-environment", "prod")
+	k.peer.(*kmspeers.AWS).RequireContext("coffer-environment", "prod")
 	data, environ := t.TempDir(), append(k.environ[:len(k.environ):len(k.environ)], "COFFER_ENVIRONMENT=prod")
 	coffer(t, environ, "kms", "check", "--data", data)
 	token := tokenFor(t, environ, data, "clinic")

@@ -22,8 +22,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
 )
 
-// AWS is KMS in one region (AWS JSON 1.1, requests signed by Signature Version 4), with the aliases
-// coffer-key and other-key.
+// AWS is a fake AWS KMS in one region (AWS JSON 1.1, Signature Version 4), with the aliases coffer-key and other-key.
 type AWS struct {
 	kmstest.Faults
 	URL, Region, AccessKeyID, SecretAccessKey string
@@ -31,13 +30,13 @@ type AWS struct {
 	mu       sync.Mutex
 	aliases  map[string]string  // to ARNs
 	keys     map[string]*awsKey // by ARN
-	last     map[string]string  // the encryption context that came last
-	demanded [2]string          // pair that it must have; none where the name is empty
+	last     map[string]string  // the encryption context of the last request
+	required [2]string          // name and value that it must have; no condition if the name is empty
 }
 
 var _ kmstest.Peer = (*AWS)(nil)
 
-// AWSAlias is the alias of the key that Recreate and Disable mean.
+// AWSAlias is the alias of the key of Recreate and Disable.
 const AWSAlias = "alias/coffer-key"
 
 type awsKey struct {
@@ -45,7 +44,7 @@ type awsKey struct {
 	disabled bool
 }
 
-// NewAWS starts a server, which ends with the test.
+// NewAWS starts a server, which stops when the test ends.
 func NewAWS(t testing.TB) *AWS {
 	a := &AWS{
 		Region: "eu-central-1", AccessKeyID: "AKIAPLANTED0", SecretAccessKey: "PLANTED/secret/access/key",
@@ -67,7 +66,7 @@ func (a *AWS) create(alias string) {
 	a.aliases[alias], a.keys[arn] = arn, &awsKey{aead: newAEAD()}
 }
 
-// Recreate makes another key and gives it the alias.
+// Recreate creates another key and moves the alias to it.
 func (a *AWS) Recreate() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -81,26 +80,26 @@ func (a *AWS) Disable() {
 	a.keys[a.aliases[AWSAlias]].disabled = true
 }
 
-// ARN is that of the key.
+// ARN returns the ARN of the key with the alias AWSAlias.
 func (a *AWS) ARN() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.aliases[AWSAlias]
 }
 
-// Context is the encryption context that came last, as CloudTrail shows it.
+// Context returns the encryption context of the last request, which CloudTrail would show.
 func (a *AWS) Context() map[string]string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.last
 }
 
-// Demand gives the key a policy that allows Encrypt and Decrypt on the condition that the encryption context
-// has a pair.
-func (a *AWS) Demand(name, value string) {
+// RequireContext gives the key a policy that permits Encrypt and Decrypt only if the encryption context has a value
+// under a name.
+func (a *AWS) RequireContext(name, value string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.demanded = [2]string{name, value}
+	a.required = [2]string{name, value}
 }
 
 type awsRequest struct {
@@ -112,7 +111,7 @@ type awsRequest struct {
 
 // ServeHTTP implements http.Handler.
 func (a *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	fault := a.Over(r)
+	fault := a.NextHTTP(r)
 	body, _ := io.ReadAll(r.Body)
 	switch {
 	case fault == kmstest.Throttled:
@@ -149,7 +148,7 @@ func (a *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		awsAnswer(w, map[string]any{"KeyMetadata": map[string]any{"Arn": arn, "KeyId": arn[strings.LastIndexByte(arn, '/')+1:], "Enabled": !k.disabled}})
 	case k.disabled:
 		awsError(w, 400, "DisabledException", "")
-	case a.demanded[0] != "" && request.EncryptionContext[a.demanded[0]] != a.demanded[1]:
+	case a.required[0] != "" && request.EncryptionContext[a.required[0]] != a.required[1]:
 		awsError(w, 400, "AccessDeniedException", "no resource-based policy allows it")
 	case operation == "Encrypt":
 		k.encrypt(w, arn, &request)
@@ -160,7 +159,8 @@ func (a *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// encrypt names the key in the ciphertext, as KMS does: by it, Decrypt tells a wrong key from an altered ciphertext.
+// encrypt writes the hash of the ARN into the ciphertext, so that decrypt can distinguish a wrong key from an altered
+// ciphertext, as KMS does.
 func (k *awsKey) encrypt(w http.ResponseWriter, arn string, request *awsRequest) {
 	if len(request.Plaintext) < 1 || len(request.Plaintext) > 4096 {
 		awsError(w, 400, "ValidationException", "")
@@ -193,7 +193,7 @@ func (k *awsKey) decrypt(w http.ResponseWriter, arn string, request *awsRequest)
 	awsAnswer(w, map[string]any{"Plaintext": plain, "KeyId": arn, "EncryptionAlgorithm": "SYMMETRIC_DEFAULT"})
 }
 
-// signed signs the request again and compares (Signature Version 4).
+// signed reports whether the signature of a request is correct (Signature Version 4).
 func (a *AWS) signed(r *http.Request, body []byte) bool {
 	given := r.Header.Get("Authorization")
 	_, names, _ := strings.Cut(given, "SignedHeaders=")

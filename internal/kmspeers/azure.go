@@ -20,7 +20,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
 )
 
-// What an application in Microsoft Entra is known by.
+// The credentials of the application in Microsoft Entra.
 const (
 	AzureTenant = "11111111-2222-3333-4444-555555555555"
 	AzureClient = "66666666-7777-8888-9999-000000000000"
@@ -28,10 +28,10 @@ const (
 	azureToken  = "PLANTED.azure.token"
 )
 
-// AzureKey is the key that Recreate and Disable mean. There is another one, other-key.
+// AzureKey is the key of Recreate and Disable. There is another key, other-key.
 const AzureKey = "coffer-key"
 
-// Azure is a vault of Azure Key Vault, and the Microsoft Entra that gives the tokens for it. It speaks TLS; see Main.
+// Azure is a fake Azure Key Vault, with the Microsoft Entra that issues its tokens. It speaks TLS; see Main.
 type Azure struct {
 	kmstest.Faults
 	Host string // address and port
@@ -48,7 +48,7 @@ type azureVersion struct {
 	disabled bool
 }
 
-// rsaKeys are made once: making one takes a quarter of a second.
+// rsaKeys are generated once, since each takes a quarter of a second.
 var rsaKeys = sync.OnceValue(func() (keys [3]*rsa.PrivateKey) {
 	for i := range keys {
 		keys[i], _ = rsa.GenerateKey(rand.Reader, 2048)
@@ -56,7 +56,7 @@ var rsaKeys = sync.OnceValue(func() (keys [3]*rsa.PrivateKey) {
 	return keys
 })
 
-// NewAzure starts a vault, which ends with the test.
+// NewAzure starts a vault, which stops when the test ends.
 func NewAzure(t testing.TB) *Azure {
 	a := &Azure{keys: map[string][]*azureVersion{AzureKey: {newVersion(0)}, "other-key": {newVersion(1)}}}
 	server := httptest.NewTLSServer(a)
@@ -86,7 +86,7 @@ func (a *Azure) Rotate() {
 	a.keys[AzureKey] = append(a.keys[AzureKey], newVersion(2))
 }
 
-// Import makes a version of the key that the caller has.
+// Import adds a version with the given private key.
 func (a *Azure) Import(version string, private *rsa.PrivateKey) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -109,7 +109,7 @@ func (a *Azure) Delete() {
 	delete(a.keys, AzureKey)
 }
 
-// Public is the public half of the key's current version, which anybody may have.
+// Public returns the current version of the key, and its public key.
 func (a *Azure) Public() (version string, public *rsa.PublicKey) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -117,13 +117,13 @@ func (a *Azure) Public() (version string, public *rsa.PublicKey) {
 	return current.id, &current.private.PublicKey
 }
 
-// ServeHTTP is the API of the vault, and that of Entra.
+// ServeHTTP serves the APIs of Key Vault and of Entra.
 func (a *Azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/"+AzureTenant+"/") {
 		a.login(w, r)
 		return
 	}
-	switch a.Over(r) {
+	switch a.NextHTTP(r) {
 	case kmstest.Denied:
 		azureError(w, http.StatusForbidden, "Forbidden", "ForbiddenByRbac")
 		return
@@ -144,7 +144,7 @@ func (a *Azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.operate(w, r)
 }
 
-// login is OAuth 2.0's client credentials grant, and the discovery before it.
+// login serves the client credentials grant of OAuth 2.0, and the discovery before it.
 func (a *Azure) login(w http.ResponseWriter, r *http.Request) {
 	authority := "https://" + a.Host + "/" + AzureTenant
 	switch {
@@ -163,7 +163,7 @@ func (a *Azure) login(w http.ResponseWriter, r *http.Request) {
 
 var azurePath = regexp.MustCompile(`^/keys/([^/]+)(?:/([0-9a-f]{32}))?(?:/([a-z]*))?$`)
 
-// operate does /keys/NAME[/VERSION][/[OPERATION]]. The caller holds the lock.
+// operate serves /keys/NAME[/VERSION][/OPERATION]. a.mu must be held.
 func (a *Azure) operate(w http.ResponseWriter, r *http.Request) {
 	parts := azurePath.FindStringSubmatch(r.URL.Path)
 	if parts == nil {
@@ -185,7 +185,7 @@ func (a *Azure) operate(w http.ResponseWriter, r *http.Request) {
 			"key": map[string]any{"kid": a.kid(name, version), "kty": "RSA", "key_ops": []string{"wrapKey", "unwrapKey", "sign"},
 				"n": base64.RawURLEncoding.EncodeToString(public.N.Bytes()), "e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(public.E)).Bytes())},
 		})
-	case version.disabled && operation != "wrapkey": // which the real one does with a disabled key
+	case version.disabled && operation != "wrapkey": // Key Vault wraps with a disabled key, too
 		azureError(w, http.StatusForbidden, "Forbidden", "KeyDisabled")
 	default:
 		result, err := version.do(operation+" "+body.Alg, value)

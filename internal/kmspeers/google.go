@@ -31,14 +31,14 @@ import (
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
 )
 
-// GoogleKey is the key that Recreate and Disable mean; GoogleOther is another one.
+// GoogleKey is the key of Recreate and Disable. GoogleOther is another key.
 const (
 	GoogleKey     = "projects/coffer-test/locations/europe-west3/keyRings/ring/cryptoKeys/coffer-key"
 	GoogleOther   = "projects/coffer-test/locations/europe-west3/keyRings/ring/cryptoKeys/other-key"
 	googleAccount = "coffer@coffer-test.iam.gserviceaccount.com"
 )
 
-// Google is Cloud KMS over gRPC. It speaks TLS; see Main.
+// Google is a fake Cloud KMS over gRPC. It speaks TLS; see Main.
 type Google struct {
 	kmspb.UnimplementedKeyManagementServiceServer
 	kmstest.Faults
@@ -47,9 +47,9 @@ type Google struct {
 	mu    sync.Mutex
 	keys  map[string][]googleVersion // the last version is the primary
 	conns *connections
-	last  []byte // the additional data that came last
+	last  []byte // the additional data of the last request
 
-	corruptRequests, corruptAnswers int // how many are yet to come
+	corruptRequests, corruptAnswers int // how many more to corrupt
 }
 
 var _ kmstest.Peer = (*Google)(nil)
@@ -59,7 +59,7 @@ type googleVersion struct {
 	state string
 }
 
-// NewGoogle starts a service, which ends with the test.
+// NewGoogle starts a service, which stops when the test ends.
 func NewGoogle(t testing.TB) *Google {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -76,7 +76,8 @@ func NewGoogle(t testing.TB) *Google {
 	return g
 }
 
-// Credentials writes the file of a service account, for GOOGLE_APPLICATION_CREDENTIALS.
+// Credentials writes the credentials file of a service account, for GOOGLE_APPLICATION_CREDENTIALS, and returns its
+// path.
 func (g *Google) Credentials(t testing.TB) string {
 	private, err := x509.MarshalPKCS8PrivateKey(rsaKeys()[0])
 	if err != nil {
@@ -96,7 +97,8 @@ func (g *Google) Credentials(t testing.TB) string {
 	return path
 }
 
-// Recreate destroys the key's version and makes another: Google lets nobody delete a key and take its name again.
+// Recreate destroys the version of the key and creates another: Cloud KMS never permits to create a key again under the
+// same name.
 func (g *Google) Recreate() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -114,7 +116,7 @@ func (g *Google) Rotate() {
 // Disable implements kmstest.Peer.
 func (g *Google) Disable() { g.setState("DISABLED") }
 
-// Destroy destroys the key's versions.
+// Destroy destroys all versions of the key.
 func (g *Google) Destroy() { g.setState("DESTROYED") }
 
 func (g *Google) setState(state string) {
@@ -125,14 +127,14 @@ func (g *Google) setState(state string) {
 	}
 }
 
-// Corrupt has the next requests to encrypt, and the next answers, arrive with a wrong bit.
+// Corrupt flips a bit in the next requests to encrypt and the next answers.
 func (g *Google) Corrupt(requests, answers int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.corruptRequests, g.corruptAnswers = requests, answers
 }
 
-// damage turns a bit if it is to.
+// damage flips a bit if a corruption is due.
 func damage(b []byte, left *int) {
 	if *left > 0 {
 		*left--
@@ -140,14 +142,14 @@ func damage(b []byte, left *int) {
 	}
 }
 
-// Bound is the additional data that came last.
+// Bound returns the additional data of the last request.
 func (g *Google) Bound() []byte {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.last
 }
 
-// Encrypt implements the service.
+// Encrypt implements the service of Cloud KMS.
 func (g *Google) Encrypt(ctx context.Context, r *kmspb.EncryptRequest) (*kmspb.EncryptResponse, error) {
 	if err := g.fault(ctx); err != nil {
 		return nil, err
@@ -174,7 +176,7 @@ func (g *Google) Encrypt(ctx context.Context, r *kmspb.EncryptRequest) (*kmspb.E
 	return answer, nil
 }
 
-// Decrypt implements the service.
+// Decrypt implements the service of Cloud KMS.
 func (g *Google) Decrypt(ctx context.Context, r *kmspb.DecryptRequest) (*kmspb.DecryptResponse, error) {
 	if err := g.fault(ctx); err != nil {
 		return nil, err
@@ -205,7 +207,7 @@ func (g *Google) Decrypt(ctx context.Context, r *kmspb.DecryptRequest) (*kmspb.D
 	return answer, nil
 }
 
-// version gives a version that may be used. The caller holds the lock.
+// version returns a version that may be used. g.mu must be held.
 func (g *Google) version(key string, n int) (googleVersion, error) {
 	if n == 0 {
 		return googleVersion{}, status.Errorf(codes.NotFound, "CryptoKey %s not found.", key)
@@ -223,7 +225,7 @@ func crc32c(b []byte) *wrapperspb.Int64Value {
 	return wrapperspb.Int64(int64(crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))))
 }
 
-// fault ends a call as the test wants it, or as one without the account's signature.
+// fault returns the error of the fault of the test, or of a call without the signature of the service account.
 func (g *Google) fault(ctx context.Context) error {
 	switch g.Next() {
 	case kmstest.Denied:
@@ -245,7 +247,7 @@ func (g *Google) fault(ctx context.Context) error {
 	return nil
 }
 
-// authenticate takes JWTs that the account signed itself (RFC 7523).
+// authenticate accepts JWTs that the service account has signed (RFC 7523).
 func authenticate(ctx context.Context) error {
 	md, _ := metadata.FromIncomingContext(ctx)
 	token := strings.TrimPrefix(strings.Join(md.Get("authorization"), ""), "Bearer ")
@@ -270,7 +272,7 @@ func authenticate(ctx context.Context) error {
 	return nil
 }
 
-// connections are those that a listener gave.
+// connections is a listener that records its connections.
 type connections struct {
 	net.Listener
 	mu   sync.Mutex
@@ -288,7 +290,7 @@ func (c *connections) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// drop breaks them.
+// drop closes all connections.
 func (c *connections) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// CertificateFile writes the certificate of the peers that speak TLS, for SSL_CERT_FILE of a process that is
-// to trust them.
+// CertificateFile writes the certificate of the peers that speak TLS, for the variable SSL_CERT_FILE of a process that
+// must trust them.
 func CertificateFile(dir string) (string, error) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
@@ -31,7 +31,8 @@ func CertificateFile(dir string) (string, error) {
 	return path, os.WriteFile(path, text, 0o600)
 }
 
-// googleCertificate is of this machine and of Cloud KMS itself, for who is led from there to the peer by a proxy.
+// googleCertificate is valid for this machine and for the host of Cloud KMS, for clients that a proxy redirects to the
+// peer.
 var googleCertificate = sync.OnceValue(func() tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -48,8 +49,8 @@ var googleCertificate = sync.OnceValue(func() tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}
 })
 
-// Main runs tests that trust the peers in this process. It is for TestMain, before anything asks for the
-// system's roots.
+// Main runs the tests of a package in a process that trusts the peers. Call it from TestMain, before the system roots
+// are loaded.
 func Main(m *testing.M) {
 	dir, err := os.MkdirTemp("", "peers")
 	if err != nil {

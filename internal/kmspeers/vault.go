@@ -1,5 +1,5 @@
-// Package kmspeers are KMSs for tests, in this process and on loopback. Each speaks the wire protocol of a real
-// one, checks credentials as it does, and has real cryptography behind it.
+// Package kmspeers has fake KMSs for tests. They run in the process of the test, on loopback. Each speaks the wire
+// protocol of the real one, checks credentials as it does, and encrypts.
 package kmspeers
 
 import (
@@ -20,21 +20,21 @@ import (
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
 )
 
-// Vault is a server of Vault with transit at two mounts, transit and other/transit.
+// Vault is a fake Vault server with transit at two mounts, transit and other/transit.
 type Vault struct {
 	kmstest.Faults
 	URL, Token string
 
 	mu     sync.Mutex
 	tokens map[string]*vaultToken
-	made   int64 // when the last key was made
+	made   int64 // creation time of the last key
 	keys   map[string]*vaultKey
-	last   []byte // the associated data that came last
+	last   []byte // the associated data of the last request
 }
 
 var _ kmstest.Peer = (*Vault)(nil)
 
-// VaultKey is the key that Recreate and Disable mean. There is another one, other-key.
+// VaultKey is the key of Recreate and Disable. There is another key, other-key.
 const VaultKey = "coffer-key"
 
 type vaultKey struct {
@@ -46,7 +46,7 @@ type vaultVersion struct {
 	made int64 // Unix seconds
 }
 
-// NewVault starts a server, which ends with the test.
+// NewVault starts a server, which stops when the test ends.
 func NewVault(t testing.TB) *Vault {
 	v := &Vault{Token: "hvs.PLANTED-vault-token", tokens: map[string]*vaultToken{}, keys: map[string]*vaultKey{}, made: time.Now().Unix() - 1000}
 	v.Grant(v.Token, VaultLife{TTL: 768 * time.Hour, Period: 768 * time.Hour})
@@ -62,7 +62,7 @@ func NewVault(t testing.TB) *Vault {
 	return v
 }
 
-// version makes a version of a key. The caller holds the lock.
+// version creates a version of a key. v.mu must be held.
 func (v *Vault) version() vaultVersion {
 	v.made++
 	return vaultVersion{newAEAD(), v.made}
@@ -83,7 +83,7 @@ func (v *Vault) Recreate() {
 	v.keys["transit/"+VaultKey] = &vaultKey{versions: []vaultVersion{v.version()}}
 }
 
-// Disable deletes the key: transit has nothing less.
+// Disable deletes the key, since transit cannot disable one.
 func (v *Vault) Disable() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -98,16 +98,16 @@ func (v *Vault) Rotate() {
 	k.versions = append(k.versions, v.version())
 }
 
-// Bound is the associated data that came last.
+// Bound returns the associated data of the last request.
 func (v *Vault) Bound() []byte {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.last
 }
 
-// ServeHTTP is the API below /v1/.
+// ServeHTTP serves the API below /v1/.
 func (v *Vault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	fault, token := v.Over(r), v.token(r.Header.Get("X-Vault-Token"))
+	fault, token := v.NextHTTP(r), v.token(r.Header.Get("X-Vault-Token"))
 	switch {
 	case fault == kmstest.Denied || token == nil:
 		refuse(w, http.StatusForbidden, "permission denied "+r.Header.Get("X-Vault-Token"))

@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// VaultLife is how long a token of Vault lives.
+// VaultLife is how long a token of Vault is valid.
 type VaultLife struct {
-	TTL    time.Duration // what it is made with; 0 is without an end, as that of root
-	Max    time.Duration // beyond which no renewal takes it; 0 is 768 hours, as Vault has it
-	Period time.Duration // that each renewal gives, without a longest life; 0 where it is not periodic
+	TTL    time.Duration // 0 means that it does not expire, like the root token
+	Max    time.Duration // the maximum TTL; 0 means 768 hours, the default of Vault
+	Period time.Duration // the TTL of each renewal, without a maximum; 0 if the token is not periodic
 	Fixed  bool          // it cannot be renewed
 	NoLook bool          // its policy does not grant auth/token/lookup-self
-	NoSelf bool          // nor auth/token/renew-self
-	Slack  time.Duration // for which it is taken beyond its end: so much later a test may come than a server would
+	NoSelf bool          // its policy does not grant auth/token/renew-self either
+	Slack  time.Duration // how long it is accepted after its expiry, because tests may be slow
 }
 
-// vaultToken is a token that was granted.
+// vaultToken is a token of the server.
 type vaultToken struct {
 	VaultLife
 	id         string
@@ -25,7 +25,7 @@ type vaultToken struct {
 	renewed    int
 }
 
-// Grant makes a token, or makes it anew.
+// Grant creates or replaces a token.
 func (v *Vault) Grant(token string, life VaultLife) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -33,14 +33,14 @@ func (v *Vault) Grant(token string, life VaultLife) {
 	v.tokens[token] = &vaultToken{VaultLife: life, id: token, made: now, ends: now.Add(life.TTL)}
 }
 
-// Revoke ends a token.
+// Revoke revokes a token.
 func (v *Vault) Revoke(token string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	delete(v.tokens, token)
 }
 
-// Renewed is how often a token was renewed.
+// Renewed returns how often a token was renewed.
 func (v *Vault) Renewed(token string) int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -50,7 +50,7 @@ func (v *Vault) Renewed(token string) int {
 	return 0
 }
 
-// token gives a token that lives; nil where there is none.
+// token returns a valid token, or nil.
 func (v *Vault) token(id string) *vaultToken {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -60,7 +60,7 @@ func (v *Vault) token(id string) *vaultToken {
 	return nil
 }
 
-// aboutToken answers below auth/token/.
+// aboutToken serves the paths below auth/token/.
 func (v *Vault) aboutToken(w http.ResponseWriter, r *http.Request, t *vaultToken, operation string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -90,7 +90,7 @@ func (t *vaultToken) describe() map[string]any {
 	return data
 }
 
-// defaultTTL is what Vault gives where nothing else is asked for, and its longest life where none is set.
+// defaultTTL is the default TTL and maximum TTL of Vault.
 const defaultTTL = 768 * time.Hour
 
 func (t *vaultToken) renew(w http.ResponseWriter, r *http.Request) {

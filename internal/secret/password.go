@@ -13,14 +13,15 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// ErrPassword says that a password is empty, is not UTF-8 or contains U+0000.
+// ErrPassword means that a password is empty, is not valid UTF-8 or contains U+0000.
 var ErrPassword = &codes.Error{Of: "invalid_argument", Text: "the password or passphrase is empty, is not valid UTF-8 or contains U+0000"}
 
-// Password is a password or passphrase. Like a [Key] it is never printed.
+// Password is a password or passphrase. Like a [Key], it is not printed.
 type Password struct{ text string }
 
-// NewPassword takes a password in any form of Unicode. It returns ErrPassword for a text that is empty, is not UTF-8 or
-// contains U+0000: HMAC pads its keys with zeros, so that "abc" and "abc\x00" would yield the same key.
+// NewPassword returns the password of a text in any normalisation form of Unicode. It returns ErrPassword if the text
+// is empty, is not valid UTF-8 or contains U+0000: HMAC pads its keys with zeros, so "abc" and "abc\x00" would yield
+// the same key.
 func NewPassword(text string) (*Password, error) {
 	if text == "" || !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0 {
 		return nil, ErrPassword
@@ -28,8 +29,8 @@ func NewPassword(text string) (*Password, error) {
 	return &Password{norm.NFC.String(text)}, nil
 }
 
-// Key stretches the password, in Unicode's normalisation form C, by PBKDF2-HMAC-SHA256: about 0.2 s at
-// 600,000 iterations. Iterations that came from outside are to be checked before.
+// Key derives a key from the password, in Unicode normalisation form C, by PBKDF2-HMAC-SHA256. 600,000 iterations take
+// about 0.2 s, so check iterations that come from outside before the call.
 func (p *Password) Key(salt format.Salt, iterations uint32) (*Key, error) {
 	b, err := PBKDF2(p.text, salt[:], int(iterations), format.KeySize)
 	if err != nil {
@@ -39,7 +40,7 @@ func (p *Password) Key(salt format.Salt, iterations uint32) (*Key, error) {
 	return FromBytes(b)
 }
 
-// Format implements fmt.Formatter, so that no verb prints the text.
+// Format implements fmt.Formatter: every verb prints a placeholder.
 func (p Password) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(placeholder)) }
 
 // MarshalText implements encoding.TextMarshaler for log handlers and encoders.

@@ -1,10 +1,10 @@
-// Package secret holds 32-byte secrets (DEKs, roots, KEKs, keys of passwords) and does the only things that
-// are done with them.
+// Package secret holds 32-byte secrets (data keys, roots, KEKs and keys derived from passwords), and contains the
+// server's calls of cryptographic primitives.
 //
-// It is where the server's cryptographic primitives are called. What it guarantees is that a secret is only
-// ever the input of HKDF, each time under a label of its own (SPEC.md section 4), that a wrapped key unwraps
-// in its own place only, and that a secret is never printed: every verb of package fmt and every handler of
-// log/slog shows a placeholder.
+// It guarantees that
+//   - a secret is used only as the input of HKDF, each time with another label (SPEC.md section 4),
+//   - a wrapped key unwraps only in its own place,
+//   - package fmt and the handlers of log/slog print a placeholder instead of a secret.
 package secret
 
 import (
@@ -19,20 +19,20 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Key is a 32-byte secret. The zero Key is not one.
+// Key is a 32-byte secret. The zero Key must not be used.
 type Key struct{ bytes [format.KeySize]byte }
 
-// placeholder is what is shown of a secret.
+// placeholder is printed instead of a secret.
 const placeholder = "[secret]"
 
-// New draws a secret from the operating system's generator.
+// New returns a random secret.
 func New() *Key {
 	k := new(Key)
-	_, _ = rand.Read(k.bytes[:]) // never fails: crypto/rand ends the program instead
+	_, _ = rand.Read(k.bytes[:]) // crypto/rand never returns an error
 	return k
 }
 
-// FromBytes makes a secret of exactly 32 bytes, which it copies; anything else is format.ErrInvalid.
+// FromBytes returns the secret with a copy of the bytes. It returns format.ErrInvalid unless there are 32.
 func FromBytes(b []byte) (*Key, error) {
 	if len(b) != format.KeySize {
 		return nil, format.ErrInvalid
@@ -40,13 +40,13 @@ func FromBytes(b []byte) (*Key, error) {
 	return &Key{[format.KeySize]byte(b)}, nil
 }
 
-// ID is the key's commitment, by which packages and documents name it.
+// ID returns the key id, a commitment to the key by which packages and documents identify it.
 func (k *Key) ID() format.KeyID {
 	return format.KeyID(k.derive(nil, format.LabelKeyID).bytes)
 }
 
-// MessageCipher is the cipher of the packages that this data key seals under one salt. Its nonces are random:
-// Seal yields nonce || ciphertext || tag, and Open takes that.
+// MessageCipher returns the cipher for the packages of a data key under one salt. It draws random nonces: Seal returns,
+// and Open expects, nonce || ciphertext || tag.
 func (k *Key) MessageCipher(salt format.Salt) (cipher.AEAD, error) {
 	message := k.derive(salt[:], format.LabelMessageKey)
 	defer message.Clear()
@@ -61,35 +61,36 @@ func (k *Key) MAC(label string) hash.Hash {
 	return hmac.New(sha256.New, derived.bytes[:])
 }
 
-// Append appends the secret's bytes to dst, for a KMS to wrap. Whoever calls it clears them.
+// Append appends the bytes of the secret to dst, for a KMS to wrap. The caller must clear them after use.
 func (k *Key) Append(dst []byte) []byte { return append(dst, k.bytes[:]...) }
 
-// Clear overwrites the secret.
+// Clear overwrites the secret with zeros.
 func (k *Key) Clear() { clear(k.bytes[:]) }
 
+// derive derives a key with a label.
 func (k *Key) derive(salt []byte, label string) *Key {
 	b, err := HKDF(k.bytes[:], salt, label, format.KeySize)
 	if err != nil {
-		panic(err) // 32 bytes from 32 bytes: HKDF refuses longer outputs and, in FIPS mode, shorter inputs
+		panic(err) // cannot happen: HKDF refuses only longer outputs and, in FIPS mode, shorter inputs
 	}
 	defer clear(b)
 	return &Key{[format.KeySize]byte(b)}
 }
 
-// Format implements fmt.Formatter, so that no verb prints the bytes.
+// Format implements fmt.Formatter: every verb prints a placeholder.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(placeholder)) }
 
 // MarshalText implements encoding.TextMarshaler for log handlers and encoders.
 func (k Key) MarshalText() ([]byte, error) { return []byte(placeholder), nil }
 
-// Wrap encrypts another key under k: nonce || AES-256-GCM || tag, with the place b as additional data
-// (shared/envelope/SPEC.md section 5).
+// Wrap encrypts another key under k and returns nonce || ciphertext || tag of AES-256-GCM, with the binding b as
+// additional data (section 5 of shared/envelope/SPEC.md).
 func (k *Key) Wrap(key *Key, b envelope.Binding) ([]byte, error) {
 	return k.SealBytes(key.bytes[:], b.Append(nil))
 }
 
-// Unwrap is the inverse of Wrap. It returns envelope.ErrAuthentication where wrapped was altered, was made
-// under another key or for another place, or holds another key than b.ID says.
+// Unwrap decrypts a key that Wrap encrypted. It returns envelope.ErrAuthentication if wrapped was altered, was made
+// under another key or with another binding, or does not contain the key with the id b.ID.
 func (k *Key) Unwrap(wrapped []byte, b envelope.Binding) (*Key, error) {
 	plain, err := k.OpenBytes(wrapped, b.Append(nil))
 	if err != nil {
@@ -103,7 +104,7 @@ func (k *Key) Unwrap(wrapped []byte, b envelope.Binding) (*Key, error) {
 	return key, nil
 }
 
-// SealBytes encrypts what a local KEK is given to wrap, under k's wrapping key: nonce || ciphertext || tag.
+// SealBytes encrypts bytes under the wrapping key of k and returns nonce || ciphertext || tag.
 func (k *Key) SealBytes(plain, additionalData []byte) ([]byte, error) {
 	aead, err := k.wrappingCipher()
 	if err != nil {
@@ -112,7 +113,7 @@ func (k *Key) SealBytes(plain, additionalData []byte) ([]byte, error) {
 	return aead.Seal(nil, nil, plain, additionalData), nil
 }
 
-// OpenBytes is the inverse of SealBytes; every failure is envelope.ErrAuthentication.
+// OpenBytes decrypts the result of SealBytes. It returns envelope.ErrAuthentication if that is not possible.
 func (k *Key) OpenBytes(sealed, additionalData []byte) ([]byte, error) {
 	aead, err := k.wrappingCipher()
 	if err != nil {

@@ -1,9 +1,19 @@
-// Package awskms opens KEKs in AWS KMS.
+// Package awskms opens KEKs in AWS KMS: symmetric keys.
 //
-// What it guarantees: the additional data is the encryption context, so KMS itself refuses a wrapped key that
-// was moved to another tenant; it is in CloudTrail, with the tenant's id. The identity is the key's ARN,
-// which no other key ever has: an alias that was given to another key, or a key of another account in an
-// altered wrapped key, is refused and not asked.
+// URL:
+//
+//	awskms:///KEY?region=REGION
+//
+// KEY is the id or the ARN of a key, or an alias as alias/NAME or as its ARN.
+//
+// Credentials: those of Settings, or else those that the SDK finds: the AWS_ environment variables, its files, or the
+// role of the machine.
+//
+// Permissions, in the policies of both the role and the key: kms:Encrypt, kms:Decrypt and kms:DescribeKey.
+//
+// The additional data is the encryption context, so KMS refuses a wrapped key that was moved to another tenant, and
+// CloudTrail shows the id of the tenant. The identity is the ARN of the key, which no other key ever has. A wrapped key
+// with another ARN is refused: the alias was given to another key, or the wrapped key was altered.
 package awskms
 
 import (
@@ -27,7 +37,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Settings are credentials. Without them the SDK looks for some: its other variables, its files, the machine's role.
+// Settings are the credentials. If AccessKeyID is empty, the SDK finds the credentials.
 type Settings struct{ AccessKeyID, SecretAccessKey, SessionToken string }
 
 var (
@@ -35,12 +45,8 @@ var (
 	region  = regexp.MustCompile(`^[a-z]{2}[a-z0-9-]{1,30}$`)
 )
 
-// Provider opens URLs of the form
-//
-//	awskms:///KEY?region=REGION
-//
-// where KEY is a key's id or ARN, or an alias as alias/NAME or by ARN. The variable AWS_ENDPOINT_URL_KMS of
-// the SDK names another endpoint.
+// Provider returns the provider of awskms:// URLs; see the package documentation. The environment variable
+// AWS_ENDPOINT_URL_KMS of the SDK sets another endpoint.
 func Provider(s Settings) kms.Provider {
 	return kms.Provider{Scheme: "awskms", Open: func(ctx context.Context, u *url.URL) (kms.KEK, error) {
 		query, name := u.Query(), strings.TrimPrefix(u.Path, "/")
@@ -51,20 +57,20 @@ func Provider(s Settings) kms.Provider {
 		}
 		options := []func(*config.LoadOptions) error{
 			config.WithRegion(in),
-			config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }), // package kms tries again
+			config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }), // package kms retries
 		}
 		if s.AccessKeyID != "" {
 			options = append(options, config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(s.AccessKeyID, s.SecretAccessKey, s.SessionToken)))
 		}
 		c, err := config.LoadDefaultConfig(ctx, options...)
 		if err != nil {
-			return nil, fmt.Errorf("kms: the AWS_ variables or the SDK's files are not valid: %w", kms.ErrSettings)
+			return nil, fmt.Errorf("kms: check the AWS_ environment variables and the files of the AWS SDK: %w", kms.ErrSettings)
 		}
 		return kms.NewRemote(&key{awskms.NewFromConfig(c), name, in}), nil
 	}}
 }
 
-// key is a symmetric key.
+// key implements kms.Driver for a symmetric key.
 type key struct {
 	aws          *awskms.Client
 	name, region string
@@ -82,7 +88,7 @@ func (k *key) Advice() string {
 func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte, string, error) {
 	out, err := k.aws.Encrypt(ctx, &awskms.EncryptInput{KeyId: &k.name, Plaintext: plain, EncryptionContext: encryptionContext(additionalData)})
 	if err != nil {
-		return nil, "", fault(err)
+		return nil, "", kmsError(err)
 	}
 	if !strings.Contains(aws.ToString(out.KeyId), ":key/") {
 		return nil, "", kms.ErrUnavailable
@@ -101,20 +107,21 @@ func (k *key) Decrypt(ctx context.Context, identity string, ciphertext, addition
 	case err == nil:
 		return nil, kms.ErrRecreated
 	case refused(err):
-		return nil, k.why(ctx, identity)
+		return nil, k.explainRefusal(ctx, identity)
 	}
-	return nil, fault(err)
+	return nil, kmsError(err)
 }
 
-// maxCiphertext is what Decrypt takes, in bytes.
+// maxCiphertext is the size of the longest ciphertext that Decrypt accepts, in bytes.
 const maxCiphertext = 6144
 
-// why says for what reason KMS refused a ciphertext: another key's, or altered.
-func (k *key) why(ctx context.Context, identity string) error {
+// explainRefusal returns why KMS refused a ciphertext: ErrRecreated if the key has another identity, and otherwise
+// ErrAuthentication.
+func (k *key) explainRefusal(ctx context.Context, identity string) error {
 	out, err := k.aws.DescribeKey(ctx, &awskms.DescribeKeyInput{KeyId: &k.name})
 	switch {
 	case err != nil:
-		return fault(err)
+		return kmsError(err)
 	case out.KeyMetadata == nil:
 		return kms.ErrUnavailable
 	case aws.ToString(out.KeyMetadata.Arn) != identity:
@@ -123,9 +130,9 @@ func (k *key) why(ctx context.Context, identity string) error {
 	return envelope.ErrAuthentication
 }
 
-// encryptionContext is the binding of a root, readable: CloudTrail shows it, and policies may demand it
-// (kms:EncryptionContext:coffer-environment). Environment and tenant are percent-encoded, the root's id is in
-// hexadecimal; a backup's key has no tenant. Other additional data is in base64, and none is no context.
+// encryptionContext returns the binding of a root in readable form (SPEC.md section 3). CloudTrail shows it, and a
+// policy can require it by the condition key kms:EncryptionContext:coffer-environment. Additional data that is not such
+// a binding is in base64. Empty additional data has no context.
 func encryptionContext(additionalData []byte) map[string]string {
 	if len(additionalData) == 0 {
 		return nil
@@ -136,27 +143,28 @@ func encryptionContext(additionalData []byte) map[string]string {
 	}
 	pairs := map[string]string{"coffer-root": hex.EncodeToString(b.ID[:])}
 	for name, text := range map[string]string{"coffer-environment": b.Environment, "coffer-tenant": b.Owner} {
-		if text != "" { // which KMS does not take
+		if text != "" { // KMS refuses empty values
 			pairs[name] = url.PathEscape(text)
 		}
 	}
 	return pairs
 }
 
+// refused reports whether KMS refused the ciphertext.
 func refused(err error) bool {
 	var wrong *types.IncorrectKeyException
 	var altered *types.InvalidCiphertextException
 	return errors.As(err, &wrong) || errors.As(err, &altered)
 }
 
-// fault is what an error of the SDK means, by KMS's codes (its API reference: common errors, and those of
-// Encrypt and Decrypt). Nothing but the code is kept: the message names who asked.
-func fault(err error) error {
+// kmsError returns the error of package kms for an error of the SDK, by its code (AWS KMS API reference: common errors,
+// and those of Encrypt and Decrypt). It keeps only the code, since the message contains the name of the caller.
+func kmsError(err error) error {
 	var answer smithy.APIError
 	if !errors.As(err, &answer) {
 		var signing *smithy.OperationError
 		if errors.As(err, &signing) && strings.Contains(signing.Err.Error(), "get identity") {
-			return fmt.Errorf("%w (there are no credentials)", kms.ErrDenied)
+			return fmt.Errorf("%w (no credentials were found)", kms.ErrDenied)
 		}
 		return fmt.Errorf("%w (AWS KMS cannot be reached: check AWS_REGION)", kms.ErrUnavailable)
 	}

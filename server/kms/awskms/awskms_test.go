@@ -17,8 +17,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// environment is held while a KEK is opened, which is when the SDK reads the environment; the tests of the
-// suite run at once.
+// environment is held while a KEK is opened, since the SDK then reads the environment and the tests of the suite run in
+// parallel.
 var environment sync.Mutex
 
 func TestMain(m *testing.M) {
@@ -41,7 +41,7 @@ func open(t testing.TB, peer *kmspeers.AWS, name string) kms.KEK {
 	return openAs(t, peer, name, awskms.Settings{AccessKeyID: peer.AccessKeyID, SecretAccessKey: peer.SecretAccessKey})
 }
 
-func TestConformance(t *testing.T) {
+func TestAWSConforms(t *testing.T) {
 	kmstest.RunRemote(t, func(t testing.TB) (kmstest.Subject, kmstest.Peer) {
 		peer := kmspeers.NewAWS(t)
 		return kmstest.Subject{
@@ -52,8 +52,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// One key is the same by alias and by ARN, and its ARN is what is pinned.
-func TestNames(t *testing.T) {
+// A key has the same identity, its ARN, whether it is opened by alias or by ARN.
+func TestAliasAndARNOpenTheSameKey(t *testing.T) {
 	peer := kmspeers.NewAWS(t)
 	byAlias, byARN := open(t, peer, kmspeers.AWSAlias), open(t, peer, peer.ARN())
 	wrapped, err := byAlias.Wrap(t.Context(), []byte("key"), []byte("tenant"))
@@ -65,9 +65,9 @@ func TestNames(t *testing.T) {
 	require.Equal(t, "awskms:///alias/coffer-key?region=eu-central-1", byAlias.URL())
 }
 
-// What a root is bound to is the encryption context, to be read in CloudTrail and asked for in policies. What
-// version 1 wrapped with it must unwrap for ever, so it never changes.
-func TestEncryptionContext(t *testing.T) {
+// The encryption context has the binding of a root in readable form, for CloudTrail and policies. Wrapped keys of
+// version 1 must always unwrap, so it never changes.
+func TestEncryptionContextIsTheBinding(t *testing.T) {
 	peer := kmspeers.NewAWS(t)
 	kek := open(t, peer, kmspeers.AWSAlias)
 	id := format.KeyID([]byte("0123456789abcdef0123456789abcdef"))
@@ -83,7 +83,7 @@ func TestEncryptionContext(t *testing.T) {
 		{envelope.Binding{Environment: "prod", ID: id}, map[string]string{"coffer-environment": "prod", "coffer-root": root}},
 	} {
 		bound := c.bound.Append(nil)
-		if c.want == nil { // of no root
+		if c.want == nil { // not a root
 			c.want = map[string]string{"coffer": base64.StdEncoding.EncodeToString(bound)}
 		}
 		wrapped, err := kek.Wrap(t.Context(), []byte("key"), bound)
@@ -98,8 +98,8 @@ func TestEncryptionContext(t *testing.T) {
 	require.Empty(t, peer.Context())
 }
 
-// Credentials that are wrong, or none at all, are a denial and said as one at once.
-func TestCredentials(t *testing.T) {
+// Wrong or missing credentials are ErrDenied, without the credentials in the error.
+func TestWrongCredentialsAreDenied(t *testing.T) {
 	peer := kmspeers.NewAWS(t)
 	for _, s := range []awskms.Settings{{}, {AccessKeyID: peer.AccessKeyID, SecretAccessKey: "PLANTED"}, {AccessKeyID: "PLANTED", SecretAccessKey: peer.SecretAccessKey}} {
 		_, err := openAs(t, peer, kmspeers.AWSAlias, s).Wrap(t.Context(), []byte("key"), nil)
@@ -109,7 +109,7 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-func TestRefusesURLs(t *testing.T) {
+func TestInvalidURLsAreRefused(t *testing.T) {
 	for _, url := range []string{
 		"awskms://", "awskms:///", "awskms:///alias/k", "awskms://alias/k?region=eu-central-1", "awskms:///alias/k?region=", "awskms:///alias/k?region=eu-central-1&x=1",
 		"awskms:///alias/?region=eu-central-1", "awskms:///a/b?region=eu-central-1", "awskms:///alias/k?region=EU", "awskms:///k?region=a.example",

@@ -1,10 +1,21 @@
-// Package azurekeyvault opens KEKs in Azure Key Vault and Managed HSM: RSA keys, which wrap with RSA-OAEP-256
-// and sign with PS256.
+// Package azurekeyvault opens KEKs in Azure Key Vault and Managed HSM: RSA keys, which wrap with RSA-OAEP-256 and sign
+// with PS256.
 //
-// What it guarantees: RSA authenticates nothing, and anybody who has the public key can wrap with it; so what
-// is wrapped is signed by the same key version, together with the additional data, and is not unwrapped
-// before the signature was found good. The identity is the key's version, which Key Vault draws at random: a
-// key that was made again under the same name is refused as such.
+// URL:
+//
+//	azurekeyvault://NAME.vault.azure.net/keys/KEY[/VERSION]
+//
+// and the hosts of Managed HSM and of the other clouds. Without a version, the current version wraps. Unwrap uses the
+// version that wrapped.
+//
+// Credentials: the client secret in Settings, or else those that the SDK finds: the AZURE_ environment variables, a
+// workload identity or a managed identity.
+//
+// Permissions on the key: get, wrapKey, unwrapKey and sign, for instance by the role Key Vault Crypto User.
+//
+// RSA does not authenticate, and anyone with the public key can wrap. So the same key version signs the wrapped key
+// together with the additional data, and nothing is unwrapped before the signature is verified. The identity is the
+// version of the key, a random number, so a key that was created again under the same name is refused.
 package azurekeyvault
 
 import (
@@ -26,8 +37,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
-// Settings say who asks. Where there is no ClientSecret, it is whom the SDK's chain of credentials finds: its
-// own AZURE_ variables, a workload's identity, a managed identity.
+// Settings are the credentials of an application in Microsoft Entra. If ClientSecret is empty, the SDK finds the
+// credentials.
 type Settings struct{ TenantID, ClientID, ClientSecret string }
 
 var (
@@ -37,13 +48,8 @@ var (
 		`vault\.usgovcloudapi\.net|managedhsm\.usgovcloudapi\.net)$`)
 )
 
-// Provider opens URLs of the form
-//
-//	azurekeyvault://NAME.vault.azure.net/keys/KEY[/VERSION]
-//
-// and those of the other clouds and of Managed HSM. Without a version, the current one wraps. Whichever
-// wrapped unwraps. The host may be an address of this machine with a port as well, for tests; then tokens are
-// asked for there, too.
+// Provider returns the provider of azurekeyvault:// URLs; see the package documentation. For tests, the host may also
+// be a loopback address with a port, which then issues the tokens, too.
 func Provider(s Settings) kms.Provider {
 	return kms.Provider{Scheme: "azurekeyvault", Open: func(_ context.Context, u *url.URL) (kms.KEK, error) {
 		parts, local := keyPath.FindStringSubmatch(u.Path), loopback(u.Host)
@@ -51,7 +57,7 @@ func Provider(s Settings) kms.Provider {
 			return nil, fmt.Errorf("kms: a key in Key Vault is azurekeyvault://NAME.vault.azure.net/keys/KEY or that and /VERSION: %w", kms.ErrURL)
 		}
 		k := &key{host: strings.ToLower(u.Host), name: parts[1], version: parts[2], public: map[string]*rsa.PublicKey{}}
-		options := once()
+		options := withoutRetries()
 		if local {
 			options.Cloud = cloud.Configuration{ActiveDirectoryAuthorityHost: "https://" + u.Host}
 		}
@@ -63,18 +69,19 @@ func Provider(s Settings) kms.Provider {
 			ClientOptions: options, DisableChallengeResourceVerification: local,
 		})
 		if err != nil {
-			return nil, fmt.Errorf("kms: Key Vault's client: %w", kms.ErrSettings)
+			return nil, fmt.Errorf("kms: create the client of Key Vault: check the host in the URL: %w", kms.ErrSettings)
 		}
 		return kms.NewRemote(k), nil
 	}}
 }
 
-// loopback reports whether a host is an address of this machine.
+// loopback reports whether a host is a loopback address with a port.
 func loopback(host string) bool {
 	address, err := netip.ParseAddrPort(host)
 	return err == nil && address.Addr().IsLoopback()
 }
 
+// credential returns the credential of the settings. local permits an authority on this machine.
 func (s *Settings) credential(options azcore.ClientOptions, local bool) (azcore.TokenCredential, error) {
 	if s.ClientSecret != "" {
 		return azidentity.NewClientSecretCredential(s.TenantID, s.ClientID, s.ClientSecret, &azidentity.ClientSecretCredentialOptions{
@@ -86,16 +93,16 @@ func (s *Settings) credential(options azcore.ClientOptions, local bool) (azcore.
 	})
 }
 
-// once has the SDK try once: package kms tries again.
-func once() azcore.ClientOptions {
+// withoutRetries returns client options without retries: package kms retries.
+func withoutRetries() azcore.ClientOptions {
 	return azcore.ClientOptions{Retry: policy.RetryOptions{MaxRetries: -1}}
 }
 
-// key is an RSA key of a vault.
+// key implements kms.Driver for an RSA key.
 type key struct {
 	vault      *azkeys.Client
 	host, name string
-	version    string // empty: the current one
+	version    string // empty for the current one
 	mu         sync.Mutex
-	public     map[string]*rsa.PublicKey // by version; what is under a version never changes
+	public     map[string]*rsa.PublicKey // by version; the key of a version never changes
 }

@@ -31,7 +31,7 @@ func open(t testing.TB, peer *kmspeers.Azure, key string) kms.KEK {
 	return kek
 }
 
-func TestConformance(t *testing.T) {
+func TestKeyVaultConforms(t *testing.T) {
 	kmstest.RunRemote(t, func(t testing.TB) (kmstest.Subject, kmstest.Peer) {
 		peer := kmspeers.NewAzure(t)
 		return kmstest.Subject{
@@ -42,8 +42,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// Anybody can wrap with a public key. What the key did not sign is not unwrapped, and Key Vault is not even asked.
-func TestForged(t *testing.T) {
+// Anyone can wrap with the public key. A wrapped key without a valid signature is refused, without a call of Key Vault.
+func TestForgedWrappedKeyIsRefused(t *testing.T) {
 	peer := kmspeers.NewAzure(t)
 	kek := open(t, peer, kmspeers.AzureKey)
 	additional := []byte("additional data")
@@ -60,9 +60,9 @@ func TestForged(t *testing.T) {
 	sealed, err := inner.SealBytes([]byte("a root that an attacker knows"), additional)
 	require.NoError(t, err)
 	head := append(binary.BigEndian.AppendUint16([]byte{1}, uint16(len(version))), version...)
-	borrowed := real[len(head)+public.Size():][:public.Size()]
+	copiedSignature := real[len(head)+public.Size():][:public.Size()]
 	before := peer.Calls()
-	for _, signature := range [][]byte{borrowed, make([]byte, public.Size())} {
+	for _, signature := range [][]byte{copiedSignature, make([]byte, public.Size())} {
 		forged := append(append(append(append([]byte{}, head...), chosen...), signature...), sealed...)
 		got, err := kek.Unwrap(t.Context(), forged, additional)
 		require.ErrorIs(t, err, envelope.ErrAuthentication)
@@ -71,13 +71,14 @@ func TestForged(t *testing.T) {
 	for _, identity := range []string{"..", strings.ToUpper(version), version + "/x"} {
 		elsewhere := append(binary.BigEndian.AppendUint16([]byte{1}, uint16(len(identity))), identity...)
 		_, err := kek.Unwrap(t.Context(), append(elsewhere, real[len(head):]...), additional)
-		require.ErrorIs(t, err, envelope.ErrAuthentication, "what is no version is not asked for")
+		require.ErrorIs(t, err, envelope.ErrAuthentication, "an invalid version is not requested")
 	}
 	require.Equal(t, before, peer.Calls())
 }
 
-// What version 1 wrapped unwraps for ever (server/kms/SPEC.md). The key is of no other use.
-func TestFormerBytes(t *testing.T) {
+// Wrapped keys of version 1 must always unwrap (server/kms/SPEC.md section 6). The key in the test data has no other
+// use.
+func TestWrappedKeyOfVersion1Unwraps(t *testing.T) {
 	content, err := os.ReadFile("testdata/wrapped.json")
 	require.NoError(t, err)
 	var old struct {
@@ -92,7 +93,7 @@ func TestFormerBytes(t *testing.T) {
 	require.Equal(t, old.Key, string(got))
 }
 
-// privateKey is the RSA key of two primes, with the exponent 65537.
+// privateKey returns the RSA key of two primes, with the exponent 65537.
 func privateKey(t *testing.T, p, q []byte) *rsa.PrivateKey {
 	one, e := big.NewInt(1), big.NewInt(65537)
 	k := &rsa.PrivateKey{Primes: []*big.Int{new(big.Int).SetBytes(p), new(big.Int).SetBytes(q)}}
@@ -103,9 +104,9 @@ func privateKey(t *testing.T, p, q []byte) *rsa.PrivateKey {
 	return k
 }
 
-// After a rotation in Key Vault, former ciphertexts unwrap and new ones are under the new version; a URL with
-// a version wraps with that one.
-func TestVersions(t *testing.T) {
+// After a rotation in Key Vault, keys are wrapped with the new version, and wrapped keys of the former version unwrap.
+// A URL with a version wraps with that version.
+func TestVersionsAfterRotation(t *testing.T) {
 	peer := kmspeers.NewAzure(t)
 	kek := open(t, peer, kmspeers.AzureKey)
 	first, _ := peer.Public()
@@ -129,7 +130,7 @@ func TestVersions(t *testing.T) {
 	require.Equal(t, "azurekeyvault://"+peer.Host+"/keys/"+kmspeers.AzureKey+"/"+first, pinned.URL())
 }
 
-func TestDeleted(t *testing.T) {
+func TestDeletedKeyIsGone(t *testing.T) {
 	peer := kmspeers.NewAzure(t)
 	kek := open(t, peer, kmspeers.AzureKey)
 	wrapped, err := kek.Wrap(t.Context(), []byte("key"), nil)
@@ -142,8 +143,8 @@ func TestDeleted(t *testing.T) {
 	require.ErrorIs(t, err, kms.ErrKeyGone)
 }
 
-// Credentials that Entra refuses are denied access, at once and without a word of them.
-func TestWrongSecret(t *testing.T) {
+// Credentials that Entra refuses are ErrDenied, without a retry and without the credentials in the error.
+func TestWrongClientSecretIsDenied(t *testing.T) {
 	peer := kmspeers.NewAzure(t)
 	wrong := settings
 	wrong.ClientSecret = "PLANTED-wrong"
@@ -156,7 +157,7 @@ func TestWrongSecret(t *testing.T) {
 	require.Equal(t, 1, peer.Calls())
 }
 
-func TestNoCredentials(t *testing.T) {
+func TestMissingCredentialsAreDenied(t *testing.T) {
 	t.Setenv("AZURE_TOKEN_CREDENTIALS", "WorkloadIdentityCredential")
 	peer := kmspeers.NewAzure(t)
 	kek, err := kms.Open(t.Context(), "azurekeyvault://"+peer.Host+"/keys/"+kmspeers.AzureKey, azurekeyvault.Provider(azurekeyvault.Settings{}))
@@ -166,7 +167,7 @@ func TestNoCredentials(t *testing.T) {
 	require.ErrorContains(t, err, "no credentials")
 }
 
-func TestRefusesURLs(t *testing.T) {
+func TestInvalidURLsAreRefused(t *testing.T) {
 	for _, url := range []string{
 		"azurekeyvault://", "azurekeyvault://v.vault.azure.net/keys/k", "azurekeyvault://vault.vault.azure.net", "azurekeyvault://vault.vault.azure.net/secrets/k",
 		"azurekeyvault://vault.vault.azure.net/keys/", "azurekeyvault://vault.vault.azure.net/keys/k/latest", "azurekeyvault://vault.vault.azure.net/keys/k?x=PLANTED",

@@ -16,30 +16,31 @@ import (
 var (
 	errNotFound = fmt.Errorf("%w (Key Vault answers 404)", kms.ErrKeyGone)
 	errDisabled = fmt.Errorf("%w (the key is disabled, expired or not valid yet)", kms.ErrKeyGone)
-	errGarbled  = fmt.Errorf("%w (Key Vault's answer makes no sense)", kms.ErrUnavailable)
+	errGarbled  = fmt.Errorf("%w (the answer of Key Vault is not valid)", kms.ErrUnavailable)
 )
 
-// fault is what an error of the SDK means. Its text may quote requests and claims, so nothing but the status is kept.
-func fault(err error) error {
+// kmsError returns the error of package kms for an error of the SDK. It keeps only the status, since the text may quote
+// requests and claims.
+func kmsError(err error) error {
 	var answer *azcore.ResponseError
 	var login *azidentity.AuthenticationFailedError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &login):
-		return loginFault(login.RawResponse)
+		return loginError(login.RawResponse)
 	case errors.As(err, &answer):
-		return answerFault(answer)
+		return vaultError(answer)
 	}
-	var credential interface{ NonRetriable() } // of the SDK's chain of credentials, and where it is incomplete
+	var credential interface{ NonRetriable() } // the chain of credentials found none, or incomplete ones
 	if errors.As(err, &credential) {
-		return fmt.Errorf("%w (no credentials)", kms.ErrDenied)
+		return fmt.Errorf("%w (no credentials were found)", kms.ErrDenied)
 	}
 	return fmt.Errorf("%w (Key Vault cannot be reached: check the vault's name and the network)", kms.ErrUnavailable)
 }
 
-// loginFault is for the service that gives tokens, Microsoft Entra.
-func loginFault(r *http.Response) error {
+// loginError returns the error for an answer of Microsoft Entra, which issues the tokens.
+func loginError(r *http.Response) error {
 	switch {
 	case r == nil:
 		return fmt.Errorf("%w (Microsoft Entra cannot be reached)", kms.ErrUnavailable)
@@ -51,7 +52,8 @@ func loginFault(r *http.Response) error {
 	return fmt.Errorf("%w (Microsoft Entra answers %d)", kms.ErrDenied, r.StatusCode)
 }
 
-func answerFault(answer *azcore.ResponseError) error {
+// vaultError returns the error for an answer of Key Vault.
+func vaultError(answer *azcore.ResponseError) error {
 	sentinel := kms.ErrUnavailable
 	switch answer.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -64,12 +66,12 @@ func answerFault(answer *azcore.ResponseError) error {
 	case http.StatusTooManyRequests:
 		sentinel = kms.ErrThrottled
 	case http.StatusBadRequest, http.StatusConflict:
-		sentinel = kms.ErrKeyGone // not an RSA key, or one in the midst of being deleted
+		sentinel = kms.ErrKeyGone // not an RSA key, or the key is being deleted
 	}
 	return fmt.Errorf("%w (Key Vault answers %d)", sentinel, answer.StatusCode)
 }
 
-// disabled tells a key that may not be used from an identity that may not use it: both are 403.
+// disabled reports whether a key is disabled. The status is 403, as for an identity without permission.
 func disabled(r *http.Response) bool {
 	if r == nil {
 		return false

@@ -15,7 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
-func TestFault(t *testing.T) {
+func TestErrorsOfTheSDK(t *testing.T) {
 	body := func(status int, inner string) *http.Response {
 		text := fmt.Sprintf(`{"error":{"code":"Forbidden","message":"PLANTED","innerError":{"code":%q}}}`, inner)
 		return &http.Response{StatusCode: status, Body: io.NopCloser(bytes.NewReader([]byte(text)))}
@@ -38,10 +38,10 @@ func TestFault(t *testing.T) {
 		{login(body(401, "")), kms.ErrDenied, "Entra answers 401"}, {login(body(429, "")), kms.ErrThrottled, "Entra answers 429"},
 		{login(body(502, "")), kms.ErrUnavailable, "Entra answers 502"}, {errors.New("PLANTED"), kms.ErrUnavailable, "cannot be reached"},
 	} {
-		err := fault(fmt.Errorf("PLANTED: %w", c.err))
+		err := kmsError(fmt.Errorf("PLANTED: %w", c.err))
 		require.ErrorIs(t, err, c.want)
 		require.ErrorContains(t, err, c.says)
 		require.NotContains(t, err.Error(), "PLANTED")
 	}
-	require.NoError(t, fault(nil))
+	require.NoError(t, kmsError(nil))
 }

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	label   = "coffer/v1 azurekeyvault" // no other use of the key signs what begins with it
+	label   = "coffer/v1 azurekeyvault" // begins the signed data, and no other use of the key signs data that begins with it
 	minSize = 2048 / 8                  // of a modulus, in bytes
 )
 
@@ -41,11 +41,12 @@ func (k *key) Advice() string {
 		"the key (role Key Vault Crypto User, or an access policy), that the key permits these operations, and the vault's firewall"
 }
 
-// Encrypt wraps a key of its own, under which the plaintext is, since RSA takes few bytes. The ciphertext is
+// Encrypt implements kms.Driver. It encrypts plain under an inner random key, since RSA encrypts few bytes. The
+// ciphertext is
 //
-//	RSA-OAEP-256 of that key || PS256 signature || AES-256-GCM of plain
+//	RSA-OAEP-256 of the inner key || PS256 signature || AES-256-GCM of plain
 //
-// of which the first two are as long as the modulus.
+// of which the first two parts are as long as the modulus (SPEC.md section 4).
 func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte, string, error) {
 	inner := secret.New()
 	defer inner.Clear()
@@ -57,7 +58,7 @@ func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte
 	defer clear(raw)
 	wrapped, err := k.vault.WrapKey(ctx, k.name, k.version, azkeys.KeyOperationParameters{Algorithm: &wraps, Value: raw}, nil)
 	if err != nil {
-		return nil, "", fault(err)
+		return nil, "", kmsError(err)
 	}
 	if wrapped.KID == nil || !keyVersion.MatchString(wrapped.KID.Version()) {
 		return nil, "", errGarbled
@@ -67,7 +68,7 @@ func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte
 		Algorithm: &signs, Value: digest(version, additionalData, wrapped.Result, sealed),
 	}, nil)
 	if err != nil {
-		return nil, "", fault(err)
+		return nil, "", kmsError(err)
 	}
 	if len(wrapped.Result) < minSize || len(signature.Result) != len(wrapped.Result) {
 		return nil, "", errGarbled
@@ -75,13 +76,14 @@ func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte
 	return append(append(wrapped.Result, signature.Result...), sealed...), version, nil
 }
 
+// Decrypt implements kms.Driver. It verifies the signature before it asks Key Vault to unwrap.
 func (k *key) Decrypt(ctx context.Context, version string, ciphertext, additionalData []byte) ([]byte, error) {
 	if !keyVersion.MatchString(version) {
 		return nil, envelope.ErrAuthentication
 	}
 	public, err := k.publicKey(ctx, version)
 	if err != nil {
-		return nil, k.why(ctx, err)
+		return nil, k.explainNotFound(ctx, err)
 	}
 	size := public.Size()
 	if len(ciphertext) < 2*size {
@@ -94,7 +96,7 @@ func (k *key) Decrypt(ctx context.Context, version string, ciphertext, additiona
 	}
 	answer, err := k.vault.UnwrapKey(ctx, k.name, version, azkeys.KeyOperationParameters{Algorithm: &wraps, Value: wrapped}, nil)
 	if err != nil {
-		return nil, k.why(ctx, fault(err))
+		return nil, k.explainNotFound(ctx, kmsError(err))
 	}
 	defer clear(answer.Result)
 	inner, err := secret.FromBytes(answer.Result)
@@ -105,7 +107,7 @@ func (k *key) Decrypt(ctx context.Context, version string, ciphertext, additiona
 	return inner.OpenBytes(sealed, additionalData)
 }
 
-// digest is what is signed: each part after its length in four bytes.
+// digest returns the SHA-256 hash of the signed data: each part after its length in four bytes.
 func digest(version string, parts ...[]byte) []byte {
 	h := sha256.New()
 	for _, part := range append([][]byte{[]byte(label), []byte(version)}, parts...) {
@@ -115,7 +117,7 @@ func digest(version string, parts ...[]byte) []byte {
 	return h.Sum(nil)
 }
 
-// publicKey is the public half of a version.
+// publicKey returns the public key of a version, from the cache if possible.
 func (k *key) publicKey(ctx context.Context, version string) (*rsa.PublicKey, error) {
 	k.mu.Lock()
 	public, ok := k.public[version]
@@ -125,7 +127,7 @@ func (k *key) publicKey(ctx context.Context, version string) (*rsa.PublicKey, er
 	}
 	answer, err := k.vault.GetKey(ctx, k.name, version, nil)
 	if err != nil {
-		return nil, fault(err)
+		return nil, kmsError(err)
 	}
 	if public = readKey(answer.Key, version); public == nil {
 		return nil, errGarbled
@@ -136,7 +138,7 @@ func (k *key) publicKey(ctx context.Context, version string) (*rsa.PublicKey, er
 	return public, nil
 }
 
-// readKey gives nil for what is not the RSA key of the version.
+// readKey returns nil if jwk is not the RSA key of the version.
 func readKey(jwk *azkeys.JSONWebKey, version string) *rsa.PublicKey {
 	if jwk == nil || jwk.KID == nil || jwk.KID.Version() != version || len(jwk.N) > 16384/8 {
 		return nil
@@ -148,13 +150,13 @@ func readKey(jwk *azkeys.JSONWebKey, version string) *rsa.PublicKey {
 	return &rsa.PublicKey{N: n, E: int(e.Int64())}
 }
 
-// why tells a version that is gone because the key is from one that is gone because there is another key.
-func (k *key) why(ctx context.Context, err error) error {
+// explainNotFound returns ErrRecreated for a version that is not found if the key still exists, with other versions.
+func (k *key) explainNotFound(ctx context.Context, err error) error {
 	if !errors.Is(err, errNotFound) {
 		return err
 	}
 	_, err = k.vault.GetKey(ctx, k.name, "", nil)
-	err = fault(err)
+	err = kmsError(err)
 	if err == nil || errors.Is(err, errDisabled) {
 		return fmt.Errorf("%w (the version that wrapped is gone)", kms.ErrRecreated)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
-func TestFault(t *testing.T) {
+func TestErrorsOfTheSDK(t *testing.T) {
 	for code, want := range map[codes.Code]error{
 		codes.PermissionDenied: kms.ErrDenied, codes.Unauthenticated: kms.ErrDenied, codes.ResourceExhausted: kms.ErrThrottled,
 		codes.DeadlineExceeded: kms.ErrTimeout,
@@ -19,7 +19,7 @@ func TestFault(t *testing.T) {
 		codes.Unavailable: kms.ErrUnavailable, codes.Internal: kms.ErrUnavailable, codes.Unknown: kms.ErrUnavailable, codes.Aborted: kms.ErrUnavailable,
 	} {
 		t.Run(code.String(), func(t *testing.T) {
-			err := fault(status.Error(code, "PLANTED"))
+			err := kmsError(status.Error(code, "PLANTED"))
 			require.ErrorIs(t, err, want)
 			if code != codes.Unavailable {
 				require.ErrorContains(t, err, code.String())
@@ -27,6 +27,6 @@ func TestFault(t *testing.T) {
 			require.NotContains(t, err.Error(), "PLANTED")
 		})
 	}
-	require.ErrorContains(t, fault(status.Error(codes.Unavailable, "PLANTED")), "cannot be reached")
-	require.ErrorIs(t, fault(errors.New("PLANTED")), kms.ErrUnavailable)
+	require.ErrorContains(t, kmsError(status.Error(codes.Unavailable, "PLANTED")), "cannot be reached")
+	require.ErrorIs(t, kmsError(errors.New("PLANTED")), kms.ErrUnavailable)
 }

@@ -1,9 +1,19 @@
 // Package gcpkms opens KEKs in Google Cloud KMS: symmetric keys.
 //
-// What it guarantees: Cloud KMS authenticates the additional data, and checksums guard what is sent both
-// ways. The identity is the name of the key's version; neither a key's name nor a version's number can be
-// used again (Google's "Delete Cloud KMS resources"), so that a key whose version was destroyed and made anew
-// is refused as such.
+// URL:
+//
+//	gcpkms://projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY
+//
+// The primary version of the key wraps. Unwrap uses the version that wrapped.
+//
+// Credentials: the file in Settings, or else those that the SDK finds: its environment variables, the login of gcloud,
+// or the service account of the machine.
+//
+// Permissions: the role roles/cloudkms.cryptoKeyEncrypterDecrypter on the key.
+//
+// Cloud KMS authenticates the additional data, and checksums protect requests and answers in transit. The identity is
+// the name of the key version. Neither the name of a key nor the number of a version can be used again (Google, "Delete
+// Cloud KMS resources"), so a wrapped key whose version was destroyed and replaced is refused.
 package gcpkms
 
 import (
@@ -26,8 +36,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
-// Settings say who asks, by the file that GOOGLE_APPLICATION_CREDENTIALS names. Where there is none, it is
-// whom the SDK finds: its own variables, gcloud's login, the machine's service account.
+// Settings name the file with the credentials, as GOOGLE_APPLICATION_CREDENTIALS does. If CredentialsFile is empty, the
+// SDK finds the credentials.
 type Settings struct{ CredentialsFile string }
 
 var keyPath = regexp.MustCompile(`^/[a-z0-9.:-]{1,64}/locations/[a-z0-9-]{1,63}/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}$`)
@@ -37,11 +47,8 @@ const (
 	maxCredentials = 64 << 10
 )
 
-// Provider opens URLs of the form
-//
-//	gcpkms://projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY
-//
-// and, for tests, that and ?endpoint= with an address and port of this machine. The key's primary version wraps.
+// Provider returns the provider of gcpkms:// URLs; see the package documentation. For tests, the URL may have a query
+// ?endpoint= with a loopback address and port.
 func Provider(s Settings) kms.Provider {
 	return kms.Provider{Scheme: "gcpkms", Open: func(ctx context.Context, u *url.URL) (kms.KEK, error) {
 		query := u.Query()
@@ -60,19 +67,20 @@ func Provider(s Settings) kms.Provider {
 		}
 		client, err := cloudkms.NewKeyManagementClient(context.WithoutCancel(ctx), options...)
 		if err != nil {
-			return nil, fmt.Errorf("kms: Cloud KMS' client cannot be made: %w", kms.ErrSettings)
+			return nil, fmt.Errorf("kms: create the client of Cloud KMS: check the credentials: %w", kms.ErrSettings)
 		}
-		client.CallOptions.Encrypt, client.CallOptions.Decrypt = nil, nil // package kms tries again
+		client.CallOptions.Encrypt, client.CallOptions.Decrypt = nil, nil // package kms retries
 		return kms.NewRemote(&key{client, u.Host + u.Path}), nil
 	}}
 }
 
-// loopback reports whether an endpoint is an address of this machine.
+// loopback reports whether an endpoint is a loopback address with a port.
 func loopback(endpoint string) bool {
 	address, err := netip.ParseAddrPort(endpoint)
 	return err == nil && address.Addr().IsLoopback()
 }
 
+// credentials reads or finds the credentials.
 func (s *Settings) credentials() (*auth.Credentials, error) {
 	options := &credentials.DetectOptions{Scopes: []string{scope}, UseSelfSignedJWT: true}
 	if s.CredentialsFile == "" {
@@ -84,15 +92,15 @@ func (s *Settings) credentials() (*auth.Credentials, error) {
 	}
 	text, err := readFile(s.CredentialsFile)
 	if err != nil {
-		return nil, fmt.Errorf("kms: the file that GOOGLE_APPLICATION_CREDENTIALS names cannot be read: %w", kms.ErrSettings)
+		return nil, fmt.Errorf("kms: read the file in GOOGLE_APPLICATION_CREDENTIALS: check that it exists and may be read: %w", kms.ErrSettings)
 	}
 	var content struct {
 		Type credentials.CredType `json:"type"`
 	}
-	_ = json.Unmarshal(text, &content) // what is no JSON has no type
+	_ = json.Unmarshal(text, &content) // the type is empty if the text is not JSON
 	who, err := credentials.NewCredentialsFromJSON(content.Type, text, options)
 	if err != nil {
-		return nil, fmt.Errorf("kms: the file that GOOGLE_APPLICATION_CREDENTIALS names holds no credentials: %w", kms.ErrSettings)
+		return nil, fmt.Errorf("kms: the file in GOOGLE_APPLICATION_CREDENTIALS does not contain credentials: %w", kms.ErrSettings)
 	}
 	return who, nil
 }

@@ -23,7 +23,7 @@ func open(t testing.TB, peer *kmspeers.Google, key string) kms.KEK {
 	return kek
 }
 
-func TestConformance(t *testing.T) {
+func TestCloudKMSConforms(t *testing.T) {
 	kmstest.RunRemote(t, func(t testing.TB) (kmstest.Subject, kmstest.Peer) {
 		peer := kmspeers.NewGoogle(t)
 		return kmstest.Subject{
@@ -34,8 +34,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// What version 1 wrapped must unwrap for ever, so the additional data never changes (server/kms/SPEC.md).
-func TestAdditionalData(t *testing.T) {
+// Wrapped keys of version 1 must always unwrap, so the additional data never changes (server/kms/SPEC.md section 3).
+func TestAdditionalDataIsTheBinding(t *testing.T) {
 	peer := kmspeers.NewGoogle(t)
 	kek := open(t, peer, kmspeers.GoogleKey)
 	wrapped, err := kek.Wrap(t.Context(), []byte("key"), []byte("binding"))
@@ -46,8 +46,8 @@ func TestAdditionalData(t *testing.T) {
 	require.Equal(t, "binding", string(peer.Bound()))
 }
 
-// After a rotation in Cloud KMS, former ciphertexts unwrap and new ones are under the new version.
-func TestRotation(t *testing.T) {
+// After a rotation in Cloud KMS, keys are wrapped with the new version, and wrapped keys of the former version unwrap.
+func TestVersionsAfterRotation(t *testing.T) {
 	peer := kmspeers.NewGoogle(t)
 	kek := open(t, peer, kmspeers.GoogleKey)
 	old, err := kek.Wrap(t.Context(), []byte("key"), nil)
@@ -65,8 +65,8 @@ func TestRotation(t *testing.T) {
 	require.Equal(t, "gcpkms://"+kmspeers.GoogleKey, kek.URL())
 }
 
-// Once all versions are destroyed there is no key, and none that took its place either.
-func TestDestroyed(t *testing.T) {
+// If all versions are destroyed, the error is ErrKeyGone and not ErrRecreated.
+func TestDestroyedKeyIsGone(t *testing.T) {
 	peer := kmspeers.NewGoogle(t)
 	kek := open(t, peer, kmspeers.GoogleKey)
 	wrapped, err := kek.Wrap(t.Context(), []byte("key"), nil)
@@ -79,8 +79,8 @@ func TestDestroyed(t *testing.T) {
 	require.ErrorIs(t, err, kms.ErrKeyGone)
 }
 
-// A former version that is disabled can be enabled again: nothing took its place.
-func TestFormerVersionDisabled(t *testing.T) {
+// A disabled former version is ErrKeyGone and not ErrRecreated, since it can be enabled again.
+func TestDisabledFormerVersionIsGone(t *testing.T) {
 	peer := kmspeers.NewGoogle(t)
 	kek := open(t, peer, kmspeers.GoogleKey)
 	wrapped, err := kek.Wrap(t.Context(), []byte("key"), nil)
@@ -91,8 +91,8 @@ func TestFormerVersionDisabled(t *testing.T) {
 	require.ErrorIs(t, err, kms.ErrKeyGone)
 }
 
-// Another key's wrapped bytes are not even sent.
-func TestOtherKey(t *testing.T) {
+// A key that another key wrapped is refused without a call of Cloud KMS.
+func TestWrappedKeyOfAnotherKeyIsRefused(t *testing.T) {
 	peer := kmspeers.NewGoogle(t)
 	wrapped, err := open(t, peer, kmspeers.GoogleOther).Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)
@@ -102,12 +102,12 @@ func TestOtherKey(t *testing.T) {
 	require.Equal(t, before, peer.Calls())
 }
 
-// A bit that changed on the way, in either direction, is noticed, and the call is made again.
-func TestChecksums(t *testing.T) {
+// A request or an answer that changed in transit is detected and retried.
+func TestChecksumErrorsAreRetried(t *testing.T) {
 	peer := kmspeers.NewGoogle(t)
 	kek := open(t, peer, kmspeers.GoogleKey)
-	for _, way := range [][2]int{{1, 0}, {0, 1}} {
-		peer.Corrupt(way[0], way[1])
+	for _, damage := range [][2]int{{1, 0}, {0, 1}} {
+		peer.Corrupt(damage[0], damage[1])
 		before := peer.Calls()
 		wrapped, err := kek.Wrap(t.Context(), []byte("key"), nil)
 		require.NoError(t, err)
@@ -120,7 +120,7 @@ func TestChecksums(t *testing.T) {
 	}
 }
 
-func TestRefusesURLs(t *testing.T) {
+func TestInvalidURLsAreRefused(t *testing.T) {
 	peer := kmspeers.NewGoogle(t)
 	provider := gcpkms.Provider(gcpkms.Settings{CredentialsFile: peer.Credentials(t)})
 	good := "gcpkms://" + kmspeers.GoogleKey
@@ -137,7 +137,7 @@ func TestRefusesURLs(t *testing.T) {
 	}
 }
 
-func TestCredentialsFile(t *testing.T) {
+func TestInvalidCredentialsFileIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{
 		"empty": "", "text": "PLANTED", "type": `{"type":"PLANTED"}`, "key": `{"type":"service_account","private_key":"PLANTED","client_email":"a@b"}`,

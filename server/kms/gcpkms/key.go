@@ -16,7 +16,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// key is a symmetric key.
+// key implements kms.Driver for a symmetric key.
 type key struct {
 	client *cloudkms.KeyManagementClient
 	name   string // projects/…/cryptoKeys/KEY
@@ -24,8 +24,8 @@ type key struct {
 
 var _ kms.Driver = (*key)(nil)
 
-// errGarbled says that bytes changed on the way, in one direction or the other.
-var errGarbled = fmt.Errorf("%w (the checksums of Cloud KMS' answer are wrong)", kms.ErrUnavailable)
+// errGarbled means that a request or an answer changed in transit.
+var errGarbled = fmt.Errorf("%w (the checksums of the answer of Cloud KMS are wrong)", kms.ErrUnavailable)
 
 func (k *key) URL() string { return "gcpkms://" + k.name }
 
@@ -40,7 +40,7 @@ func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte
 		AdditionalAuthenticatedData: additionalData, AdditionalAuthenticatedDataCrc32C: checksum(additionalData),
 	})
 	if err != nil {
-		return nil, "", fault(err)
+		return nil, "", kmsError(err)
 	}
 	if !answer.VerifiedPlaintextCrc32C || !answer.VerifiedAdditionalAuthenticatedDataCrc32C || !matches(answer.CiphertextCrc32C, answer.Ciphertext) ||
 		!k.owns(answer.Name) {
@@ -58,10 +58,10 @@ func (k *key) Decrypt(ctx context.Context, version string, ciphertext, additiona
 		AdditionalAuthenticatedData: additionalData, AdditionalAuthenticatedDataCrc32C: checksum(additionalData),
 	})
 	switch {
-	case status.Code(err) == codes.InvalidArgument: // or the ciphertext does not open
+	case status.Code(err) == codes.InvalidArgument: // Cloud KMS returns it for a ciphertext that does not open
 		return nil, envelope.ErrAuthentication
 	case err != nil:
-		return nil, k.why(ctx, err)
+		return nil, k.explainFailure(ctx, err)
 	case !matches(answer.PlaintextCrc32C, answer.Plaintext):
 		return nil, errGarbled
 	}
@@ -73,16 +73,16 @@ func (k *key) owns(version string) bool {
 	return strings.HasPrefix(version, k.name+"/cryptoKeyVersions/")
 }
 
-// why tells a version that was destroyed with its key from one that another version has taken the place of:
-// then the key encrypts. Those who may use a key may not look at it.
-func (k *key) why(ctx context.Context, err error) error {
+// explainFailure returns ErrRecreated if the version that wrapped is destroyed, but the key has another primary
+// version. It encrypts to find out, since the role that may use a key may not read its state.
+func (k *key) explainFailure(ctx context.Context, err error) error {
 	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(status.Convert(err).Message(), "DESTROY") {
-		return fault(err)
+		return kmsError(err)
 	}
 	if _, err := k.client.Encrypt(ctx, &kmspb.EncryptRequest{Name: k.name}); err == nil {
 		return fmt.Errorf("%w (the version that wrapped is destroyed)", kms.ErrRecreated)
 	}
-	return fault(err)
+	return kmsError(err)
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -95,15 +95,16 @@ func matches(sum *wrapperspb.Int64Value, b []byte) bool {
 	return sum != nil && sum.Value == checksum(b).Value
 }
 
-// fault is what an error of the SDK means. Its text may quote the request, so nothing but the code is kept.
-func fault(err error) error {
+// kmsError returns the error of package kms for an error of the SDK. It keeps only the code, since the text may quote
+// the request.
+func kmsError(err error) error {
 	code, sentinel := status.Code(err), kms.ErrUnavailable
 	switch code {
 	case codes.PermissionDenied, codes.Unauthenticated:
 		sentinel = kms.ErrDenied
 	case codes.ResourceExhausted:
 		sentinel = kms.ErrThrottled
-	case codes.DeadlineExceeded: // gRPC's own clock may say so before the context does
+	case codes.DeadlineExceeded: // the timer of gRPC may fire before that of the context
 		sentinel = kms.ErrTimeout
 	case codes.NotFound, codes.FailedPrecondition, codes.InvalidArgument:
 		sentinel = kms.ErrKeyGone

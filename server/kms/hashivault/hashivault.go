@@ -1,9 +1,23 @@
-// Package hashivault opens KEKs in the transit engine of HashiCorp Vault, and of OpenBao.
+// Package hashivault opens KEKs in the transit secrets engine of HashiCorp Vault and OpenBao: symmetric keys that
+// support associated data.
 //
-// What it guarantees: the additional data and the key's identity are the ciphertext's associated data, so
-// transit itself refuses a wrapped key that was moved to another tenant. The identity is the key's version
-// and when that was made; a key that was made again under the same name is refused as such. No key is made by
-// using one: transit would, for a token that may create.
+// URL:
+//
+//	hashivault://KEY[?mount=PATH]
+//
+// PATH is where the engine is mounted; the default is transit.
+//
+// Credentials: the token or the token file in Settings, or else VAULT_TOKEN. A token file is read again when it
+// changes, as Vault Agent does it, and when Vault denies access. The other settings of the SDK (VAULT_ADDR,
+// VAULT_CACERT, VAULT_NAMESPACE and so on) apply as well. A server calls kms.RenewCredentials to renew the token.
+//
+// Permissions: update on PATH/encrypt/KEY and PATH/decrypt/KEY, and read on PATH/keys/KEY; also auth/token/lookup-self
+// and auth/token/renew-self, which the default policy of Vault grants.
+//
+// The associated data of the ciphertext contains the additional data and the identity, so transit refuses a wrapped key
+// that was moved to another tenant. The identity is the key version and its creation time, so a key that was created
+// again under the same name is refused. Transit would create a missing key for a token that may do so: Encrypt reads
+// the key first, and creates none.
 package hashivault
 
 import (
@@ -27,9 +41,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Settings say which server, and who asks: by a token, or by that in a file, which is read again when it
-// changes, as Vault Agent has it, and when Vault denies access. What is empty is taken from the SDK's own
-// variables: VAULT_ADDR, VAULT_TOKEN; VAULT_CACERT, VAULT_NAMESPACE and so on always are.
+// Settings are the URL of the server and the token, or the path of a file with the token. Empty settings are taken from
+// VAULT_ADDR and VAULT_TOKEN.
 type Settings struct{ Address, Token, TokenFile string }
 
 var (
@@ -37,11 +50,7 @@ var (
 	mountName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_/-]{0,127}$`)
 )
 
-// Provider opens URLs of the form
-//
-//	hashivault://KEY[?mount=PATH]
-//
-// where the engine is mounted at transit if the URL does not say otherwise.
+// Provider returns the provider of hashivault:// URLs; see the package documentation.
 func Provider(s Settings) kms.Provider {
 	return kms.Provider{Scheme: "hashivault", Open: func(_ context.Context, u *url.URL) (kms.KEK, error) {
 		query := u.Query()
@@ -53,7 +62,7 @@ func Provider(s Settings) kms.Provider {
 		if !keyName.MatchString(u.Host) || u.Path != "" || len(query) > 0 || !mountName.MatchString(mount) {
 			return nil, fmt.Errorf("kms: a key in Vault is hashivault://KEY or hashivault://KEY?mount=PATH: %w", kms.ErrURL)
 		}
-		client, err := open(s)
+		client, err := newClient(s)
 		if err != nil {
 			return nil, err
 		}
@@ -65,30 +74,31 @@ func Provider(s Settings) kms.Provider {
 	}}
 }
 
-func open(s Settings) (*api.Client, error) {
+// newClient returns the client of the SDK. It does not connect.
+func newClient(s Settings) (*api.Client, error) {
 	c := api.DefaultConfig()
 	if c.Error != nil {
-		return nil, fmt.Errorf("kms: the VAULT_ variables are not valid: check those of TLS, and VAULT_RATE_LIMIT: %w", kms.ErrSettings)
+		return nil, fmt.Errorf("kms: the VAULT_ environment variables are not valid: check those of TLS and VAULT_RATE_LIMIT: %w", kms.ErrSettings)
 	}
 	if s.Address != "" {
 		c.Address = s.Address
 	}
-	if !safe(cmp.Or(c.AgentAddress, c.Address)) {
-		return nil, fmt.Errorf("kms: VAULT_ADDR must be the URL of the server, https:// where it is not this host, without a user and password: %w", kms.ErrSettings)
+	if !isSafeAddress(cmp.Or(c.AgentAddress, c.Address)) {
+		return nil, fmt.Errorf("kms: VAULT_ADDR must be the URL of the server, with https:// unless it is this host, without a user and password: %w", kms.ErrSettings)
 	}
 	client, err := api.NewClient(c)
 	if err != nil {
 		return nil, fmt.Errorf("kms: VAULT_ADDR must be the URL of the server, such as https://vault.example:8200: %w", kms.ErrSettings)
 	}
-	client.SetMaxRetries(0) // package kms tries again
+	client.SetMaxRetries(0) // package kms retries
 	if s.Token != "" {
 		client.SetToken(s.Token)
 	}
 	return client, nil
 }
 
-// safe reports whether the token may be sent to an address: not in the clear, but on this host.
-func safe(address string) bool {
+// isSafeAddress reports whether the token may be sent to an address: by HTTPS, or without leaving this host.
+func isSafeAddress(address string) bool {
 	u, err := url.Parse(address)
 	if err != nil || u.User != nil {
 		return false
@@ -97,7 +107,7 @@ func safe(address string) bool {
 	return u.Scheme == "https" && u.Host != "" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip.IsLoopback()) || u.Scheme == "unix"
 }
 
-// key is a key of transit.
+// key implements kms.Driver for a key of transit.
 type key struct {
 	vault       *api.Logical
 	token       *token
@@ -114,36 +124,36 @@ func (k *key) URL() string {
 }
 
 // RenewCredentials implements kms.CredentialRenewer.
-func (k *key) RenewCredentials(ctx context.Context, log *slog.Logger) { k.token.keep(ctx, log) }
+func (k *key) RenewCredentials(ctx context.Context, log *slog.Logger) { k.token.renewUntil(ctx, log) }
 
 // DescribeCredentials implements kms.CredentialRenewer.
 func (k *key) DescribeCredentials(ctx context.Context) string { return k.token.describe(ctx) }
 
 func (k *key) Advice() string {
-	if over := k.token.over(); !over.IsZero() {
-		return "the token of Vault, whose life ended at " + over.UTC().Format(timeShown) + " and could not be renewed: write another one into VAULT_TOKEN_FILE, " +
-			"or start again with another VAULT_TOKEN"
+	if expiry := k.token.expiredAt(); !expiry.IsZero() {
+		return "the token of Vault, which expired at " + expiry.UTC().Format(timeLayout) + " and could not be renewed: write a new token to VAULT_TOKEN_FILE, " +
+			"or restart with a new VAULT_TOKEN"
 	}
-	return fmt.Sprintf("that VAULT_TOKEN is right and has not expired, and that its policy grants update on %[1]s/encrypt/%[2]s and %[1]s/decrypt/%[2]s "+
+	return fmt.Sprintf("that VAULT_TOKEN is correct and has not expired, and that its policy grants update on %[1]s/encrypt/%[2]s and %[1]s/decrypt/%[2]s "+
 		"and read on %[1]s/keys/%[2]s", k.mount, k.name)
 }
 
 func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte, string, error) {
-	about, err := k.read(ctx)
+	info, err := k.readKey(ctx)
 	if err != nil {
 		return nil, "", err
 	}
-	identity, ok := about.identity(about.Latest)
+	identity, ok := info.identity(info.Latest)
 	if !ok {
 		return nil, "", fmt.Errorf("%w (not a symmetric key with associated data)", kms.ErrKeyGone)
 	}
 	secret, err := k.write(ctx, k.mount+"/encrypt/"+k.name, map[string]any{
 		"plaintext":       base64.StdEncoding.EncodeToString(plain),
-		"associated_data": associated(identity, additionalData),
-		"key_version":     about.Latest,
+		"associated_data": associatedData(identity, additionalData),
+		"key_version":     info.Latest,
 	})
 	if err != nil {
-		return nil, "", fault(err)
+		return nil, "", kmsError(err)
 	}
 	ciphertext := text(secret, "ciphertext")
 	if ciphertext == "" {
@@ -155,13 +165,13 @@ func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte
 func (k *key) Decrypt(ctx context.Context, identity string, ciphertext, additionalData []byte) ([]byte, error) {
 	secret, err := k.write(ctx, k.mount+"/decrypt/"+k.name, map[string]any{
 		"ciphertext":      string(ciphertext),
-		"associated_data": associated(identity, additionalData),
+		"associated_data": associatedData(identity, additionalData),
 	})
 	if refused(err) {
-		return nil, k.why(ctx, identity)
+		return nil, k.explainRefusal(ctx, identity)
 	}
 	if err != nil {
-		return nil, fault(err)
+		return nil, kmsError(err)
 	}
 	plain, err := base64.StdEncoding.DecodeString(text(secret, "plaintext"))
 	if err != nil || secret == nil {
@@ -170,15 +180,16 @@ func (k *key) Decrypt(ctx context.Context, identity string, ciphertext, addition
 	return plain, nil
 }
 
+// write calls an operation of transit.
 func (k *key) write(ctx context.Context, path string, data map[string]any) (*api.Secret, error) {
-	return k.token.ask(func() (*api.Secret, error) {
+	return k.token.call(func() (*api.Secret, error) {
 		return k.vault.WriteWithContext(ctx, path, data)
 	})
 }
 
-// why says for what reason transit refused to decrypt; it answers 400 to all of them.
-func (k *key) why(ctx context.Context, identity string) error {
-	about, err := k.read(ctx)
+// explainRefusal returns why transit refused to decrypt, since it answers 400 for every reason.
+func (k *key) explainRefusal(ctx context.Context, identity string) error {
+	info, err := k.readKey(ctx)
 	if err != nil {
 		return err
 	}
@@ -187,9 +198,9 @@ func (k *key) why(ctx context.Context, identity string) error {
 	if _, err := fmt.Sscanf(identity, "v%d@%d", &version, &made); err != nil {
 		return envelope.ErrAuthentication
 	}
-	now, ok := about.identity(version)
+	now, ok := info.identity(version)
 	switch {
-	case ok && now == identity && version < about.MinDecryption:
+	case ok && now == identity && version < info.MinDecryption:
 		return fmt.Errorf("%w (version %d is below min_decryption_version)", kms.ErrKeyGone, version)
 	case ok && now == identity:
 		return envelope.ErrAuthentication
@@ -197,42 +208,44 @@ func (k *key) why(ctx context.Context, identity string) error {
 	return kms.ErrRecreated
 }
 
-// about is what transit tells of a key.
-type about struct {
-	Keys          map[string]json.RawMessage `json:"keys"` // by version: when a symmetric key was made, in Unix seconds
+// keyInfo is the answer of transit about a key.
+type keyInfo struct {
+	Keys          map[string]json.RawMessage `json:"keys"` // creation time of each version in Unix seconds
 	Latest        int                        `json:"latest_version"`
 	MinDecryption int                        `json:"min_decryption_version"`
 }
 
-func (a *about) identity(version int) (string, bool) {
-	made, err := strconv.ParseInt(string(a.Keys[strconv.Itoa(version)]), 10, 64)
+func (i *keyInfo) identity(version int) (string, bool) {
+	made, err := strconv.ParseInt(string(i.Keys[strconv.Itoa(version)]), 10, 64)
 	return fmt.Sprintf("v%d@%d", version, made), err == nil
 }
 
-func (k *key) read(ctx context.Context) (*about, error) {
-	secret, err := k.token.ask(func() (*api.Secret, error) {
+// readKey reads the versions of the key.
+func (k *key) readKey(ctx context.Context) (*keyInfo, error) {
+	secret, err := k.token.call(func() (*api.Secret, error) {
 		return k.vault.ReadWithContext(ctx, k.mount+"/keys/"+k.name)
 	})
 	if err != nil {
-		return nil, fault(err)
+		return nil, kmsError(err)
 	}
 	if secret == nil { // 404
 		return nil, kms.ErrKeyGone
 	}
-	var a about
+	var info keyInfo
 	content, err := json.Marshal(secret.Data)
-	if err != nil || json.Unmarshal(content, &a) != nil {
+	if err != nil || json.Unmarshal(content, &info) != nil {
 		return nil, kms.ErrUnavailable
 	}
-	return &a, nil
+	return &info, nil
 }
 
-// associated binds the identity too: length (2) || identity || additional data.
-func associated(identity string, additionalData []byte) string {
+// associatedData returns the associated data in base64: length of the identity (2) || identity || additional data.
+func associatedData(identity string, additionalData []byte) string {
 	bound := append(binary.BigEndian.AppendUint16(nil, uint16(len(identity))), identity...)
 	return base64.StdEncoding.EncodeToString(append(bound, additionalData...))
 }
 
+// text returns a text in an answer of Vault, which is empty if it is missing.
 func text(secret *api.Secret, name string) string {
 	if secret == nil {
 		return ""
@@ -241,25 +254,28 @@ func text(secret *api.Secret, name string) string {
 	return s
 }
 
+// refused reports whether Vault answered 400.
 func refused(err error) bool {
 	var answer *api.ResponseError
 	return errors.As(err, &answer) && answer.StatusCode == http.StatusBadRequest
 }
 
+// denied reports whether Vault answered 401 or 403.
 func denied(err error) bool {
 	var answer *api.ResponseError
 	return errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden)
 }
 
-// fault is what an error of the SDK means. Its text may quote the request, so nothing but the status is kept.
-func fault(err error) error {
+// kmsError returns the error of package kms for an error of the SDK. It keeps only the status, since the text may quote
+// the request.
+func kmsError(err error) error {
 	var answer *api.ResponseError
 	if !errors.As(err, &answer) {
 		return fmt.Errorf("%w (Vault cannot be reached: check VAULT_ADDR)", kms.ErrUnavailable)
 	}
 	sentinel := kms.ErrUnavailable
 	switch answer.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden: // as denied has it
+	case http.StatusUnauthorized, http.StatusForbidden: // as in denied
 		sentinel = kms.ErrDenied
 	case http.StatusTooManyRequests:
 		sentinel = kms.ErrThrottled

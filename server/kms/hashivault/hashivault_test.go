@@ -18,7 +18,7 @@ func open(t testing.TB, peer *kmspeers.Vault, url string) kms.KEK {
 	return kek
 }
 
-func TestConformance(t *testing.T) {
+func TestVaultConforms(t *testing.T) {
 	t.Parallel()
 	kmstest.RunRemote(t, func(t testing.TB) (kmstest.Subject, kmstest.Peer) {
 		peer := kmspeers.NewVault(t)
@@ -30,8 +30,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// What version 1 wrapped must unwrap for ever, so the associated data never changes (server/kms/SPEC.md).
-func TestAssociatedData(t *testing.T) {
+// Wrapped keys of version 1 must always unwrap, so the associated data never changes (server/kms/SPEC.md section 3).
+func TestAssociatedDataHasIdentityAndBinding(t *testing.T) {
 	peer := kmspeers.NewVault(t)
 	kek := open(t, peer, "hashivault://"+kmspeers.VaultKey)
 	wrapped, err := kek.Wrap(t.Context(), []byte("key"), []byte("binding"))
@@ -46,8 +46,8 @@ func TestAssociatedData(t *testing.T) {
 	require.Equal(t, string([]byte{1, 0, byte(len(identity))})+identity+"vault:v1:", string(wrapped[:3+len(identity)+9]))
 }
 
-// Another mount is another engine. After a rotation in Vault, former ciphertexts open and new ones are under
-// the new version.
+// A key of another mount is another key. After a rotation in Vault, keys are wrapped with the new version, and wrapped
+// keys of the former version unwrap.
 func TestMountAndRotation(t *testing.T) {
 	peer := kmspeers.NewVault(t)
 	kek, elsewhere := open(t, peer, "hashivault://"+kmspeers.VaultKey), open(t, peer, "hashivault://"+kmspeers.VaultKey+"?mount=other/transit")
@@ -68,7 +68,7 @@ func TestMountAndRotation(t *testing.T) {
 	require.Equal(t, elsewhere.URL(), open(t, peer, elsewhere.URL()).URL(), "a URL opens what it names")
 }
 
-func TestRefusesURLs(t *testing.T) {
+func TestInvalidURLsAreRefused(t *testing.T) {
 	provider := hashivault.Provider(hashivault.Settings{Token: "PLANTED"})
 	for _, url := range []string{
 		"hashivault://", "hashivault://key/path", "hashivault://key?mount=", "hashivault://key?mount=../sys", "hashivault://key?token=PLANTED",
@@ -84,7 +84,7 @@ func TestRefusesURLs(t *testing.T) {
 	require.ErrorContains(t, err, "use one of base64key://, file://, hashivault://")
 }
 
-// A token is not sent in the clear, but on this host; from wherever the address comes.
+// An address to which the token would be sent in the clear is refused, unless it is this host.
 func TestAddresses(t *testing.T) {
 	open := func(address string) error {
 		_, err := kms.Open(t.Context(), "hashivault://key", hashivault.Provider(hashivault.Settings{Address: address, Token: "PLANTED"}))

@@ -20,64 +20,63 @@ import (
 )
 
 const (
-	look      = time.Second      // between two looks at the file of the token
-	soonest   = time.Second      // before the token is looked at again; Vault counts its life in seconds
-	retry     = time.Minute      // after a failure, at the latest
-	idle      = time.Hour        // where nothing is known to end
-	keepTime  = 10 * time.Second // of one look at the token and its renewal
-	maxToken  = 64 << 10         // bytes of the file
-	timeShown = time.RFC3339
+	fileInterval  = time.Second      // between two checks of the token file
+	minInterval   = time.Second      // between two renewals; Vault counts in seconds
+	retryInterval = time.Minute      // after a failure, at most
+	idleInterval  = time.Hour        // if the token does not expire, or its expiry is unknown
+	renewTimeout  = 10 * time.Second // of a lookup and a renewal
+	maxTokenFile  = 64 << 10         // bytes
+	timeLayout    = time.RFC3339
 )
 
-// token is what asks Vault, as it is now. It is safe for concurrent use.
+// token is the current token of a client. It is safe for concurrent use.
 type token struct {
 	client *api.Client
-	path   string // of the file that it is in; empty where it is given once and for all
+	path   string // of the token file; empty if there is none
 
-	mu   sync.Mutex
-	seen fs.FileInfo // the file as it was read last
-	life life
+	mu       sync.Mutex
+	file     fs.FileInfo // of the token file when it was read last
+	validity validity
 }
 
-// life is what is known of a token's.
-type life struct {
-	ends      time.Time // the zero time where it has no end, or none is known
-	whole     time.Duration
+// validity is how long a token is valid.
+type validity struct {
+	expiry    time.Time     // zero if the token does not expire, or its expiry is unknown
+	fullTTL   time.Duration // of a renewed token, unless its maximum TTL is near
 	renewable bool
 }
 
-// newToken has the client use the token in the file, if there is one.
+// newToken sets the token of the client from the token file, if there is one.
 func newToken(client *api.Client, path string) (*token, error) {
 	t := &token{client: client, path: path}
-	if path != "" && !t.read(true) && t.seen == nil {
-		return nil, fmt.Errorf("kms: VAULT_TOKEN_FILE must name a file with the token that this process can read: %w", kms.ErrSettings)
+	if path != "" && !t.reload(true) && t.file == nil {
+		return nil, fmt.Errorf("kms: VAULT_TOKEN_FILE must be the path of a file with the token that this process can read: %w", kms.ErrSettings)
 	}
 	return t, nil
 }
 
-// read takes the token from the file where that is another file than before, or in any case, and reports
-// whether it is another token. A file that cannot be read, as in the midst of being replaced, leaves the
-// token as it is.
-func (t *token) read(always bool) (another bool) {
+// reload reads the token file if it has changed, or always, and reports whether the token has changed. If the file
+// cannot be read, for instance while it is being replaced, reload keeps the token.
+func (t *token) reload(always bool) (changed bool) {
 	if t.path == "" {
 		return false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	info, err := os.Stat(t.path)
-	if err != nil || !always && t.seen != nil && durable.Unchanged(info, t.seen) {
+	if err != nil || !always && t.file != nil && durable.Unchanged(info, t.file) {
 		return false
 	}
 	text, err := readFile(t.path)
 	if err != nil || text == "" {
 		return false
 	}
-	t.seen = info
+	t.file = info
 	if text == t.client.Token() {
 		return false
 	}
 	t.client.SetToken(text)
-	t.life = life{}
+	t.validity = validity{}
 	return true
 }
 
@@ -87,35 +86,35 @@ func readFile(path string) (string, error) {
 		return "", err
 	}
 	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxToken))
+	content, err := io.ReadAll(io.LimitReader(file, maxTokenFile))
 	return strings.TrimSpace(string(content)), err
 }
 
-// ask makes a call of Vault, and again where it is denied and the file holds another token by now.
-func (t *token) ask(call func() (*api.Secret, error)) (*api.Secret, error) {
-	t.read(false)
+// call calls do, and again if Vault denies access and the token has changed in the meantime.
+func (t *token) call(do func() (*api.Secret, error)) (*api.Secret, error) {
+	t.reload(false)
 	for {
 		before := t.client.Token()
-		secret, err := call()
-		if denied(err) && (t.read(true) || t.client.Token() != before) {
+		secret, err := do()
+		if denied(err) && (t.reload(true) || t.client.Token() != before) {
 			continue
 		}
 		return secret, err
 	}
 }
 
-// keep renews the token, and each one that comes after it, until ctx ends.
-func (t *token) keep(ctx context.Context, log *slog.Logger) {
-	tended, next := "", time.Now()
+// renewUntil renews the token, and each new token in the token file, until ctx ends.
+func (t *token) renewUntil(ctx context.Context, log *slog.Logger) {
+	renewed, next := "", time.Now()
 	for {
-		t.read(false)
-		if now := t.client.Token(); now != tended || !time.Now().Before(next) {
-			wait := t.tend(ctx, log, now != tended)
-			tended, next = now, time.Now().Add(max(wait, soonest))
+		t.reload(false)
+		if now := t.client.Token(); now != renewed || !time.Now().Before(next) {
+			wait := t.renewOnce(ctx, log, now != renewed)
+			renewed, next = now, time.Now().Add(max(wait, minInterval))
 		}
 		wait := time.Until(next)
 		if t.path != "" {
-			wait = min(wait, look)
+			wait = min(wait, fileInterval)
 		}
 		select {
 		case <-ctx.Done():
@@ -125,141 +124,142 @@ func (t *token) keep(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// tend renews the token where that can be done, tells the log where it will end, and says when to tend it
-// again: when half of what it has left is over.
-func (t *token) tend(ctx context.Context, log *slog.Logger, first bool) (wait time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, keepTime)
+// renewOnce renews the token if it is renewable, and logs a warning if it will expire. It returns how long to wait
+// before the next renewal: half of the remaining time.
+func (t *token) renewOnce(ctx context.Context, log *slog.Logger, first bool) (wait time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
 	now, err := t.lookup(ctx)
-	forbidden := errors.Is(err, kms.ErrDenied) // or the token is no longer one
+	forbidden := errors.Is(err, kms.ErrDenied) // or the token is not valid
 	if forbidden {
-		now = t.known()
+		now = t.getValidity()
 		now.renewable = true
 	} else if err != nil {
-		return t.failed(log, err)
+		return t.logFailure(log, err)
 	}
-	if !forbidden && now.ends.IsZero() {
-		return idle
+	if !forbidden && now.expiry.IsZero() {
+		return idleInterval
 	}
 	reason := "it is not renewable"
 	if now.renewable {
-		reason = "its longest life is reached"
+		reason = "its maximum TTL is reached"
 		now, err = t.renew(ctx, now)
 	}
 	if errors.Is(err, kms.ErrDenied) && !forbidden {
 		reason, now.renewable, err = "its policy does not grant auth/token/renew-self", false, nil
 	}
-	left := time.Until(now.ends)
+	left := time.Until(now.expiry)
 	switch {
-	case err != nil && forbidden && now.ends.IsZero():
-		log.Warn("nothing renews the token of Vault, and its end is not known: its policy does not grant auth/token/lookup-self and auth/token/renew-self, or it is not valid")
-		return idle
+	case err != nil && forbidden && now.expiry.IsZero():
+		log.Warn("the token of Vault is not renewed, and its expiry is unknown: its policy does not grant auth/token/lookup-self and auth/token/renew-self, or it is not valid")
+		return idleInterval
 	case err != nil:
-		return t.failed(log, err)
-	case !now.renewable || left < now.whole-soonest:
-		log.Warn("the token of Vault ends and cannot be renewed beyond that: write another one into VAULT_TOKEN_FILE, or start again with another VAULT_TOKEN",
-			"ends", now.ends.UTC().Format(timeShown), "reason", reason)
+		return t.logFailure(log, err)
+	case !now.renewable || left < now.fullTTL-minInterval:
+		log.Warn("the token of Vault expires and cannot be renewed: write a new token to VAULT_TOKEN_FILE, or restart with a new VAULT_TOKEN",
+			"ends", now.expiry.UTC().Format(timeLayout), "reason", reason)
 	case first:
-		log.Info("the token of Vault is renewed before it ends", "ends", now.ends.UTC().Format(timeShown))
+		log.Info("the token of Vault is renewed before it expires", "ends", now.expiry.UTC().Format(timeLayout))
 	}
 	return left / 2
 }
 
-// failed tells the log, and has the token tended again soon.
-func (t *token) failed(log *slog.Logger, err error) time.Duration {
-	ends := t.known().ends
-	if ends.IsZero() {
-		log.Warn("the token of Vault could not be looked at, which is tried again", "error", err)
-		return retry
+// logFailure logs a failed renewal, and returns how long to wait before the next one.
+func (t *token) logFailure(log *slog.Logger, err error) time.Duration {
+	expiry := t.getValidity().expiry
+	if expiry.IsZero() {
+		log.Warn("the lookup of the token of Vault failed and will be retried", "error", err)
+		return retryInterval
 	}
-	log.Warn("the token of Vault could not be renewed, which is tried again", "error", err, "ends", ends.UTC().Format(timeShown))
-	if left := time.Until(ends); left > 0 {
-		return min(left/2, retry)
+	log.Warn("the renewal of the token of Vault failed and will be retried", "error", err, "ends", expiry.UTC().Format(timeLayout))
+	if left := time.Until(expiry); left > 0 {
+		return min(left/2, retryInterval)
 	}
-	return retry
+	return retryInterval
 }
 
-func (t *token) known() life {
+func (t *token) getValidity() validity {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.life
+	return t.validity
 }
 
-// remember keeps what is known of the token, unless it is another one by now.
-func (t *token) remember(of string, now life) {
+// setValidity sets the validity of a token, unless the token has changed.
+func (t *token) setValidity(of string, now validity) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.client.Token() == of {
-		t.life = now
+		t.validity = now
 	}
 }
 
-// lookup asks Vault how long the token lives.
-func (t *token) lookup(ctx context.Context) (life, error) {
+// lookup asks Vault how long the token is valid.
+func (t *token) lookup(ctx context.Context) (validity, error) {
 	of := t.client.Token()
 	secret, err := t.client.Auth().Token().LookupSelfWithContext(ctx)
 	if err != nil {
-		return life{}, fault(err)
+		return validity{}, kmsError(err)
 	}
 	ttl, err := secret.TokenTTL()
 	renewable, err2 := secret.TokenIsRenewable()
 	if secret == nil || errors.Join(err, err2) != nil {
-		return life{}, kms.ErrUnavailable
+		return validity{}, kms.ErrUnavailable
 	}
-	now := life{renewable: renewable, whole: max(seconds(secret.Data["creation_ttl"]), seconds(secret.Data["period"]))}
+	now := validity{renewable: renewable, fullTTL: max(seconds(secret.Data["creation_ttl"]), seconds(secret.Data["period"]))}
 	if ttl > 0 || secret.Data["expire_time"] != nil {
-		now.ends = time.Now().Add(ttl)
+		now.expiry = time.Now().Add(ttl)
 	}
-	t.remember(of, now)
+	t.setValidity(of, now)
 	return now, nil
 }
 
-// renew asks for as much life as the token was made with. Vault gives less where its end has come near.
-func (t *token) renew(ctx context.Context, before life) (life, error) {
+// renew asks for the full TTL of the token. Vault grants less if the maximum TTL is near.
+func (t *token) renew(ctx context.Context, before validity) (validity, error) {
 	of := t.client.Token()
-	secret, err := t.client.Auth().Token().RenewSelfWithContext(ctx, int(before.whole/time.Second))
+	secret, err := t.client.Auth().Token().RenewSelfWithContext(ctx, int(before.fullTTL/time.Second))
 	if refused(err) { // such as a token that cannot be renewed
 		before.renewable = false
 		return before, nil
 	}
 	if err != nil {
-		return before, fault(err)
+		return before, kmsError(err)
 	}
 	if secret == nil || secret.Auth == nil {
 		return before, kms.ErrUnavailable
 	}
 	ttl := time.Duration(secret.Auth.LeaseDuration) * time.Second
-	now := life{ends: time.Now().Add(ttl), whole: max(before.whole, ttl), renewable: secret.Auth.Renewable}
-	t.remember(of, now)
+	now := validity{expiry: time.Now().Add(ttl), fullTTL: max(before.fullTTL, ttl), renewable: secret.Auth.Renewable}
+	t.setValidity(of, now)
 	return now, nil
 }
 
+// seconds returns a number of seconds in an answer of Vault; 0 if it is not a number.
 func seconds(number any) time.Duration {
 	n, _ := number.(json.Number)
-	s, _ := n.Int64() // of what is no number: 0
+	s, _ := n.Int64()
 	return time.Duration(s) * time.Second
 }
 
-// over is when the token ended; the zero time where it has not, or that is not known.
-func (t *token) over() time.Time {
-	if ends := t.known().ends; !ends.IsZero() && time.Now().After(ends) {
-		return ends
+// expiredAt returns when the token expired. It is zero if the token has not expired, or its expiry is unknown.
+func (t *token) expiredAt() time.Time {
+	if expiry := t.getValidity().expiry; !expiry.IsZero() && time.Now().After(expiry) {
+		return expiry
 	}
 	return time.Time{}
 }
 
-// describe says how long the token lives.
+// describe describes for people how long the token is valid.
 func (t *token) describe(ctx context.Context) string {
 	now, err := t.lookup(ctx)
 	switch {
 	case errors.Is(err, kms.ErrDenied):
-		return "a token whose end is not known: its policy does not grant auth/token/lookup-self"
+		return "a token with an unknown expiry: its policy does not grant auth/token/lookup-self"
 	case err != nil:
 		return ""
-	case now.ends.IsZero():
-		return "a token without an end"
+	case now.expiry.IsZero():
+		return "a token that does not expire"
 	case now.renewable:
-		return "a token until " + now.ends.UTC().Format(timeShown) + ", which a server renews"
+		return "a token that expires at " + now.expiry.UTC().Format(timeLayout) + " unless a server renews it"
 	}
-	return "a token until " + now.ends.UTC().Format(timeShown) + ", which cannot be renewed"
+	return "a token that expires at " + now.expiry.UTC().Format(timeLayout) + " and cannot be renewed"
 }

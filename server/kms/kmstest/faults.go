@@ -7,35 +7,35 @@ import (
 	"time"
 )
 
-// Fault is what a peer does instead of answering.
+// Fault is what a peer does instead of answering a call.
 type Fault int
 
-// The faults.
+// The faults of a peer.
 const (
-	None      Fault = iota
-	Denied          // as for revoked credentials
-	Throttled       // too many calls
-	Failing         // an error of the KMS's own
-	Down            // the connection breaks
-	Slow            // no answer until the caller gives up
+	None      Fault = iota // the peer answers
+	Denied                 // the answer to revoked credentials
+	Throttled              // the answer to too many calls
+	Failing                // an internal error
+	Down                   // the connection breaks
+	Slow                   // no answer before the caller cancels the call
 )
 
-// Always is a number of calls without end.
+// Always is the number of calls that makes Fail permanent.
 const Always = -1
 
-// Peer is a KMS that a test rules. It speaks the wire protocol of a real one, on loopback.
+// Peer is a fake KMS that a test controls. It speaks the wire protocol of the real one on loopback.
 type Peer interface {
-	// Fail has the next calls end in a fault.
+	// Fail makes the next calls end in a fault.
 	Fail(f Fault, calls int)
-	// Calls is how many calls came, those that failed included.
+	// Calls returns the number of calls so far, including those that failed.
 	Calls() int
-	// Recreate deletes the key and makes another one of the same name.
+	// Recreate deletes the key and creates another one with the same name.
 	Recreate()
 	// Disable disables the key.
 	Disable()
 }
 
-// Faults is the part of a peer that is the same for all. The zero Faults answers.
+// Faults implements the part of a peer that all have in common. The zero Faults has no fault.
 type Faults struct {
 	mu    sync.Mutex
 	fault Fault
@@ -57,7 +57,7 @@ func (f *Faults) Calls() int {
 	return f.calls
 }
 
-// Next counts a call and gives the fault that it is to end in.
+// Next counts a call and returns the fault in which it must end.
 func (f *Faults) Next() Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -71,14 +71,14 @@ func (f *Faults) Next() Fault {
 	return f.fault
 }
 
-// Over has calls of HTTP end in the faults that do not depend on the protocol, and gives the others.
-func (f *Faults) Over(r *http.Request) Fault {
+// NextHTTP is Next for a call over HTTP. It ends the call itself for Down and Slow, and returns the other faults.
+func (f *Faults) NextHTTP(r *http.Request) Fault {
 	fault := f.Next()
 	switch fault {
 	case Down:
 		panic(http.ErrAbortHandler)
 	case Slow:
-		_, _ = io.Copy(io.Discard, r.Body) // else net/http does not see that the caller is gone
+		_, _ = io.Copy(io.Discard, r.Body) // so that net/http notices when the caller closes the connection
 		select {
 		case <-r.Context().Done():
 		case <-time.After(time.Minute):

@@ -1,4 +1,5 @@
-// Package kmstest is the suite that every kms.KEK passes.
+// Package kmstest is the conformance suite for implementations of kms.KEK. A driver of a KMS also passes RunRemote,
+// with a fake KMS that implements Peer.
 package kmstest
 
 import (
@@ -15,26 +16,26 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Subject is an implementation under test.
+// Subject is the implementation under test.
 type Subject struct {
-	// Open opens one and the same KEK each time, as a restarted server does.
+	// Open opens the same KEK each time, like a server that restarts.
 	Open func(t testing.TB) kms.KEK
 	// Other opens another KEK of the same kind.
 	Other func(t testing.TB) kms.KEK
-	// Secrets are texts and bytes that no URL and no error may hold.
+	// Secrets are texts that no URL and no error may contain.
 	Secrets []string
-	// Unbound says that the KMS cannot authenticate additional data.
+	// Unbound is true if the KMS cannot authenticate additional data.
 	Unbound bool
 }
 
-// Run holds the subject to what kms.KEK promises.
+// Run tests that the subject does what kms.KEK documents.
 func Run(t *testing.T, s Subject) {
 	t.Run("round trip", s.roundTrip)
 	t.Run("refusals", s.refusals)
 	t.Run("bounds", s.bounds)
 	t.Run("cancelled", s.cancelled)
 	t.Run("concurrent", s.concurrent)
-	t.Run("no secret shown", s.silence)
+	t.Run("no secret shown", s.showsNoSecret)
 }
 
 var key, bound = bytes.Repeat([]byte("key!"), 8), []byte("additional data")
@@ -60,8 +61,8 @@ func (s Subject) roundTrip(t *testing.T) {
 	require.Equal(t, kek.URL(), s.Open(t).URL())
 }
 
-// refused is what an implementation may say of a wrapped key that it does not unwrap.
-func refused(t *testing.T, got []byte, err error) {
+// requireRefused checks the result of Unwrap for a wrapped key that must not unwrap.
+func requireRefused(t *testing.T, got []byte, err error) {
 	t.Helper()
 	require.Error(t, err)
 	require.Empty(t, got)
@@ -73,25 +74,25 @@ func (s Subject) refusals(t *testing.T) {
 	wrapped, err := kek.Wrap(t.Context(), key, bound)
 	require.NoError(t, err)
 	got, err := s.Other(t).Unwrap(t.Context(), wrapped, bound)
-	refused(t, got, err)
+	requireRefused(t, got, err)
 	if !s.Unbound {
 		for _, other := range [][]byte{nil, bound[1:], append(bytes.Clone(bound), 0)} {
 			got, err := kek.Unwrap(t.Context(), wrapped, other)
-			refused(t, got, err)
+			requireRefused(t, got, err)
 		}
 	}
 	for _, n := range []int{0, 1, len(wrapped) / 2, len(wrapped) - 1} {
 		got, err := kek.Unwrap(t.Context(), wrapped[:n], bound)
-		refused(t, got, err)
+		requireRefused(t, got, err)
 	}
 	for _, i := range []int{len(wrapped) / 2, len(wrapped) - 1} {
 		altered := bytes.Clone(wrapped)
 		altered[i] ^= 1
 		got, err := kek.Unwrap(t.Context(), altered, bound)
-		refused(t, got, err)
+		requireRefused(t, got, err)
 	}
 	got, err = kek.Unwrap(t.Context(), make([]byte, envelope.MaxWrapped+1), bound)
-	refused(t, got, err)
+	requireRefused(t, got, err)
 }
 
 func (s Subject) bounds(t *testing.T) {
@@ -131,7 +132,7 @@ func (s Subject) concurrent(t *testing.T) {
 	wg.Wait()
 }
 
-func (s Subject) silence(t *testing.T) {
+func (s Subject) showsNoSecret(t *testing.T) {
 	kek := s.Open(t)
 	require.NotEmpty(t, kek.URL())
 	require.LessOrEqual(t, len(kek.URL()), envelope.MaxURL)

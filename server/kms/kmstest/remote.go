@@ -11,16 +11,15 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// RunRemote holds a KEK in a KMS to what kms.KEK promises, and to what it is to do when the KMS does not.
-// Each test has a peer of its own.
+// RunRemote is Run for a KEK in a KMS, and tests its behaviour when the KMS fails. start starts a peer for each test.
 func RunRemote(t *testing.T, start func(t testing.TB) (Subject, Peer)) {
-	t.Run("promises", func(t *testing.T) {
+	t.Run("conformance", func(t *testing.T) {
 		s, _ := start(t)
 		Run(t, s)
 	})
 	for name, test := range map[string]func(*testing.T, Subject, Peer){
 		"swapped tenant": swappedTenant, "re-created key": recreated, "disabled key": disabled, "revoked access": revoked, "throttled": throttled,
-		"passing failures": passing, "outage": outage, "slow": slow, "given up": givenUp,
+		"transient failures": transient, "outage": outage, "slow": slow, "deadline": deadline,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -30,7 +29,7 @@ func RunRemote(t *testing.T, start func(t testing.TB) (Subject, Peer)) {
 	}
 }
 
-// binding is what a keyring binds a root to: the environment, the tenant, the root's id.
+// binding returns additional data like that of a root: environment, tenant and key id.
 func binding(tenant string) []byte { return []byte("\x04prod\x06" + tenant + "root") }
 
 func wrap(t *testing.T, s Subject) (kms.KEK, []byte) {
@@ -40,8 +39,8 @@ func wrap(t *testing.T, s Subject) (kms.KEK, []byte) {
 	return kek, wrapped
 }
 
-// silent says that an error holds neither key nor credential.
-func (s Subject) silent(t *testing.T, err error) {
+// requireNoSecret checks that an error contains no key and no credentials.
+func (s Subject) requireNoSecret(t *testing.T, err error) {
 	t.Helper()
 	require.NotContains(t, err.Error(), string(key))
 	for _, secret := range s.Secrets {
@@ -59,7 +58,7 @@ func swappedTenant(t *testing.T, s Subject, _ Peer) {
 func recreated(t *testing.T, s Subject, peer Peer) {
 	kek, wrapped := wrap(t, s)
 	peer.Recreate()
-	for _, kek := range []kms.KEK{kek, s.Open(t)} { // that of a running server, and of a restarted one
+	for _, kek := range []kms.KEK{kek, s.Open(t)} { // of a running server and of a restarted one
 		got, err := kek.Unwrap(t.Context(), wrapped, binding("tenant"))
 		require.ErrorIs(t, err, kms.ErrRecreated)
 		require.ErrorContains(t, err, kek.URL())
@@ -68,7 +67,7 @@ func recreated(t *testing.T, s Subject, peer Peer) {
 	fresh, again := wrap(t, s)
 	require.NotEqual(t, kms.Identity(wrapped), kms.Identity(again))
 	_, err := fresh.Unwrap(t.Context(), again, binding("tenant"))
-	require.NoError(t, err, "the new key is a key")
+	require.NoError(t, err, "the new key works")
 }
 
 func disabled(t *testing.T, s Subject, peer Peer) {
@@ -76,14 +75,14 @@ func disabled(t *testing.T, s Subject, peer Peer) {
 	peer.Disable()
 	_, err := kek.Unwrap(t.Context(), wrapped, binding("tenant"))
 	require.ErrorIs(t, err, kms.ErrKeyGone)
-	s.silent(t, err)
+	s.requireNoSecret(t, err)
 	for _, kek := range []kms.KEK{kek, s.Open(t)} {
 		_, err = kek.Wrap(t.Context(), key, nil)
 		require.ErrorIs(t, err, kms.ErrKeyGone)
 	}
 }
 
-// Denied access is said at once, with what to check, and works again once it is granted.
+// Denied access is reported without a retry, with what to check. The KEK works again when access is granted.
 func revoked(t *testing.T, s Subject, peer Peer) {
 	kek, wrapped := wrap(t, s)
 	peer.Fail(Denied, Always)
@@ -92,8 +91,8 @@ func revoked(t *testing.T, s Subject, peer Peer) {
 	require.ErrorIs(t, err, kms.ErrDenied)
 	require.ErrorContains(t, err, "KMS authentication failed")
 	require.ErrorContains(t, err, ": check ")
-	s.silent(t, err)
-	require.Equal(t, before+1, peer.Calls(), "what is denied is not tried again")
+	s.requireNoSecret(t, err)
+	require.Equal(t, before+1, peer.Calls(), "a denied call is not retried")
 	_, err = s.Open(t).Wrap(t.Context(), key, nil)
 	require.ErrorIs(t, err, kms.ErrDenied)
 	peer.Fail(None, 0)
@@ -101,8 +100,8 @@ func revoked(t *testing.T, s Subject, peer Peer) {
 	require.NoError(t, err)
 }
 
-// within gives a context for a failure that is tried again till it ends.
-func within(t *testing.T) context.Context {
+// shortContext returns a context that ends while a call retries.
+func shortContext(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 800*time.Millisecond)
 	t.Cleanup(cancel)
 	return ctx
@@ -113,17 +112,17 @@ func throttled(t *testing.T, s Subject, peer Peer) {
 	peer.Fail(Throttled, 2)
 	before := peer.Calls()
 	_, err := kek.Unwrap(t.Context(), wrapped, binding("tenant"))
-	require.NoError(t, err, "a moment's throttling is waited out")
+	require.NoError(t, err, "a throttled call is retried")
 	require.Greater(t, peer.Calls(), before+2)
 	peer.Fail(Throttled, Always)
 	before = peer.Calls()
 	_, err = kek.Unwrap(t.Context(), wrapped, binding("tenant"))
 	require.ErrorIs(t, err, kms.ErrThrottled)
-	require.Less(t, peer.Calls(), before+20, "a throttled KMS is not flooded")
-	s.silent(t, err)
+	require.Less(t, peer.Calls(), before+20, "retries back off")
+	s.requireNoSecret(t, err)
 }
 
-func passing(t *testing.T, s Subject, peer Peer) {
+func transient(t *testing.T, s Subject, peer Peer) {
 	kek, wrapped := wrap(t, s)
 	for _, fault := range []Fault{Failing, Down} {
 		peer.Fail(fault, 2)
@@ -141,13 +140,13 @@ func outage(t *testing.T, s Subject, peer Peer) {
 	_, err := kek.Unwrap(t.Context(), wrapped, binding("tenant"))
 	require.ErrorIs(t, err, kms.ErrUnavailable)
 	require.ErrorContains(t, err, kek.URL())
-	s.silent(t, err)
+	s.requireNoSecret(t, err)
 	peer.Fail(None, 0)
 	_, err = kek.Unwrap(t.Context(), wrapped, binding("tenant"))
-	require.NoError(t, err, "it is over with the outage")
+	require.NoError(t, err, "the KEK works after the outage")
 }
 
-// One call that hangs costs a try, not the operation.
+// If a call of the KMS does not return, it is retried.
 func slow(t *testing.T, s Subject, peer Peer) {
 	kek, wrapped := wrap(t, s)
 	peer.Fail(Slow, 1)
@@ -158,16 +157,16 @@ func slow(t *testing.T, s Subject, peer Peer) {
 	_, err = kek.Unwrap(t.Context(), wrapped, binding("tenant"))
 	require.ErrorIs(t, err, kms.ErrTimeout)
 	require.Less(t, time.Since(begin), time.Minute)
-	s.silent(t, err)
+	s.requireNoSecret(t, err)
 }
 
-// A caller's deadline ends the waiting, whatever the KMS does.
-func givenUp(t *testing.T, s Subject, peer Peer) {
+// A call returns when the deadline of its context passes, whatever the KMS does.
+func deadline(t *testing.T, s Subject, peer Peer) {
 	kek, wrapped := wrap(t, s)
 	for _, fault := range []Fault{Slow, Throttled, Failing} {
 		peer.Fail(fault, Always)
 		begin := time.Now()
-		_, err := kek.Unwrap(within(t), wrapped, binding("tenant"))
+		_, err := kek.Unwrap(shortContext(t), wrapped, binding("tenant"))
 		require.ErrorIs(t, err, kms.ErrTimeout)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Less(t, time.Since(begin), time.Minute)
