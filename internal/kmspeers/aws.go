@@ -94,7 +94,7 @@ func (a *AWS) Context() map[string]string {
 	return a.last
 }
 
-// RequireContext gives the key a policy that permits Encrypt and Decrypt only if the encryption context has a value
+// RequireContext sets a policy of the key that permits Encrypt and Decrypt only if the encryption context has a value
 // under a name.
 func (a *AWS) RequireContext(name, value string) {
 	a.mu.Lock()

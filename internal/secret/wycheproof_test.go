@@ -18,7 +18,7 @@ func (h *hexBytes) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// vectors reads one of Wycheproof's files, whose groups are of type G.
+// vectors reads a file of Wycheproof with test groups of type G.
 func vectors[G any](t *testing.T, name string) []G {
 	t.Helper()
 	b, err := fs.ReadFile(wycheproof.TestVectors, name)
