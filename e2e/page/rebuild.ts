@@ -119,14 +119,14 @@ export function encodePlace({ owner, collection, name }: VectorPlace): Bytes {
 
 async function details({ header: h, details: d }: PackageVector): Promise<Bytes> {
   const c = await core;
-  const { details } = c.call;
+  const { encodeDetails } = c.call;
   const input = c
     .begin()
     .text(d?.name ?? '')
     .text(d?.mediaType ?? '')
     .text(d?.fileName ?? '')
     .map(d?.context).length;
-  return c.output(details(h.type, h.flags, d?.element ?? 0, input, d?.lastModified ?? 0));
+  return c.output(encodeDetails(h.type, h.flags, d?.element ?? 0, input, d?.lastModified ?? 0));
 }
 
 /** The JSON form; its ciphertext is filled in where the file leaves it out. */

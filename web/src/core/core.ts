@@ -41,7 +41,13 @@ interface Exports {
   checkHeader(n: number, total: number): number;
   checkDerivation(n: number): number;
   encodeHeader(n: number): number;
-  encodeDetails(type: number, flags: number, element: number, n: number, lastModified: number): number;
+  encodeDetails(
+    type: number,
+    flags: number,
+    element: number,
+    n: number,
+    lastModified: number,
+  ): number;
   splitDetails(type: number, flags: number, n: number): number;
   writeIterations(wish: number): number;
   checkIterations(n: number): number;

@@ -82,8 +82,8 @@ export class Secret {
 
 /** Reads the secret of an Unlock. Throws `invalid_argument`, or `not_configured` if it names neither a secret nor a keyset. */
 export function readSecret(unlock: Unlock): Secret {
-  const { password, masterKey, keyset } = Object(unlock) as Record<string, unknown>;
-  if (typeof unlock !== 'object' || isBytes(unlock) || (password && masterKey))
+  const { password, masterKey, keyset } = (unlock ?? 0) as Record<string, unknown>;
+  if (typeof unlock !== 'object' || !unlock || isBytes(unlock) || (password && masterKey))
     throw errorOf('invalid_argument', EITHER);
   if (password !== undefined) return readPassword(password);
   if (masterKey !== undefined) return readMasterKey(masterKey);
