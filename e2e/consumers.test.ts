@@ -1,4 +1,4 @@
-/** What users do with the npm package: its tarball installed into a fresh Vite React app and a plain page, opened in browsers. */
+/** The tarball of the npm package, installed into a new Vite React app and a plain page that are opened in browsers. */
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -120,7 +120,7 @@ afterAll(async () => {
   if (app) await removeFolder(app);
 });
 
-/** Waits for the title that the page's own script gives it. */
+/** Waits until the page's script has set a title. */
 const titled = (page: Page, title: string) =>
   page.evaluate(async (wanted) => {
     while (document.title !== wanted) await new Promise((resolve) => setTimeout(resolve, 20));

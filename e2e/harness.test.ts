@@ -78,7 +78,7 @@ async function profile(): Promise<string> {
   return folder;
 }
 
-/** What the promise rejects with. */
+/** Returns the error that a promise rejects with. */
 const failure = (promise: Promise<unknown>) =>
   promise.then(
     () => expect.unreachable('should have failed'),
@@ -286,7 +286,7 @@ describe('MiniBrowser', () => {
 });
 
 describe('forced quota', () => {
-  /** Small values fit, one beyond the quota fails alone, and what was there stays. */
+  /** Small values fit. A value beyond the quota fails alone, and earlier values are unchanged. */
   async function exceeds(page: Page): Promise<void> {
     await page.evaluate(record, 'small', 'fits');
     const error = await failure(

@@ -1,4 +1,4 @@
-/** What a browser seals opens in Go with the same keyset, and the other way round: every class, value type and encoding. */
+/** Packages that a browser seals open in Go with the same keyset, and vice versa: every class, value type and encoding. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   type Page,

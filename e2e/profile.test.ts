@@ -1,4 +1,4 @@
-/** What lies on the disk: the browser's profile is searched for plaintexts and for the bytes of every key there is. */
+/** Searches the browser's profile on disk for plaintexts and for the bytes of every key. */
 import { createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';

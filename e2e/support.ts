@@ -1,4 +1,4 @@
-/** What the end-to-end tests share: the built package served under a strict policy, and a way to a page's failure. */
+/** Helpers of the end-to-end tests: the built package served under a strict policy, and a page's failure. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -27,7 +27,7 @@ export async function servePackage(
   });
 }
 
-/** What the promise rejects with. */
+/** Returns the error that a promise rejects with. Fails the test if it resolves. */
 export const failure = (promise: Promise<unknown>): Promise<PageError> =>
   promise.then(
     () => expect.unreachable('should have failed'),

@@ -30,7 +30,7 @@ export interface Page {
    * Runs a function in the page and returns what it resolves to. Only its source travels: it sees
    * the page's globals and its arguments, nothing of the test's scope. Arguments and result are
    * JSON, plus Uint8Array; `import('/path')` works.
-   * @throws PageError with the name, message, code and stack of what was thrown in the page
+   * @throws PageError with the name, message, code and stack of the page's error
    */
   evaluate<A extends unknown[], R>(fn: (...args: A) => R, ...args: A): Promise<Awaited<R>>;
   /** The same for a function given as source text. */

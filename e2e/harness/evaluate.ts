@@ -81,7 +81,7 @@ export function callExpression(
     (url) => import(new URL(url, document.baseURI).href))`;
 }
 
-/** What the call returned, out of the outcome's text. @throws PageError if it threw */
+/** Parses the outcome of a call and returns its result. @throws PageError if the call threw */
 export function readOutcome(text: string): unknown {
   const outcome = decode(text) as Outcome;
   if ('error' in outcome) throw new PageError(outcome.error);

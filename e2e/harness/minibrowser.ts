@@ -55,7 +55,7 @@ export async function runInMiniBrowser({
 
 /**
  * Page.evaluate for a WebKit profile that lasts: one browser start per call.
- * @throws PageError with the name, message, code and stack of what was thrown in the page
+ * @throws PageError with the name, message, code and stack of the page's error
  */
 export async function evaluateInMiniBrowser<A extends unknown[], R>(
   run: Omit<MiniBrowserRun, 'url'>,

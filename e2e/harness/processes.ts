@@ -17,7 +17,7 @@ const MARK = 'TEST_RUN_MARK';
 
 let guardian: Socket | undefined;
 
-/** Tells the guardian what to clear away, or no longer to, should this process die first. */
+/** Registers or unregisters a resource that the guardian removes if this process dies first. */
 function tell(kind: 'group' | 'folder', verb: 'add' | 'delete', what: number | string): void {
   guardian ??= startGuardian();
   guardian.write(`${JSON.stringify([kind, verb, what])}\n`);

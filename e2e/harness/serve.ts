@@ -9,7 +9,7 @@ import type { AddressInfo } from 'node:net';
 import { extname, join, normalize } from 'node:path';
 import { text } from 'node:stream/consumers';
 
-/** Where a page posts its result, as JSON. */
+/** The path to which a page posts its result as JSON. */
 export const REPORT_PATH = '/__report';
 
 const CONTENT_TYPES: Record<string, string> = {

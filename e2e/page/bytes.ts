@@ -42,7 +42,7 @@ export async function bodies(): Promise<Outcome> {
   });
 }
 
-/** Each encoding gives the other. */
+/** Each encoding converts to the other. */
 export async function encodings(): Promise<Outcome> {
   const c = await core;
   return every((await packageVectors()).filter(available), async (v) => {

@@ -1,6 +1,6 @@
-/** What the checks that run in a page have in common. */
+/** Helpers of the checks that run in a page. */
 
-/** How many cases were looked at, and what was wrong with which. */
+/** The number of cases that were checked, and the failures. */
 export interface Outcome {
   checked: number;
   wrong: string[];
@@ -39,7 +39,7 @@ export async function refused(
   if (got !== code) throw new Error(`${what}: got ${got}, want ${code}`);
 }
 
-/** The code with which a promise rejects; what came instead, if it does not, or the error of another kind. */
+/** Returns the code with which a promise rejects. If it does not reject with a code, returns a description of its result. */
 export function codeOf(promise: Promise<unknown>): Promise<string> {
   return promise.then(
     (value) => `the value ${text(value)}`,

@@ -1,4 +1,4 @@
-/** The vectors of keyset documents and slots: what a secret unlocks, and what is refused. */
+/** The vectors of keyset documents and slots: those that a secret unlocks, and those that are refused. */
 import {
   type EncryptedPackage,
   EncryptionService,
@@ -17,7 +17,7 @@ import { core } from './rebuild.js';
 
 const documents = () => file<Documents>('documents');
 
-/** Each secret of ours unlocks its document, and gives the very keys of the roots that it opens. */
+/** Each secret unlocks its document and yields exactly the keys of the roots that it opens. */
 export async function unlocks(): Promise<Outcome> {
   const c = await core;
   return every((await documents()).documents, async (d) => {
@@ -49,7 +49,7 @@ const secretsOf = (d: DocumentVector) =>
 const probe = async (key: CryptoKey) =>
   toHex(await hkdf(key, new Uint8Array(1), new Uint8Array(2), 32));
 
-/** What a document's primaries seal and refuse to seal, through the shipped package. */
+/** Checks through the shipped package which primaries of a document seal and which are refused. */
 export async function seals(): Promise<Outcome> {
   return every((await documents()).documents, async (d) => {
     const unlock = unlockOf(d);

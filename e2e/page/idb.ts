@@ -54,7 +54,7 @@ export const deleteDocument = (database: string) =>
 export const getDocument = async (database: string) =>
   (await get(database, 'vault', 'document')) as Uint8Array<ArrayBuffer>;
 
-/** Splits a package, or what is none, where a writer would: behind the header, the nonce and a public value's tag. */
+/** Splits bytes as a writer splits a package: after the header, the nonce and the tag of a public value. */
 export function splitRecord(bytes: Uint8Array<ArrayBuffer>): RawRecord {
   const n = 80 + (((bytes[78] ?? 0) << 8) | (bytes[79] ?? 0)) + (bytes[4] === 2 ? 28 : 12);
   return { head: bytes.slice(0, n), body: bytes.slice(n).buffer };

@@ -13,7 +13,7 @@ import { codeOf, same } from './check.js';
 import { getRecord, putRecord, splitRecord } from './idb.js';
 import { type Spelt, spell, buildValue } from './values.js';
 
-/** What both sides say of a value; see item in e2e/interop/exchange.go. */
+/** A value as both sides describe it. See item in e2e/interop/exchange.go. */
 export interface Item extends Spelt {
   class: DataClassification;
   use: Use;

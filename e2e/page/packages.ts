@@ -1,4 +1,4 @@
-/** The vectors of packages through the shipped package: what opens, and what is refused. */
+/** The vectors of packages through the shipped package: those that open, and those that are refused. */
 import {
   type EncryptedPackage,
   type EncryptedStorage,
@@ -143,7 +143,7 @@ function sameHeader(
   });
 }
 
-/** Bytes that are no package, given to decrypt and found in IndexedDB. */
+/** Invalid packages as bytes are refused by decrypt and when they are read from IndexedDB. */
 export async function refusesBytes(): Promise<Outcome> {
   const { documents } = await file<Documents>('documents');
   const unlock = unlockOf(documents[0]!)!;
@@ -161,7 +161,7 @@ export async function refusesBytes(): Promise<Outcome> {
   });
 }
 
-/** Texts that are no package: what JSON.parse refuses never gets to us. */
+/** Invalid packages as JSON are refused. Text that JSON.parse refuses does not reach the package. */
 export async function refusesTexts(): Promise<Outcome> {
   const { documents } = await file<Documents>('documents');
   const service = new EncryptionService(unlockOf(documents[0]!)!);
@@ -215,7 +215,7 @@ function optionsOf(v: Refusal) {
   return { use: uses[v.use] as 'storage', place: v.place, ...(minClass && { minClass }) };
 }
 
-/** Secrets as texts: the key that each one yields as a master key or a password, and what is refused. */
+/** Secrets as texts yield the expected key as a master key or a password, or are refused. */
 export async function secrets(): Promise<Outcome> {
   return every((await file<Rules>('rules')).secrets, async (v) => {
     if (v.hex !== undefined) return; // no string of JavaScript

@@ -1,4 +1,4 @@
-/** Vectors made again by the package's own parts, from fields, key and nonce: the writing side gives the very bytes. */
+/** Rebuilds vectors from fields, key and nonce with the package's own functions, to check that they write the same bytes. */
 import { concat } from '../../web/src/core/bytes.js';
 import { toBase64 } from '../../web/src/core/base64.js';
 import type { EncryptedPackage } from '@coffer-storage/coffer';
@@ -30,7 +30,7 @@ export async function matches(d: Data, bytes: Bytes): Promise<boolean> {
   );
 }
 
-/** The vector's package: its bytes, or sealed anew where the file gives their digest only. */
+/** Returns a vector's package. It is sealed again if the file has only the digest of its bytes. */
 export async function rebuild(v: PackageVector): Promise<Bytes> {
   if (!v.package.sha256) return bytesOf(v.package);
   const bytes = await sealed(v);

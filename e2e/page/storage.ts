@@ -1,4 +1,4 @@
-/** What the tests of the storage share: the pages that they open, and one call on a store. */
+/** The pages and helpers that the storage tests share. */
 import type { Server } from '../harness/index.js';
 import { MASTER_KEY, servePackage } from '../support.js';
 

@@ -1,4 +1,4 @@
-/** What someone who can write to the disk does to records and documents, by raw IndexedDB; and what the package makes of it. */
+/** Alters records and keyset documents through raw IndexedDB, as an attacker with access to the disk could, and reports how the package reads them. */
 import {
   type DataClassification,
   type EncryptedStorage,
@@ -18,7 +18,7 @@ import {
 const NAME = 'record';
 const VALUE = 'secret value';
 const CONTEXT = { a: 'b' };
-/** Where a header's fields lie (SPEC.md section 3.1); the context ends where a record's nonce begins. */
+/** The offsets of a header's fields (SPEC.md section 3.1). The context ends at a record's nonce. */
 const FIELDS = {
   use: [5, 6],
   class: [8, 9],

@@ -2,7 +2,7 @@
 
 export type ValueType = 'text' | 'bytes' | 'buffer' | 'json' | 'blob' | 'file' | 'view';
 
-/** A value with its type: the bytes that stand in a package, and what goes with them. */
+/** A value as its type, the bytes in a package, and its details. */
 export interface Spelt {
   type: ValueType;
   bytes: Uint8Array<ArrayBuffer>;

@@ -1,4 +1,4 @@
-/** Values as bytes and back: what goes in comes back equal and in its type, or is refused. */
+/** Values are read back equal and in their type, or are refused. */
 import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
