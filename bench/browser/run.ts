@@ -30,7 +30,7 @@ export async function measureBrowser(
   const session = await engines[engine].open();
   try {
     const found: Record<string, Comparison> = {};
-    // A page each, so that no comparison inherits the other's memory.
+    // Each comparison gets its own page and therefore its own memory.
     for (const part of ['loading', 'sealing', 'storing'] as const) {
       const page = await session.page(server.origin);
       Object.assign(found, await runPart(page, part));
@@ -51,7 +51,7 @@ function runPart(page: Page, part: string): Promise<Record<string, Comparison>> 
   return page.evaluate(source, part, LOADS);
 }
 
-/** Copies of the core and of hello.wasm that differ in a custom section, so that none is compiled already. */
+/** Copies of the core and of hello.wasm that differ in a custom section, so that each one must be compiled. */
 async function loads(dist: string, built: string): Promise<Record<string, Uint8Array>> {
   const files: Record<string, Uint8Array> = {};
   for (const [name, path] of [

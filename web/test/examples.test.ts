@@ -4,9 +4,13 @@ import { execFile } from 'node:child_process';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { transform } from 'esbuild';
 import { IDBFactory } from 'fake-indexeddb';
+import { type FunctionComponent, createElement } from 'react';
+import { renderToString } from 'react-dom/server';
 import { beforeAll, beforeEach, expect, test } from 'vitest';
 import * as coffer from '../src/index.js';
+import * as react from '../src/react/index.js';
 import { readExamples, runExample } from './examples.js';
 import { core, root } from './node.js';
 
@@ -25,6 +29,19 @@ test('there are at least thirty examples', () => {
 
 test.each(main)('$name', async (example) => {
   expect(await runExample(example, { '@coffer-storage/coffer': coffer })).toEqual(example.output);
+});
+
+test.each(all.filter(({ name }) => name.startsWith('react/')))('$name', async ({ code }) => {
+  const body = code.replace(/^import \{([^}]*)\} from ('[^']*');$/gm, 'const {$1} = modules[$2];');
+  const [, component] = /^export function (\w+)/m.exec(body) ?? [];
+  const options = { loader: 'tsx', jsx: 'transform', jsxFactory: 'createElement' } as const;
+  const { code: js } = await transform(body.replace(/^export /m, ''), options);
+  const load = new Function('modules', 'createElement', `${js}\nreturn ${component};`) as (
+    ...args: unknown[]
+  ) => FunctionComponent;
+  const modules = { '@coffer-storage/coffer': coffer, '@coffer-storage/coffer/react': react };
+  // The first render; e2e/react.test.ts covers what follows it in a browser.
+  expect(renderToString(createElement(load(modules, createElement)))).toBe('<p>Loading…</p>');
 });
 
 test('the examples are valid in a strict TypeScript project', async () => {

@@ -18,7 +18,7 @@ interface Schema extends DBSchema {
 
 const encoder = new TextEncoder();
 
-/** An AES-256-GCM key and what it does. */
+/** An AES-256-GCM key with its operations. */
 export class Box {
   private constructor(private readonly key: CryptoKey) {}
 

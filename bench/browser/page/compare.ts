@@ -1,6 +1,6 @@
 /** Measures two ways of doing the same in one page, in short turns that take each other's place. */
 
-/** What one comparison found. */
+/** The result of one comparison. */
 export interface Comparison {
   /** The median, over the rounds, of our time divided by the hand-written time of the same round. */
   ratio: number;

@@ -1,4 +1,4 @@
-/** What is sealed and stored in every comparison. */
+/** The values and keys that every comparison uses. */
 
 /** The package as it is shipped: web/dist/index.js. */
 export type Shipped = typeof import('../../../web/src/index.js');
