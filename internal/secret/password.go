@@ -46,14 +46,15 @@ func (p Password) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(placeholde
 // MarshalText implements encoding.TextMarshaler for log handlers and encoders.
 func (p Password) MarshalText() ([]byte, error) { return []byte(placeholder), nil }
 
-// Iterations decides what is written where n PBKDF2 iterations are configured: at least classify.MinWriteIterations,
-// with a warning in the log where that is more. It returns classify.ErrIterations above classify.MaxIterations.
+// Iterations returns the number of PBKDF2 iterations for new keys if n are configured: at least
+// classify.MinWriteIterations, with a warning in the log if n is smaller. It returns classify.ErrIterations above
+// classify.MaxIterations.
 func Iterations(n uint32) (uint32, error) {
 	if n > classify.MaxIterations {
 		return 0, classify.ErrIterations
 	}
 	if n < classify.MinWriteIterations {
-		slog.Warn("PBKDF2 iterations raised to the floor of what is written", "configured", n, "used", classify.MinWriteIterations)
+		slog.Warn("the configured PBKDF2 iterations are below the minimum and were raised to it", "configured", n, "used", classify.MinWriteIterations)
 	}
 	return max(n, classify.MinWriteIterations), nil
 }
