@@ -15,15 +15,15 @@ import (
 // Sentinels for errors.Is, for the codes that programs check most often. An *Error also matches the sentinels of its code in other
 // packages, such as cache.ErrNotFound. For all other codes, use Error.Code or codes.Of.
 var (
-	ErrNotFound             = &codes.Error{Of: "not_found", Text: "nothing exists under that name"}
-	ErrPrecondition         = &codes.Error{Of: "precondition_failed", Text: "the entry is not the one that the condition asks for; nothing was changed"}
-	ErrUnauthorized         = &codes.Error{Of: "unauthorized", Text: "the bearer token is missing, wrong, revoked or expired"}
-	ErrForbidden            = &codes.Error{Of: "forbidden", Text: "the token lacks a scope that the operation needs"}
-	ErrRateLimited          = &codes.Error{Of: "rate_limited", Text: "too many requests; wait as long as RetryAfter says"}
-	ErrAuthenticationFailed = &codes.Error{Of: "authentication_failed", Text: "the package was altered, moved or forged"}
-	ErrClassTooLow          = &codes.Error{Of: "class_too_low", Text: "the class of the value is lower than the reader accepts"}
-	ErrTimeout              = &codes.Error{Of: "timeout", Text: "the server did not respond in time; a write may have taken effect"}
-	ErrUnreachable          = &codes.Error{Of: "unreachable", Text: "the server cannot be reached, or the connection failed; a write may have taken effect"}
+	ErrNotFound             = &codes.Error{ErrorCode: "not_found", Message: "nothing exists under that name"}
+	ErrPrecondition         = &codes.Error{ErrorCode: "precondition_failed", Message: "the entry is not the one that the condition asks for; nothing was changed"}
+	ErrUnauthorized         = &codes.Error{ErrorCode: "unauthorized", Message: "the bearer token is missing, wrong, revoked or expired"}
+	ErrForbidden            = &codes.Error{ErrorCode: "forbidden", Message: "the token lacks a scope that the operation needs"}
+	ErrRateLimited          = &codes.Error{ErrorCode: "rate_limited", Message: "too many requests; wait as long as RetryAfter says"}
+	ErrAuthenticationFailed = &codes.Error{ErrorCode: "authentication_failed", Message: "the package was altered, moved or forged"}
+	ErrClassTooLow          = &codes.Error{ErrorCode: "class_too_low", Message: "the class of the value is lower than the reader accepts"}
+	ErrTimeout              = &codes.Error{ErrorCode: "timeout", Message: "the server did not respond in time; a write may have taken effect"}
+	ErrUnreachable          = &codes.Error{ErrorCode: "unreachable", Message: "the server cannot be reached, or the connection failed; a write may have taken effect"}
 )
 
 // ErrNotModified is returned by a read with IfNoneMatch if the entry still has that ETag.
@@ -59,7 +59,7 @@ func (e *Error) Unwrap() error { return e.cause }
 // Is reports whether target is the sentinel of the error's code.
 func (e *Error) Is(target error) bool {
 	sentinel, ok := target.(*codes.Error)
-	return ok && sentinel.Of == e.code
+	return ok && sentinel.ErrorCode == e.code
 }
 
 // isTransient reports whether the same request may succeed later.

@@ -117,7 +117,7 @@ func (c *Client) attempt(parent context.Context, r *request, read func(*http.Res
 	case err == nil, errors.As(err, &failed), errors.Is(err, ErrNotModified):
 		return err
 	case parent.Err() == nil && ctx.Err() != nil:
-		return &Error{Detail: ErrTimeout.Text, code: ErrTimeout.Of, cause: context.DeadlineExceeded}
+		return &Error{Detail: ErrTimeout.Message, code: ErrTimeout.ErrorCode, cause: context.DeadlineExceeded}
 	}
 	if failed := r.stream.err(); failed != nil && parent.Err() == nil {
 		return failed
@@ -126,7 +126,7 @@ func (c *Client) attempt(parent context.Context, r *request, read func(*http.Res
 	if errors.As(err, &named) {
 		err = named.Err
 	}
-	return &Error{Detail: ErrUnreachable.Text, code: ErrUnreachable.Of, cause: err}
+	return &Error{Detail: ErrUnreachable.Message, code: ErrUnreachable.ErrorCode, cause: err}
 }
 
 func (c *Client) exchange(ctx context.Context, cancel context.CancelFunc, r *request, read func(*http.Response, []byte) error) error {

@@ -9,7 +9,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-var errNoSession = &codes.Error{Of: "closed", Text: "no such session"}
+var errNoSession = &codes.Error{ErrorCode: "closed", Message: "no such session"}
 
 // session holds the state of one open store or service: a keyset document, or a single key without a keyset.
 type session struct {

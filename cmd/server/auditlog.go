@@ -19,13 +19,13 @@ import (
 
 var (
 	// errAuditLogGone means that the data directory had an audit log and nothing of it is left.
-	errAuditLogGone = &codes.Error{Of: "audit_unavailable", Text: "the audit log of this data directory is gone: restore the directory audit; " +
+	errAuditLogGone = &codes.Error{ErrorCode: "audit_unavailable", Message: "the audit log of this data directory is gone: restore the directory audit; " +
 		"if it is lost or was moved away, `coffer audit begin` begins another log, which records that"}
 	// errAuditKeyMissing means that the key that an audit log names is not in the system document.
-	errAuditKeyMissing = &codes.Error{Of: "audit_unavailable", Text: "the audit log's key is missing: it is one of the environment's own keys " +
+	errAuditKeyMissing = &codes.Error{ErrorCode: "audit_unavailable", Message: "the audit log's key is missing: it is one of the environment's own keys " +
 		"in the keystore. Restore them by coffer keys restore; if it is lost, move the log away, keep it, and begin another one by coffer audit begin"}
 	// errSystemKeysMissing means that the keystore has keysets of tenants and no system document.
-	errSystemKeysMissing = &codes.Error{Of: "keyring_unavailable", Text: "the environment's own keys are missing, but tenants have keysets: restore them by " +
+	errSystemKeysMissing = &codes.Error{ErrorCode: "keyring_unavailable", Message: "the environment's own keys are missing, but tenants have keysets: restore them by " +
 		"coffer keys restore; if they are lost, run coffer audit begin in a data directory whose audit log you moved away"}
 )
 

@@ -15,7 +15,7 @@ import (
 
 // It names no package, repeats nothing, and has plain words for errors of the system.
 func TestErrorTextIsForOperators(t *testing.T) {
-	inner := &codes.Error{Of: "keyring_unavailable", Text: "the store of keysets cannot be read or written"}
+	inner := &codes.Error{ErrorCode: "keyring_unavailable", Message: "the store of keysets cannot be read or written"}
 	for want, err := range map[string]error{
 		"keysets: the store of keysets cannot be read or written": fmt.Errorf("keystore: keysets: keystore: %w", inner),
 		"the keys of tenant \"audit\" are gone":                   errors.New("the keys of tenant \"audit\" are gone"),

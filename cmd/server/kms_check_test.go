@@ -165,7 +165,7 @@ func TestVaultTokenIsNotSentInTheClear(t *testing.T) {
 		refused(t, append(environ, "KMS_PROVIDER=vault"), "", "kms", "check"),
 		refused(t, append(environ, "ENCRYPTION_MASTER_KEY="+masterA), "", "keys", "rewrap", "--data", t.TempDir(), "--to", "hashivault://k"),
 	} {
-		require.Contains(t, said, "VAULT_ADDR must be the URL of the server, https://")
+		require.Contains(t, said, "VAULT_ADDR must be the URL of the server, with https://")
 		require.NotContains(t, said, "PLANTED")
 	}
 }

@@ -132,7 +132,7 @@ func TestServerSurvivesAnOutageOfTheKMS(t *testing.T) {
 
 			k.peer.Recreate()
 			said += fails(t, program(t, environ, start...))
-			require.Contains(t, said, "made again under the same name")
+			require.Contains(t, said, "created again under the same name")
 			require.NotContains(t, said+p.log.String()+again.log.String(), k.secret)
 		})
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // errEvicts means that a Redis removes entries when its memory is full.
-var errEvicts = &codes.Error{Of: "store_evicts", Text: "set its maxmemory-policy to noeviction, and give it enough memory"}
+var errEvicts = &codes.Error{ErrorCode: "store_evicts", Message: "set its maxmemory-policy to noeviction, and give it enough memory"}
 
 // redisWatches detect entries that the Redis of the cache, or that of the keysets, lost.
 type redisWatches []*redisWatch

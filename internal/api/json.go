@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	errJSON          = &codes.Error{Of: "malformed", Text: "the body is not one well-formed JSON document in UTF-8"}
+	errJSON          = &codes.Error{ErrorCode: "malformed", Message: "the body is not one well-formed JSON document in UTF-8"}
 	errObject        = invalid("a JSON object is required, as in the operation's schema")
 	errDuplicate     = invalid("an object has the same member twice")
 	errUnknownMember = invalid("an object has an unknown member")

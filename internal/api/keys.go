@@ -17,8 +17,8 @@ import (
 )
 
 var (
-	errOtherTenant = &codes.Error{Of: "forbidden", Text: "the token administers only its own tenant"}
-	errNoKeyset    = &codes.Error{Of: "not_found", Text: "the tenant has no keys of that class"}
+	errOtherTenant = &codes.Error{ErrorCode: "forbidden", Message: "the token administers only its own tenant"}
+	errNoKeyset    = &codes.Error{ErrorCode: "not_found", Message: "the tenant has no keys of that class"}
 )
 
 // administeredTenant returns the tenant that a request names. The default is the token's own tenant, which is

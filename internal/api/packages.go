@@ -15,7 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/jsonform"
 )
 
-var errUnencrypted = &codes.Error{Of: "encryption_disabled", Text: "ENCRYPTION_ENABLED is false on this server: it seals, opens and returns no packages"}
+var errUnencrypted = &codes.Error{ErrorCode: "encryption_disabled", Message: "ENCRYPTION_ENABLED is false on this server: it seals, opens and returns no packages"}
 
 // checkEncrypted refuses requests about packages if the server does not encrypt.
 func (s *server) checkEncrypted() error {

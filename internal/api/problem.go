@@ -33,16 +33,16 @@ const problemType = "application/problem+json"
 const statusCanceled = 499
 
 // invalid returns an invalid_argument error. The text must not quote the request.
-func invalid(text string) error { return &codes.Error{Of: "invalid_argument", Text: text} }
+func invalid(text string) error { return &codes.Error{ErrorCode: "invalid_argument", Message: text} }
 
 var (
-	errMethod   = &codes.Error{Of: "method_not_allowed", Text: "the path does not support this method"}
-	errRoute    = &codes.Error{Of: "unknown_route", Text: "the server has no such path: check the base URL"}
-	errTooLarge = &codes.Error{Of: "too_large", Text: "the body is larger than its limit"}
-	errBody     = &codes.Error{Of: "malformed", Text: "the body ended early or cannot be read"}
-	errTimeout  = &codes.Error{Of: "timeout", Text: "the operation took longer than its time limit"}
-	errSlowBody = &codes.Error{Of: "timeout", Text: "the body was not received within the time limit for a request"}
-	errShutdown = &codes.Error{Of: "shutting_down", Text: "the server closed the connection while it shut down"}
+	errMethod   = &codes.Error{ErrorCode: "method_not_allowed", Message: "the path does not support this method"}
+	errRoute    = &codes.Error{ErrorCode: "unknown_route", Message: "the server has no such path: check the base URL"}
+	errTooLarge = &codes.Error{ErrorCode: "too_large", Message: "the body is larger than its limit"}
+	errBody     = &codes.Error{ErrorCode: "malformed", Message: "the body ended early or cannot be read"}
+	errTimeout  = &codes.Error{ErrorCode: "timeout", Message: "the operation took longer than its time limit"}
+	errSlowBody = &codes.Error{ErrorCode: "timeout", Message: "the body was not received within the time limit for a request"}
+	errShutdown = &codes.Error{ErrorCode: "shutting_down", Message: "the server closed the connection while it shut down"}
 
 	// errNotReceived means that the client closed the connection, or read too slowly, before it had the whole response.
 	errNotReceived = errors.New("api: the client did not receive the response")

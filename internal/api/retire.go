@@ -21,9 +21,9 @@ import (
 )
 
 var (
-	errNotOperator  = &codes.Error{Of: "forbidden", Text: "only an operator's token, of tenant *, disables or destroys keys and shreds tenants"}
+	errNotOperator  = &codes.Error{ErrorCode: "forbidden", Message: "only an operator's token, of tenant *, disables or destroys keys and shreds tenants"}
 	errConfirmation = &codes.Error{
-		Of: "precondition_failed", Text: "the confirmation is older than ten minutes, or is not for this change of the current keysets; " +
+		ErrorCode: "precondition_failed", Message: "the confirmation is older than ten minutes, or is not for this change of the current keysets; " +
 			"send the request without a confirmation again; nothing was changed",
 	}
 )

@@ -21,11 +21,11 @@ import (
 
 var (
 	// ErrUnauthorized reports that a bearer token is refused, for whatever reason.
-	ErrUnauthorized = &codes.Error{Of: "unauthorized", Text: "the bearer token is missing, wrong, revoked or expired"}
+	ErrUnauthorized = &codes.Error{ErrorCode: "unauthorized", Message: "the bearer token is missing, wrong, revoked or expired"}
 	// ErrForbidden reports that an accepted token lacks a scope.
-	ErrForbidden = &codes.Error{Of: "forbidden", Text: "the token lacks a scope that the operation needs"}
+	ErrForbidden = &codes.Error{ErrorCode: "forbidden", Message: "the token lacks a scope that the operation needs"}
 	// ErrUnavailable reports that a token cannot be checked now. It must not be counted as a wrong token.
-	ErrUnavailable = &codes.Error{Of: "identity_unavailable", Text: "the identity provider's keys cannot be fetched"}
+	ErrUnavailable = &codes.Error{ErrorCode: "identity_unavailable", Message: "the identity provider's keys cannot be fetched"}
 )
 
 // DefaultTenant is the tenant of requests that do not name a tenant.

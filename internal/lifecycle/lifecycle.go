@@ -31,9 +31,9 @@ import (
 // Errors of this package. Its functions also return errors of keyring and envelope.
 var (
 	// ErrNoKey reports that a tenant has no such key.
-	ErrNoKey = &codes.Error{Of: "not_found", Text: "the tenant has no such key of that use and class"}
+	ErrNoKey = &codes.Error{ErrorCode: "not_found", Message: "the tenant has no such key of that use and class"}
 	// ErrState reports that a key cannot get a state, or not from its current state. States only advance.
-	ErrState = &codes.Error{Of: "key_unusable", Text: "the key's state does not allow it"}
+	ErrState = &codes.Error{ErrorCode: "key_unusable", Message: "the key's state does not allow it"}
 )
 
 // refusal is the reason why a key may not be disabled or destroyed. It wraps keyring.ErrInUse or ErrState.
@@ -43,7 +43,7 @@ type refusal struct {
 }
 
 func (r *refusal) Error() string { return "coffer: " + r.text }
-func (r *refusal) Code() string  { return r.of.Of }
+func (r *refusal) Code() string  { return r.of.ErrorCode }
 func (r *refusal) Unwrap() error { return r.of }
 
 func inUse(text string, args ...any) error {

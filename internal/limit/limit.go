@@ -15,9 +15,9 @@ import (
 
 var (
 	// ErrRateLimited matches every Refusal and is the default cause.
-	ErrRateLimited = &codes.Error{Of: "rate_limited", Text: "too many requests"}
+	ErrRateLimited = &codes.Error{ErrorCode: "rate_limited", Message: "too many requests"}
 	// errWrongTokens is the cause of a refusal by Failures.
-	errWrongTokens = &codes.Error{Of: "rate_limited", Text: "the bearer token is wrong, and too many wrong tokens came from this address"}
+	errWrongTokens = &codes.Error{ErrorCode: "rate_limited", Message: "the bearer token is wrong, and too many wrong tokens came from this address"}
 )
 
 // Refusal is the error of a refused request.

@@ -42,7 +42,7 @@ func TestOperationsAreCounted(t *testing.T) {
 	m.Operation(metrics.OperationResult{Operation: "getEntry", Tenant: "clinic", Class: classify.PHI, Took: 2 * time.Millisecond})
 	m.Operation(metrics.OperationResult{Operation: "getEntry", Tenant: "clinic", Class: classify.PHI, Took: 20 * time.Second})
 	m.Operation(metrics.OperationResult{
-		Operation: "putEntry", Tenant: "clinic", Err: fmt.Errorf("reading: %w", &codes.Error{Of: "store_unavailable", Text: "x"}),
+		Operation: "putEntry", Tenant: "clinic", Err: fmt.Errorf("reading: %w", &codes.Error{ErrorCode: "store_unavailable", Message: "x"}),
 	})
 	m.Operation(metrics.OperationResult{Operation: "putEntry", Err: errors.New("without a code")})
 	m.Operation(metrics.OperationResult{Operation: "putEntry", Err: errors.New("broken pipe"), Canceled: true})
@@ -95,7 +95,7 @@ func TestSeriesAreBounded(t *testing.T) {
 			for j := range 1000 {
 				planted := fmt.Sprintf("planted-%d-%d", i, j)
 				m.Operation(metrics.OperationResult{
-					Operation: planted, Tenant: planted, Class: classify.Class(j), Err: &codes.Error{Of: planted, Text: planted},
+					Operation: planted, Tenant: planted, Class: classify.Class(j), Err: &codes.Error{ErrorCode: planted, Message: planted},
 				})
 				m.Sealed(classify.Class(j))
 				m.IntegrityFailed(classify.Class(j), 1)

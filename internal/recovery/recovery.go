@@ -32,11 +32,11 @@ import (
 // Errors of this package. Its functions also return those of keyring, kms and envelope.
 var (
 	// ErrNoKeys reports that the store or a backup has no tenant of this environment.
-	ErrNoKeys = &codes.Error{Of: "not_found", Text: "there are no keys of this environment: check --data, or COFFER_KEYS_REDIS_URL, and COFFER_ENVIRONMENT"}
+	ErrNoKeys = &codes.Error{ErrorCode: "not_found", Message: "there are no keys of this environment: check --data, or COFFER_KEYS_REDIS_URL, and COFFER_ENVIRONMENT"}
 	// ErrUnknownTenants reports that a list of shredded tenants has ids that are not in the backup.
-	ErrUnknownTenants = &codes.Error{Of: "invalid_argument", Text: "an id in the list of shredded tenants is of no tenant in the backup: correct it, or take it out"}
+	ErrUnknownTenants = &codes.Error{ErrorCode: "invalid_argument", Message: "an id in the list of shredded tenants is of no tenant in the backup: correct it, or take it out"}
 	// ErrRewrapUnfinished reports that the former KEK is still needed.
-	ErrRewrapUnfinished = &codes.Error{Of: "key_unusable", Text: "the former KEK is still needed"}
+	ErrRewrapUnfinished = &codes.Error{ErrorCode: "key_unusable", Message: "the former KEK is still needed"}
 )
 
 // Recovery works on the keysets of one environment. It is safe for concurrent use, and other processes may use the

@@ -38,13 +38,13 @@ import (
 
 // ErrNoRollback reports that a rotation cannot be rolled back.
 var ErrNoRollback = &codes.Error{
-	Of: "key_unusable", Text: "there is no rotation to roll back, or its former keys are compromised, disabled or destroyed",
+	ErrorCode: "key_unusable", Message: "there is no rotation to roll back, or its former keys are compromised, disabled or destroyed",
 }
 
 // ErrKeysetFull reports that a tenant's keysets cannot take another key. Destroyed keys still count, because their
 // entries keep a restored backup from bringing them back.
 var ErrKeysetFull = &codes.Error{
-	Of: "too_large", Text: "the tenant's keysets cannot take more keys, and nothing was rotated: rotate single classes, or move the data to another tenant",
+	ErrorCode: "too_large", Message: "the tenant's keysets cannot take more keys, and nothing was rotated: rotate single classes, or move the data to another tenant",
 }
 
 const (

@@ -13,11 +13,11 @@ import (
 )
 
 // errConcurrentChange reports that another process changed the keysets, or has the lease of the part.
-var errConcurrentChange = &codes.Error{Of: "precondition_failed", Text: "another process changed the tenant's keys or works on the sweep"}
+var errConcurrentChange = &codes.Error{ErrorCode: "precondition_failed", Message: "another process changed the tenant's keys or works on the sweep"}
 
 // errAltered reports a record or a sweep that does not authenticate. The next change replaces it. A new record waits
 // for two later sweeps, so no key is destroyed too early.
-var errAltered = &codes.Error{Of: "store_unavailable", Text: "a rotation's record or the sweep is damaged or was altered: a server starts it again"}
+var errAltered = &codes.Error{ErrorCode: "store_unavailable", Message: "a rotation's record or the sweep is damaged or was altered: a server starts it again"}
 
 // Record returns a tenant's current or last rotation, or nil if there is none.
 func (r *Rotator) Record(ctx context.Context, tenant string) (*Record, error) {

@@ -9,7 +9,7 @@ import (
 
 // ErrMasterKey reports a master key that is not 32 bytes or their base64.
 var ErrMasterKey = &codes.Error{
-	Of: "invalid_argument", Text: "a master key is 32 bytes or their standard base64 (44 characters); use a passphrase as such, with ENCRYPTION_PASSPHRASE or NewPassphraseService",
+	ErrorCode: "invalid_argument", Message: "a master key is 32 bytes or their standard base64 (44 characters); use a passphrase as such, with ENCRYPTION_PASSPHRASE or NewPassphraseService",
 }
 
 // FromMasterKey derives the key of a master key: 32 random bytes, which need no stretching. Any other length is

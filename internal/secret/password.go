@@ -14,7 +14,7 @@ import (
 )
 
 // ErrPassword means that a password is empty, is not valid UTF-8 or contains U+0000.
-var ErrPassword = &codes.Error{Of: "invalid_argument", Text: "the password or passphrase is empty, is not valid UTF-8 or contains U+0000"}
+var ErrPassword = &codes.Error{ErrorCode: "invalid_argument", Message: "the password or passphrase is empty, is not valid UTF-8 or contains U+0000"}
 
 // Password is a password or passphrase. Like a [Key], it is not printed.
 type Password struct{ text string }

@@ -45,9 +45,9 @@ const (
 var (
 	// ErrNotFound reports that there is no session with an id, that it has ended or expired, or that the text is not an
 	// id.
-	ErrNotFound = &codes.Error{Of: "not_found", Text: "the session does not exist or has ended"}
+	ErrNotFound = &codes.Error{ErrorCode: "not_found", Message: "the session does not exist or has ended"}
 	// ErrTTL reports that a session would last longer than its class allows.
-	ErrTTL = &codes.Error{Of: "ttl_out_of_range", Text: "the session would last longer than the class confidential allows"}
+	ErrTTL = &codes.Error{ErrorCode: "ttl_out_of_range", Message: "the session would last longer than the class confidential allows"}
 )
 
 // Session is a session that has not ended.

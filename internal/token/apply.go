@@ -139,7 +139,7 @@ func (t *Authenticator) restore(ctx context.Context, cached *cachedToken, state 
 func (t *Authenticator) reportFault(ctx context.Context, token *Token, state string) {
 	code := "not_found"
 	if state != stateMissing {
-		code = errAltered.Of
+		code = errAltered.ErrorCode
 	}
 	t.mu.Lock()
 	t.reportCount++
@@ -167,6 +167,6 @@ func (t *Authenticator) reportOmitted(ctx context.Context) {
 	t.mu.Unlock()
 	if more > 0 {
 		t.options.Log.ErrorContext(ctx, "more documents of tokens were altered or removed: see coffer token list", "count", more)
-		t.record(ctx, audit.Event{Code: errAltered.Of, Facts: audit.Facts{audit.FactFailed: strconv.Itoa(more)}})
+		t.record(ctx, audit.Event{Code: errAltered.ErrorCode, Facts: audit.Facts{audit.FactFailed: strconv.Itoa(more)}})
 	}
 }

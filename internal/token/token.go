@@ -43,7 +43,7 @@ var tokenLength = len(tokenPrefix) + base64.RawURLEncoding.EncodedLen(tokenSize)
 
 var (
 	// errAltered reports that a token's document does not authenticate.
-	errAltered = &codes.Error{Of: "authentication_failed", Text: "the token's document does not authenticate"}
+	errAltered = &codes.Error{ErrorCode: "authentication_failed", Message: "the token's document does not authenticate"}
 	// ErrNoToken reports that no token in the keystore has the id.
 	ErrNoToken = errors.New("no token has that id: `coffer token list` shows them")
 	// ErrGrant reports that no token can be made for a grant.

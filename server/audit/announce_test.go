@@ -117,7 +117,7 @@ func TestReasonsAreParsedAndListed(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, audit.Facts{audit.FactReason: string(r)}, audit.Facts(nil).With(parsed))
 		require.Contains(t, audit.ReasonFlagUsage(), string(r))
-		require.Contains(t, audit.ErrReason.Text, string(r))
+		require.Contains(t, audit.ErrReason.Message, string(r))
 	}
 	none, err := audit.ParseReason("")
 	require.NoError(t, err)

@@ -46,7 +46,7 @@ import (
 )
 
 // ErrUnavailable reports that an event could not be recorded in time. It may still be written later.
-var ErrUnavailable = &codes.Error{Of: "audit_unavailable", Text: "the audit log cannot be written"}
+var ErrUnavailable = &codes.Error{ErrorCode: "audit_unavailable", Message: "the audit log cannot be written"}
 
 // Recorder records events. It is safe for concurrent use.
 type Recorder interface {

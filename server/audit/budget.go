@@ -15,7 +15,7 @@ const measureInterval = 10 * time.Second
 var (
 	errBudget = fmt.Errorf("%w: its budget is used up: raise the budget or keep fewer files", ErrUnavailable)
 	// ErrAlmostFull reports that the log has used 80 % of its budget.
-	ErrAlmostFull = &codes.Error{Of: "audit_almost_full", Text: "the audit log has used 80 % of its budget: raise the budget, or keep fewer files"}
+	ErrAlmostFull = &codes.Error{ErrorCode: "audit_almost_full", Message: "the audit log has used 80 % of its budget: raise the budget, or keep fewer files"}
 )
 
 // budgetUsage classifies the share of the budget that is used.

@@ -21,7 +21,7 @@ import (
 )
 
 // ErrHead reports that the head of a chain, or the list of chains, is missing or was not made with the log's key.
-var ErrHead = &codes.Error{Of: "authentication_failed", Text: "the audit log's list of chains, or the head of a chain, is missing or was not made with the log's key: " +
+var ErrHead = &codes.Error{ErrorCode: "authentication_failed", Message: "the audit log's list of chains, or the head of a chain, is missing or was not made with the log's key: " +
 	"restore it, or move the log away, keep it, and run coffer audit begin to start another one"}
 
 // chainList is the content of the file "chains".

@@ -11,7 +11,7 @@ import (
 )
 
 // ErrHeads reports that a text does not have the format of Heads.
-var ErrHeads = &codes.Error{Of: "invalid_argument", Text: "heads are CHAIN:SEQ:MAC, separated by commas, with a MAC of 64 hexadecimal digits"}
+var ErrHeads = &codes.Error{ErrorCode: "invalid_argument", Message: "heads are CHAIN:SEQ:MAC, separated by commas, with a MAC of 64 hexadecimal digits"}
 
 // Anchor identifies a line of a chain. Its MAC depends on all lines before it, so an anchor that is kept elsewhere
 // later proves them too. It is not secret.

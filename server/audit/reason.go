@@ -25,7 +25,7 @@ var reasons = []Reason{ReasonIncident, ReasonPersonnel, ReasonPolicy, ReasonSche
 const reasonNames = "incident, personnel, policy, schedule or other"
 
 // ErrReason reports an unknown reason.
-var ErrReason = &codes.Error{Of: "invalid_argument", Text: "a reason is " + reasonNames}
+var ErrReason = &codes.Error{ErrorCode: "invalid_argument", Message: "a reason is " + reasonNames}
 
 // ParseReason parses a reason, which may be empty. It returns ErrReason for any other text.
 func ParseReason(text string) (Reason, error) {

@@ -55,10 +55,10 @@ type VerifiedChain struct {
 }
 
 // ErrAltered reports that a log was altered.
-var ErrAltered = &codes.Error{Of: "authentication_failed", Text: "the audit log was altered"}
+var ErrAltered = &codes.Error{ErrorCode: "authentication_failed", Message: "the audit log was altered"}
 
 // ErrPruned reports that retention deleted the line that a given head names, so the head cannot be checked.
-var ErrPruned = &codes.Error{Of: "invalid_argument", Text: "retention deleted the line that this head names, so it cannot be checked: give a later head"}
+var ErrPruned = &codes.Error{ErrorCode: "invalid_argument", Message: "retention deleted the line that this head names, so it cannot be checked: give a later head"}
 
 // Verify reads all chains of a log and returns the first fault of each chain. given are heads that were kept elsewhere,
 // to compare the log with; it may be nil. Processes may write to the log concurrently. Verify calls progress, which may

@@ -34,15 +34,15 @@ const Collection = "cache"
 // The errors of this package. Calls also return the errors of packages seal, kv, classify, format and envelope.
 var (
 	// ErrNotFound means that the key has no entry, or an expired one.
-	ErrNotFound = &codes.Error{Of: "not_found", Text: "there is nothing under that key"}
+	ErrNotFound = &codes.Error{ErrorCode: "not_found", Message: "there is nothing under that key"}
 	// ErrTTL means that the time to live is longer than the class allows.
-	ErrTTL = &codes.Error{Of: "ttl_out_of_range", Text: "the time to live is longer than the class allows"}
+	ErrTTL = &codes.Error{ErrorCode: "ttl_out_of_range", Message: "the time to live is longer than the class allows"}
 	// ErrPrecondition means that the entry does not meet the Condition. Nothing was changed.
 	ErrPrecondition = &codes.Error{
-		Of: "precondition_failed", Text: "the entry is not the one that If-Match or If-None-Match asks for; nothing was changed",
+		ErrorCode: "precondition_failed", Message: "the entry is not the one that If-Match or If-None-Match asks for; nothing was changed",
 	}
 	// ErrNegativeTTL means that the time to live is negative, or 0 for Expire.
-	ErrNegativeTTL = &codes.Error{Of: "invalid_argument", Text: "the time to live is negative"}
+	ErrNegativeTTL = &codes.Error{ErrorCode: "invalid_argument", Message: "the time to live is negative"}
 )
 
 // Cache is an encrypted cache. It is safe for concurrent use.

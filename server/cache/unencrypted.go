@@ -18,7 +18,7 @@ const mark = "coffer: NOT ENCRYPTED\n"
 // ErrEncryption means that a value was stored without encryption and is read by a cache that encrypts, or the other way
 // round.
 var ErrEncryption = &codes.Error{
-	Of: "encryption_disabled", Text: "the value was stored with ENCRYPTION_ENABLED=false and this server encrypts, or the other way round",
+	ErrorCode: "encryption_disabled", Message: "the value was stored with ENCRYPTION_ENABLED=false and this server encrypts, or the other way round",
 }
 
 // Unencrypted makes the cache store values without encryption and authentication, for local debugging. Other caches

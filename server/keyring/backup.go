@@ -16,7 +16,7 @@ import (
 )
 
 // ErrBackup reports a file that is not a complete, unaltered backup made under the configured KEKs.
-var ErrBackup = &codes.Error{Of: "authentication_failed", Text: "the file is not a whole backup of this environment's keys"}
+var ErrBackup = &codes.Error{ErrorCode: "authentication_failed", Message: "the file is not a whole backup of this environment's keys"}
 
 // Backup writes a backup of the keysets of all tenants and of the environment to w, and returns the number of tenants
 // (shared/envelope/SPEC.md section 9). A backup has wrapped keys only: a restore needs the KEKs. Each

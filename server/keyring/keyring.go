@@ -63,15 +63,15 @@ import (
 // Errors of this package. Its functions also return those of shared/envelope and package kms.
 var (
 	// ErrInvalidTenant reports that a tenant id or environment label is empty, too long or not UTF-8.
-	ErrInvalidTenant = &codes.Error{Of: "invalid_argument", Text: "a tenant id is 1 to 255 bytes of UTF-8, an environment label at most 64"}
+	ErrInvalidTenant = &codes.Error{ErrorCode: "invalid_argument", Message: "a tenant id is 1 to 255 bytes of UTF-8, an environment label at most 64"}
 	// ErrNoTenant reports that a tenant has no keys.
-	ErrNoTenant = &codes.Error{Of: "not_found", Text: "the tenant has no keys"}
+	ErrNoTenant = &codes.Error{ErrorCode: "not_found", Message: "the tenant has no keys"}
 	// ErrUnreadable reports that a tenant's keyset cannot be read or written.
 	ErrUnreadable = keystore.ErrUnavailable
 	// ErrWrongEnvironment reports a keyset that belongs to another environment, such as one of prod in dev.
-	ErrWrongEnvironment = &codes.Error{Of: "keyring_unavailable", Text: "the tenant's keyset belongs to another environment"}
+	ErrWrongEnvironment = &codes.Error{ErrorCode: "keyring_unavailable", Message: "the tenant's keyset belongs to another environment"}
 	// ErrInUse reports a key that still seals, or may still be needed to open data that is in use.
-	ErrInUse = &codes.Error{Of: "key_unusable", Text: "the key is still in use"}
+	ErrInUse = &codes.Error{ErrorCode: "key_unusable", Message: "the key is still in use"}
 )
 
 // Keyring manages the keysets in one store. Make one with [Open] or [New], and call [Keyring.Close]. It is safe for

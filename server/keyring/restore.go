@@ -12,7 +12,7 @@ import (
 
 // ErrNotDestroyed reports that the store has usable keys that a tombstone marks as destroyed or shredded.
 var ErrNotDestroyed = &codes.Error{
-	Of: "key_unusable", Text: "the tenant was shredded, or keys of it destroyed, by what the audit log or the list says, but these keys are in the store and in use: " +
+	ErrorCode: "key_unusable", Message: "the tenant was shredded, or keys of it destroyed, by what the audit log or the list says, but these keys are in the store and in use: " +
 		"shred it again or destroy them, or leave it",
 }
 

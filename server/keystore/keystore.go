@@ -45,13 +45,13 @@ const (
 // Errors of stores.
 var (
 	// ErrUnavailable reports that a document cannot be read or written.
-	ErrUnavailable = &codes.Error{Of: "keyring_unavailable", Text: "the store of keysets cannot be read or written"}
+	ErrUnavailable = &codes.Error{ErrorCode: "keyring_unavailable", Message: "the store of keysets cannot be read or written"}
 	// ErrFull reports that the disk is full: documents can be read, but not written. It is an ErrUnavailable.
 	ErrFull = fmt.Errorf("%w: no space left", ErrUnavailable)
 	// ErrFeedLost reports that the feed does not have all changes since the reader's position: old entries were
 	// removed, or the store returned to an earlier state. Get the current position, then reread every document in
 	// memory.
-	ErrFeedLost = &codes.Error{Of: "keyring_unavailable", Text: "the feed of changes does not go back to the reader's position"}
+	ErrFeedLost = &codes.Error{ErrorCode: "keyring_unavailable", Message: "the feed of changes does not go back to the reader's position"}
 )
 
 // Document is a document with its name.

@@ -13,7 +13,7 @@ import (
 )
 
 // ErrNotText reports that a package contains a value that is not text.
-var ErrNotText = &codes.Error{Of: "invalid_argument", Text: "the package does not contain text: use DecryptData"}
+var ErrNotText = &codes.Error{ErrorCode: "invalid_argument", Message: "the package does not contain text: use DecryptData"}
 
 // Metadata is everything in a package except the ciphertext. A program stores it with the ciphertext, since decryption
 // needs both. It is authenticated, but not secret. Package encoding/json encodes it as the "metadata" of the JSON form

@@ -76,19 +76,19 @@ var Table = []Info{
 
 // Error is an error with a code of the table. Packages declare their sentinel errors as literals of it:
 //
-//	var ErrLocked = &codes.Error{Of: "locked", Text: "the store is locked"}
+//	var ErrLocked = &codes.Error{ErrorCode: "locked", Message: "the store is locked"}
 //
 // A test checks that the code of every such literal is in the table.
 type Error struct {
-	Of   string // the code
-	Text string // the message without the prefix "coffer: "
+	ErrorCode string // a code of Table
+	Message   string // without the prefix "coffer: "
 }
 
-// Error returns the text after "coffer: ".
-func (e *Error) Error() string { return "coffer: " + e.Text }
+// Error returns the message after "coffer: ".
+func (e *Error) Error() string { return "coffer: " + e.Message }
 
 // Code returns the error's stable code.
-func (e *Error) Code() string { return e.Of }
+func (e *Error) Code() string { return e.ErrorCode }
 
 // Number returns the position of a code in Table, or -1 if the table does not contain it.
 func Number(code string) int {

@@ -55,7 +55,7 @@ func TestNumberReturnsMinusOneForUnknownCode(t *testing.T) {
 }
 
 func TestOfReturnsFirstCodeInTree(t *testing.T) {
-	locked := &codes.Error{Of: "locked", Text: "the store is locked"}
+	locked := &codes.Error{ErrorCode: "locked", Message: "the store is locked"}
 	for _, c := range []struct {
 		name string
 		err  error
@@ -63,7 +63,7 @@ func TestOfReturnsFirstCodeInTree(t *testing.T) {
 	}{
 		{"nil", nil, "internal"},
 		{"an error without a code", errors.New("x"), "internal"},
-		{"a code that is not in the table", &codes.Error{Of: "nonsense"}, "internal"},
+		{"a code that is not in the table", &codes.Error{ErrorCode: "nonsense"}, "internal"},
 		{"the error itself", locked, "locked"},
 		{"wrapped", fmt.Errorf("opening: %w", locked), "locked"},
 		{"wrapped twice", fmt.Errorf("a: %w", fmt.Errorf("b: %w", locked)), "locked"},
@@ -83,7 +83,7 @@ func TestOfReturnsFirstCodeInTree(t *testing.T) {
 }
 
 func TestErrorHasCodeAndText(t *testing.T) {
-	err := &codes.Error{Of: "locked", Text: "the store is locked"}
+	err := &codes.Error{ErrorCode: "locked", Message: "the store is locked"}
 	require.Equal(t, "locked", err.Code())
 	require.EqualError(t, err, "coffer: the store is locked")
 }

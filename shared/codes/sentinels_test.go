@@ -82,13 +82,13 @@ func typesWithCode(files []*ast.File) map[string]bool {
 	return names
 }
 
-// codeOf returns the code in a literal: the element with key Of or code, or the first element of a literal without keys.
+// codeOf returns the code in a literal: the element with key ErrorCode or code, or the first element of a literal without keys.
 func codeOf(literal *ast.CompositeLit) (string, bool) {
 	value := literal.Elts[0]
 	for _, element := range literal.Elts {
 		if pair, ok := element.(*ast.KeyValueExpr); ok {
 			value = nil
-			if key, ok := pair.Key.(*ast.Ident); ok && (key.Name == "Of" || key.Name == "code") {
+			if key, ok := pair.Key.(*ast.Ident); ok && (key.Name == "ErrorCode" || key.Name == "code") {
 				value = pair.Value
 				break
 			}

@@ -17,21 +17,21 @@ import "github.com/coffer-storage/coffer/shared/codes"
 // Sentinel errors (SPEC.md section 11).
 var (
 	// ErrMalformed means that the bytes are not a keyset document, slot or backup.
-	ErrMalformed = &codes.Error{Of: "malformed", Text: "malformed keyset document"}
+	ErrMalformed = &codes.Error{ErrorCode: "malformed", Message: "malformed keyset document"}
 	// ErrUnsupportedVersion means that a keyset document or backup is of another version.
-	ErrUnsupportedVersion = &codes.Error{Of: "unsupported_version", Text: "keyset document of an unsupported version: update Coffer to read it"}
+	ErrUnsupportedVersion = &codes.Error{ErrorCode: "unsupported_version", Message: "keyset document of an unsupported version: update Coffer to read it"}
 	// ErrTooLarge means that a document exceeds MaxDocument or one of its limits.
-	ErrTooLarge = &codes.Error{Of: "too_large", Text: "keyset document exceeds its limit"}
+	ErrTooLarge = &codes.Error{ErrorCode: "too_large", Message: "keyset document exceeds its limit"}
 	// ErrInvalid means that a change would break a rule of SPEC.md section 3.
-	ErrInvalid = &codes.Error{Of: "invalid_argument", Text: "invalid change of a keyset document"}
+	ErrInvalid = &codes.Error{ErrorCode: "invalid_argument", Message: "invalid change of a keyset document"}
 	// ErrWrongSecret means that the secret is not that of the slot or package: the key ids differ.
-	ErrWrongSecret = &codes.Error{Of: "wrong_secret", Text: "wrong password, master key or slot secret"}
+	ErrWrongSecret = &codes.Error{ErrorCode: "wrong_secret", Message: "wrong password, master key or slot secret"}
 	// ErrUnknownKey means that the keyset does not contain the key that sealed a package.
-	ErrUnknownKey = &codes.Error{Of: "unknown_key", Text: "sealed under a key that this keyset does not have"}
+	ErrUnknownKey = &codes.Error{ErrorCode: "unknown_key", Message: "sealed under a key that this keyset does not have"}
 	// ErrKeyDestroyed means that the key that sealed a package was destroyed.
-	ErrKeyDestroyed = &codes.Error{Of: "key_destroyed", Text: "the key that sealed this was destroyed"}
+	ErrKeyDestroyed = &codes.Error{ErrorCode: "key_destroyed", Message: "the key that sealed this was destroyed"}
 	// ErrKeyUnusable means that a key is disabled, or that the use and class have no enabled primary.
-	ErrKeyUnusable = &codes.Error{Of: "key_unusable", Text: "the key is disabled, or there is no primary key for this use and class"}
+	ErrKeyUnusable = &codes.Error{ErrorCode: "key_unusable", Message: "the key is disabled, or there is no primary key for this use and class"}
 	// ErrAuthentication means that a package or document was altered, moved or forged.
-	ErrAuthentication = &codes.Error{Of: "authentication_failed", Text: "authentication failed: the package was altered, moved or forged"}
+	ErrAuthentication = &codes.Error{ErrorCode: "authentication_failed", Message: "authentication failed: the package was altered, moved or forged"}
 )
