@@ -92,12 +92,12 @@ func sealJSON(sealer *seal.Sealer, p *plaintext) (text []byte, keyID format.KeyI
 	if err != nil {
 		return nil, keyID, err
 	}
-	sealed, err := sealer.SealPackage(seal.Request{Use: format.UseService, Class: p.class, Type: p.valueType, Context: context}, p.value)
+	pkg, h, err := sealer.SealWithHeader(nil, seal.Request{Use: format.UseService, Class: p.class, Type: p.valueType, Context: context}, p.value)
 	if err != nil {
 		return nil, keyID, err
 	}
-	text, err = jsonform.Marshal(sealed)
-	return text, sealed.Header.KeyID, err
+	text, err = jsonform.Marshal(format.Package{Header: h, Body: pkg[h.Size():]})
+	return text, h.KeyID, err
 }
 
 // decrypt opens a package that the client kept.

@@ -37,7 +37,7 @@ func (c *Cache) SetMany(ctx context.Context, items []Item) error {
 	for i := range items {
 		ttl, err := c.ttl(items[i].Class, items[i].TTL)
 		if err == nil {
-			err = c.seal(b, &items[i])
+			_, err = c.seal(b, &items[i])
 		}
 		if err != nil {
 			return fmt.Errorf("cache: item %d: %w", i, err)
@@ -121,7 +121,7 @@ func (c *Cache) Packages(ctx context.Context, keys []string, limit int) ([]Store
 func (c *Cache) PutMany(ctx context.Context, sealed []Sealed) []error {
 	writes := make([]kv.Write, len(sealed))
 	for i := range sealed {
-		writes[i] = kv.Write{Key: c.prefix + sealed[i].key, Value: sealed[i].pkg, TTL: sealed[i].TTL}
+		writes[i] = kv.Write{Key: c.prefix + sealed[i].key, Value: sealed[i].stored, TTL: sealed[i].TTL}
 	}
 	_, err := c.store.Write(ctx, writes)
 	return kv.ErrorsOf(err, len(sealed))

@@ -71,9 +71,6 @@ func WithMaxTTL(class classify.Class, d time.Duration) Option {
 	}
 }
 
-// WithClock sets the clock by which values are dated and expire, for tests.
-func WithClock(clock *clock.Clock) Option { return func(c *Cache) { c.clock = clock } }
-
 // WithExpiryHook sets a function that is called when the cache has deleted an entry because the store kept it for
 // longer than the class allows, for instance because its time to live was removed in the store.
 func WithExpiryHook(deleted func(class classify.Class)) Option {
@@ -143,17 +140,17 @@ func (c *Cache) SetEncrypted(ctx context.Context, key string, value []byte, clas
 	}
 	b := getBuffer()
 	defer b.put()
-	if err := c.seal(b, &item); err != nil {
+	if _, err := c.seal(b, &item); err != nil {
 		return err
 	}
 	return kv.Set(ctx, c.store, c.prefix+key, b.bytes, ttl)
 }
 
-// seal appends the package of the item to b.
-func (c *Cache) seal(b *buffer, item *Item) error {
+// seal appends the package of the item to b, and returns the header of the package.
+func (c *Cache) seal(b *buffer, item *Item) (format.Header, error) {
 	itemContext, err := format.NewContext(item.Context)
 	if err != nil {
-		return err
+		return format.Header{}, err
 	}
 	request := seal.Request{
 		Use: format.UseCache, Class: item.Class, Type: format.Bytes, Place: c.place(item.Key), Context: itemContext,
@@ -162,20 +159,20 @@ func (c *Cache) seal(b *buffer, item *Item) error {
 	if item.MediaType != "" {
 		request.Type, request.MediaType = format.Blob, item.MediaType
 	}
-	sealed, err := c.pack(b.bytes, &request, item.Value)
+	sealed, h, err := c.pack(b.bytes, &request, item.Value)
 	if err != nil {
-		return err
+		return format.Header{}, err
 	}
 	b.bytes = sealed
-	return nil
+	return h, nil
 }
 
-// pack appends the package of value to dst. It does not encrypt if the cache is Unencrypted.
-func (c *Cache) pack(dst []byte, request *seal.Request, value []byte) ([]byte, error) {
+// pack appends the package of value to dst, and returns its header. It does not encrypt if the cache is Unencrypted.
+func (c *Cache) pack(dst []byte, request *seal.Request, value []byte) ([]byte, format.Header, error) {
 	if c.plain {
 		return appendPlain(dst, request, value)
 	}
-	return c.sealer.Seal(dst, *request, value)
+	return c.sealer.SealWithHeader(dst, *request, value)
 }
 
 // place returns the place of the package under key.

@@ -19,10 +19,12 @@ type Condition struct {
 
 // Sealed is an item that Seal has encrypted, for Put.
 type Sealed struct {
-	Entry // Value is nil
-	key   string
-	pkg   []byte
+	KeyID format.KeyID  // the key that encrypted it
+	Tag   string        // see TagOf
 	TTL   time.Duration // 0 means no limit
+
+	key    string
+	stored []byte
 }
 
 // TagOf returns the tag of a package, which identifies one write of an entry: the random nonce of the package in
@@ -32,6 +34,11 @@ func TagOf(pkg []byte) string {
 	if err != nil || h.Algorithm == format.Chunked || len(pkg) < n+format.NonceSize {
 		return ""
 	}
+	return tagAt(pkg, n)
+}
+
+// tagAt returns the tag of a package whose header has n bytes.
+func tagAt(pkg []byte, n int) string {
 	return base64.RawURLEncoding.EncodeToString(pkg[n : n+format.NonceSize])
 }
 
@@ -43,14 +50,15 @@ func (c *Cache) Seal(dst []byte, item *Item) (Sealed, error) {
 		return Sealed{}, err
 	}
 	b := buffer{dst[:0]}
-	if err := c.seal(&b, item); err != nil {
-		return Sealed{}, err
-	}
-	entry, err := c.inspect(b.bytes)
+	h, err := c.seal(&b, item)
 	if err != nil {
 		return Sealed{}, err
 	}
-	return Sealed{Entry: entry, key: item.Key, pkg: b.bytes, TTL: ttl}, nil
+	pkg, err := c.unmark(b.bytes)
+	if err != nil {
+		return Sealed{}, err
+	}
+	return Sealed{KeyID: h.KeyID, Tag: tagAt(pkg, h.Size()), TTL: ttl, key: item.Key, stored: b.bytes}, nil
 }
 
 // Put stores a sealed item if the condition is met; check and write are atomic. It returns ErrPrecondition,
@@ -62,17 +70,17 @@ func (c *Cache) Put(ctx context.Context, sealed *Sealed, condition Condition) er
 	case condition.Absent:
 		return c.putNew(ctx, name, sealed)
 	case !condition.Present:
-		return kv.Set(ctx, c.store, name, sealed.pkg, sealed.TTL)
+		return kv.Set(ctx, c.store, name, sealed.stored, sealed.TTL)
 	}
 	return c.change(ctx, sealed.key, condition, func(old []byte) (bool, error) {
-		return kv.SetIf(ctx, c.store, name, old, sealed.pkg, sealed.TTL)
+		return kv.SetIf(ctx, c.store, name, old, sealed.stored, sealed.TTL)
 	})
 }
 
 // putNew stores a sealed item if its key has no entry, or an expired one.
 func (c *Cache) putNew(ctx context.Context, name string, sealed *Sealed) error {
 	for {
-		done, err := kv.SetIf(ctx, c.store, name, nil, sealed.pkg, sealed.TTL)
+		done, err := kv.SetIf(ctx, c.store, name, nil, sealed.stored, sealed.TTL)
 		if done || err != nil {
 			return err
 		}

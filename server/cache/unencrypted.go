@@ -40,31 +40,30 @@ func (c *Cache) unmark(stored []byte) ([]byte, error) {
 	return stored, nil
 }
 
-// appendPlain appends the unencrypted form of a value.
-func appendPlain(dst []byte, req *seal.Request, value []byte) ([]byte, error) {
+// appendPlain appends the unencrypted form of a value, and returns its header.
+func appendPlain(dst []byte, req *seal.Request, value []byte) (stored []byte, h format.Header, err error) {
 	if len(value) > format.MaxValue {
-		return nil, format.ErrTooLarge
+		return nil, h, format.ErrTooLarge
 	}
 	if err := req.Place.Check(); err != nil {
-		return nil, err
+		return nil, h, err
 	}
-	h := format.Header{
+	h = format.Header{
 		Algorithm: format.AES256GCM, Use: req.Use, Source: format.FromKeyset, Class: uint8(req.Class), Type: req.Type,
 		EncryptedAt: req.EncryptedAt, Context: req.Context,
 	}
-	dst, err := h.Append(append(dst, mark...))
-	if err != nil {
-		return nil, err
+	if dst, err = h.Append(append(dst, mark...)); err != nil {
+		return nil, h, err
 	}
 	var nonce [format.NonceSize]byte
 	_, _ = rand.Read(nonce[:]) // crypto/rand never returns an error
 	dst = append(dst, nonce[:]...)
 	if req.MediaType != "" {
 		if dst, err = format.AppendDetails(dst, &h, format.Details{MediaType: req.MediaType}); err != nil {
-			return nil, err
+			return nil, h, err
 		}
 	}
-	return append(append(dst, value...), make([]byte, format.TagSize)...), nil
+	return append(append(dst, value...), make([]byte, format.TagSize)...), h, nil
 }
 
 // openPlain reads the unencrypted form of a value, without the mark.

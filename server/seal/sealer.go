@@ -61,28 +61,23 @@ func (s *Sealer) Owner() string { return s.source.owner() }
 // envelope.ErrKeyUnusable or ErrKeyDestroyed if no key may seal, and the errors of the keys.
 func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
 	var h format.Header
-	pkg, _, err := s.seal(dst, &h, &req, value)
-	return pkg, err
+	return s.seal(dst, &h, &req, value)
 }
 
-// SealPackage is Seal for a caller that needs the header of the new package. The package's body is a new slice.
-func (s *Sealer) SealPackage(req Request, value []byte) (p format.Package, err error) {
-	pkg, body, err := s.seal(nil, &p.Header, &req, value)
-	if err != nil {
-		return format.Package{}, err
-	}
-	p.Body = pkg[body:]
-	return p, nil
+// SealWithHeader is Seal, and also returns the header of the new package, which has h.Size bytes.
+func (s *Sealer) SealWithHeader(dst []byte, req Request, value []byte) (pkg []byte, h format.Header, err error) {
+	pkg, err = s.seal(dst, &h, &req, value)
+	return pkg, h, err
 }
 
-// seal appends the package of value to dst. It sets h to the header and returns the offset of the body.
-func (s *Sealer) seal(dst []byte, h *format.Header, req *Request, value []byte) (pkg []byte, body int, err error) {
+// seal appends the package of value to dst and sets h to its header.
+func (s *Sealer) seal(dst []byte, h *format.Header, req *Request, value []byte) ([]byte, error) {
 	if err := req.check(value); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	w, err := s.writer(req.Use, req.Class, len(value))
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	b := getBuffers()
 	defer b.put()
@@ -96,7 +91,7 @@ func (s *Sealer) seal(dst []byte, h *format.Header, req *Request, value []byte) 
 		h.Context = req.Context
 	}
 	if err := b.encode(h, req); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	plaintext := len(b.details) + len(value)
 	if h.Flags&format.Padded != 0 {
@@ -108,11 +103,10 @@ func (s *Sealer) seal(dst []byte, h *format.Header, req *Request, value []byte) 
 		dst = slices.Grow(dst, size)
 	}
 	dst = append(dst, b.header...)
-	body = len(dst)
 	if h.Algorithm == format.Public {
 		b.additionalData = append(append(b.additionalData, b.details...), value...)
 		dst = w.cipher.Seal(dst, nil, nil, b.additionalData)
-		return append(append(dst, b.details...), value...), body, nil
+		return append(append(dst, b.details...), value...), nil
 	}
 	if plaintext > len(value) {
 		n := len(b.details) + len(value)
@@ -121,5 +115,5 @@ func (s *Sealer) seal(dst []byte, h *format.Header, req *Request, value []byte) 
 			value = format.AppendPadding(value, n)
 		}
 	}
-	return w.cipher.Seal(dst, nil, value, b.additionalData), body, nil
+	return w.cipher.Seal(dst, nil, value, b.additionalData), nil
 }

@@ -150,7 +150,8 @@ func (s *Service) DecryptData(ciphertext []byte, m Metadata, options ...ReadOpti
 // Encrypt encrypts bytes and returns a package in the binary form. The context is authenticated, but not encrypted. It
 // returns the errors of Sealer.Seal.
 func (s *Service) Encrypt(data []byte, class classify.Class, context map[string]string) ([]byte, error) {
-	return s.seal(format.Bytes, data, class, context)
+	pkg, _, err := s.seal(format.Bytes, data, class, context)
+	return pkg, err
 }
 
 // Decrypt decrypts a package in the binary form, with a value of any type. It returns the errors of Sealer.Open.
@@ -161,15 +162,11 @@ func (s *Service) Decrypt(pkg []byte, options ...ReadOption) (Opened, error) {
 // EncryptJSON encrypts text, which must be UTF-8, and returns a package in the JSON form, like
 // EncryptionService.encrypt in the browser. It returns the errors of Sealer.Seal.
 func (s *Service) EncryptJSON(plaintext string, class classify.Class, context map[string]string) ([]byte, error) {
-	pkg, err := s.seal(format.Text, []byte(plaintext), class, context)
+	pkg, h, err := s.seal(format.Text, []byte(plaintext), class, context)
 	if err != nil {
 		return nil, err
 	}
-	p, err := format.Parse(pkg)
-	if err != nil {
-		return nil, err
-	}
-	return jsonform.Marshal(p)
+	return jsonform.Marshal(format.Package{Header: h, Body: pkg[h.Size():]})
 }
 
 // DecryptJSON decrypts a package in the JSON form, with a value of any type. It returns the errors of Sealer.Open.
@@ -181,12 +178,12 @@ func (s *Service) DecryptJSON(text []byte, options ...ReadOption) (Opened, error
 	return s.openParsed(p, options)
 }
 
-func (s *Service) seal(t format.ValueType, value []byte, class classify.Class, context map[string]string) ([]byte, error) {
+func (s *Service) seal(t format.ValueType, value []byte, class classify.Class, context map[string]string) ([]byte, format.Header, error) {
 	c, err := format.NewContext(context)
 	if err != nil {
-		return nil, err
+		return nil, format.Header{}, err
 	}
-	return s.sealer.Seal(nil, Request{Use: format.UseService, Class: class, Type: t, Context: c}, value)
+	return s.sealer.SealWithHeader(nil, Request{Use: format.UseService, Class: class, Type: t, Context: c}, value)
 }
 
 func (s *Service) openParsed(p format.Package, options []ReadOption) (Opened, error) {
@@ -198,15 +195,11 @@ func (s *Service) openParsed(p format.Package, options []ReadOption) (Opened, er
 }
 
 func (s *Service) sealSplit(t format.ValueType, value []byte, class classify.Class, context map[string]string) ([]byte, Metadata, error) {
-	pkg, err := s.seal(t, value, class, context)
+	pkg, h, err := s.seal(t, value, class, context)
 	if err != nil {
 		return nil, Metadata{}, err
 	}
-	p, err := format.Parse(pkg)
-	if err != nil {
-		return nil, Metadata{}, err
-	}
-	return jsonform.Split(p)
+	return jsonform.Split(format.Package{Header: h, Body: pkg[h.Size():]})
 }
 
 func (s *Service) openJoined(ciphertext []byte, m Metadata, options []ReadOption) (Opened, error) {
