@@ -111,7 +111,7 @@ func TestInvalidArgumentsAreNotSent(t *testing.T) {
 	require.Zero(t, transport.n.Load())
 }
 
-// A reader that fails is not reported as a server that cannot be reached.
+// An error of the caller's reader is not reported as an unreachable server.
 func TestReaderErrorIsReturned(t *testing.T) {
 	t.Parallel()
 	url, bearer, _ := serve(t)
@@ -141,7 +141,7 @@ func TestTimeToLive(t *testing.T) {
 	}
 }
 
-// Numbers of a server that do not fit are neither 0, which would mean something else, nor garbage.
+// If a number of the server is out of range, the client does not replace it by 0 or an arbitrary value.
 func TestInvalidNumbersOfServerAreErrors(t *testing.T) {
 	t.Parallel()
 	var ttl, retry atomic.Value

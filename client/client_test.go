@@ -22,7 +22,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/jsonform"
 )
 
-// Every operation of the document is called, as the server's own count shows.
+// The client calls every operation of the document. The server's metrics prove it.
 func TestClientCallsEveryOperation(t *testing.T) {
 	t.Parallel()
 	url, bearer, operator := serve(t)
@@ -100,8 +100,8 @@ func callKeysets(t *testing.T, c *client.Client) {
 	}
 }
 
-// callEnding ends another tenant's keys, as an operator: what is needed is refused, and nothing is done that
-// is not confirmed.
+// callEnding disables, destroys and shreds another tenant's keys as an operator. A key that is still needed is refused, and
+// nothing changes without a confirmation.
 func callEnding(t *testing.T, c, operator *client.Client) {
 	var primary, former client.KeyName
 	for one, err := range operator.Keysets(t.Context(), "ended") {
@@ -216,7 +216,7 @@ func callBatch(t *testing.T, c *client.Client) {
 
 func callPackages(t *testing.T, c *client.Client) {
 	ctx, plain := t.Context(), client.Plaintext{Value: []byte("é<&>"), Text: true, Class: classify.PHI, Context: map[string]string{"a": "b"}}
-	for range 20 { // some of them in a millisecond that ends in 0
+	for range 20 { // about two of them in a millisecond that ends in 0
 		sealed, err := c.Encrypt(ctx, plain)
 		require.NoError(t, err)
 		_, err = jsonform.Join(sealed.Ciphertext, sealed.Metadata)
@@ -264,7 +264,7 @@ func callSessions(t *testing.T, c *client.Client) {
 	require.ErrorIs(t, err, client.ErrNotFound)
 }
 
-// Errors carry the server's code, status and request id, and nothing secret, however they came to be.
+// Errors have the server's code, status and request id, and contain no secret, whatever caused them.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	url, _, _ := serve(t)
@@ -292,7 +292,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// What is no Coffer server gives no values, and redirects take neither token nor value elsewhere.
+// Responses of other servers are errors, and the client follows no redirect, so that it sends neither token nor value elsewhere.
 func TestResponsesOfOtherServersAreErrors(t *testing.T) {
 	t.Parallel()
 	reached := false
@@ -315,7 +315,7 @@ func TestResponsesOfOtherServersAreErrors(t *testing.T) {
 	require.False(t, reached)
 }
 
-// A base URL with a wrong path is an error of its own: it must not look as if all entries were missing.
+// A base URL with a wrong path is a distinct error. It must not look as if all entries were missing.
 func TestWrongBaseURL(t *testing.T) {
 	t.Parallel()
 	url, bearer, _ := serve(t)

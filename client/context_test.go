@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// A context that is too long for a header comes with every kind of read.
+// Every kind of read returns a context that is too long for a header.
 func TestLongContexts(t *testing.T) {
 	url, bearer, _ := serve(t)
 	c := connect(t, url, bearer)

@@ -12,8 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The types are written by hand: each has just the members that the document gives it, and leaves out just
-// those that it may.
+// The types are written by hand. Each has exactly the members of its schema, and omits only optional ones.
 func TestTypesMatchDocument(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../internal/api/openapi.yaml")
@@ -39,7 +38,7 @@ func TestTypesMatchDocument(t *testing.T) {
 	}
 	require.Empty(t, types, "no such schema")
 	metadata := members(document.Components.Schemas["Metadata"].Value)
-	metadata["iv"] = false // a chunked package has none; this API has no such
+	metadata["iv"] = false // chunked packages have no iv, but this API has no chunked packages
 	require.Equal(t, metadata, tagged(reflect.TypeOf(Package{}.Metadata)))
 
 	// One type stands for several schemas.
@@ -51,7 +50,7 @@ func TestTypesMatchDocument(t *testing.T) {
 	}
 }
 
-// members are a schema's, and whether each is required.
+// members returns the members of a schema, and whether each is required.
 func members(schema *openapi3.Schema) map[string]bool {
 	all := map[string]bool{}
 	for name := range schema.Properties {
@@ -68,7 +67,7 @@ func union(document *openapi3.T, names ...string) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// tagged are the JSON members of a struct, and whether each is always written.
+// tagged returns the JSON members of a struct, and whether each is always written.
 func tagged(of reflect.Type) map[string]bool {
 	all := map[string]bool{}
 	for _, field := range reflect.VisibleFields(of) {

@@ -36,8 +36,8 @@ import (
 )
 
 // serve starts a whole server over the embedded store in the test's process, with an operator's token and a tenant
-// "ended", which has a former key of packages. The server's rotations live some hours ahead, when keys of now
-// are old enough to be ended.
+// "ended", which has a former key of packages. The clock of the server's rotations is some hours ahead, so that keys created
+// now are old enough to be disabled.
 func serve(t *testing.T) (url, bearer, operator string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -65,7 +65,7 @@ func serve(t *testing.T) (url, bearer, operator string) {
 	require.NoError(t, err)
 	_, err = ended.Rotate(t.Context(), format.UseService, classify.PHI, nil)
 	require.NoError(t, err)
-	time.Sleep(2 * time.Millisecond) // keys are in order by the millisecond that they were made in
+	time.Sleep(2 * time.Millisecond) // keys are ordered by the millisecond of their creation
 	_, err = ended.Rotate(t.Context(), format.UseService, classify.PHI, nil)
 	require.NoError(t, err)
 	auditKey := audit.NewKey(new(secret.Key))
@@ -96,8 +96,8 @@ func connect(t *testing.T, url, bearer string, options ...client.Option) *client
 	return c
 }
 
-// The faults of a proxy: an answer in the server's place, a connection that is cut before the request is
-// passed on, after it took effect or in the middle of the answer, silence.
+// The faults of a proxy: it responds instead of the server; it closes the connection before it forwards the request, after
+// the server processed it, or in the middle of the response; or it sends nothing.
 const (
 	limited     = "429"
 	busy        = "429 for a minute"
@@ -110,7 +110,7 @@ const (
 	silence     = "silence"
 )
 
-// proxy stands before a server and fails as networks do.
+// proxy forwards requests to a server and simulates failures of a network.
 type proxy struct {
 	*httptest.Server
 	mu     sync.Mutex
@@ -187,7 +187,7 @@ func (p *proxy) plan(faults ...string) {
 	p.faults, p.seen = faults, nil
 }
 
-// requests are those since the last plan.
+// requests returns the requests since the last call of plan.
 func (p *proxy) requests() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

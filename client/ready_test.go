@@ -12,7 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/client"
 )
 
-// An operator learns what fails, whether the server is degraded or not ready.
+// An operator sees the failing checks, whether the server is degraded or not ready.
 func TestReadyReturnsFailingChecks(t *testing.T) {
 	t.Parallel()
 	const checks = `"checks":[{"code":"store_unavailable","effect":"not_ready","since":"2026-01-02T03:04:05Z","detail":"Redis is a replica"}]`

@@ -16,14 +16,14 @@ import (
 
 var faults = []string{limited, unavailable, late, cut, lost, half, silence}
 
-// flaky is a client behind a proxy, and one beside it.
-func flaky(t *testing.T) (p *proxy, behind, beside *client.Client) {
-	p, behind, _, beside = flakyAndSilent(t)
+// proxiedClients returns a proxy, a client behind it, and a client that connects to the server directly.
+func proxiedClients(t *testing.T) (p *proxy, behind, beside *client.Client) {
+	p, behind, _, beside = proxiedClientsWithTimeout(t)
 	return p, behind, beside
 }
 
-// flakyAndSilent has another client behind the proxy, which does not wait for long.
-func flakyAndSilent(t *testing.T) (p *proxy, behind, impatient, beside *client.Client) {
+// proxiedClientsWithTimeout also returns a client behind the proxy whose attempts time out after a second.
+func proxiedClientsWithTimeout(t *testing.T) (p *proxy, behind, withTimeout, beside *client.Client) {
 	url, bearer, _ := serve(t)
 	p = newProxy(t, url)
 	return p, connect(t, p.URL, bearer), connect(t, p.URL, bearer, client.WithTimeout(time.Second)), connect(t, url, bearer)
@@ -31,7 +31,7 @@ func flakyAndSilent(t *testing.T) (p *proxy, behind, impatient, beside *client.C
 
 func TestReadIsRetried(t *testing.T) {
 	t.Parallel()
-	p, behind, impatient, beside := flakyAndSilent(t)
+	p, behind, withTimeout, beside := proxiedClientsWithTimeout(t)
 	value := strings.Repeat("x", 50_000)
 	_, err := beside.Set(t.Context(), "k", []byte(value), classify.PHI)
 	require.NoError(t, err)
@@ -40,7 +40,7 @@ func TestReadIsRetried(t *testing.T) {
 			p.plan(fault)
 			start := time.Now()
 			if fault == silence {
-				entry, err := impatient.Get(t.Context(), "k")
+				entry, err := withTimeout.Get(t.Context(), "k")
 				require.NoError(t, err)
 				require.Equal(t, value, string(entry.Value))
 				require.GreaterOrEqual(t, len(p.requests()), 2) // more on a slow machine
@@ -59,7 +59,7 @@ func TestReadIsRetried(t *testing.T) {
 
 func TestOnlyIdempotentRequestsAreRetried(t *testing.T) {
 	t.Parallel()
-	p, c, beside := flaky(t)
+	p, c, beside := proxiedClients(t)
 	ctx := t.Context()
 	plain := client.Plaintext{Value: []byte("v"), Class: classify.PHI}
 	sealed, err := beside.Encrypt(ctx, plain)
@@ -121,7 +121,7 @@ func TestOnlyIdempotentRequestsAreRetried(t *testing.T) {
 
 func TestPermanentErrorsAreNotRetried(t *testing.T) {
 	t.Parallel()
-	p, c, _ := flaky(t)
+	p, c, _ := proxiedClients(t)
 	p.plan(unavailable)
 	_, err := c.Ready(t.Context())
 	require.ErrorContains(t, err, "store_unavailable", "is an answer")
@@ -139,11 +139,11 @@ func TestPermanentErrorsAreNotRetried(t *testing.T) {
 	require.Len(t, p.requests(), 4)
 }
 
-// A condition that the lost first attempt itself broke is not told as broken: who waits for a lock must not
-// think that another has it.
+// If the first attempt succeeded but its response was lost, the retry does not report a failed condition: a caller that
+// acquires a lock must not believe that another caller has it.
 func TestRetryDoesNotFailOnItsOwnWrite(t *testing.T) {
 	t.Parallel()
-	p, c, beside := flaky(t)
+	p, c, beside := proxiedClients(t)
 	lock := func(fault, value string) error {
 		p.plan(fault)
 		_, err := c.Set(t.Context(), "lock", []byte(value), classify.PHI, client.IfAbsent())
@@ -163,15 +163,15 @@ func TestRetryDoesNotFailOnItsOwnWrite(t *testing.T) {
 
 func TestContextEndsCall(t *testing.T) {
 	t.Parallel()
-	p, c, impatient, _ := flakyAndSilent(t)
+	p, c, withTimeout, _ := proxiedClientsWithTimeout(t)
 	p.plan(silence)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err := c.Get(ctx, "k")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.LessOrEqual(t, len(p.requests()), 1) // none on a slow machine
+	require.LessOrEqual(t, len(p.requests()), 1) // there may be no request on a slow machine
 
-	p.plan(busy) // asks for more than is left: told at once
+	p.plan(busy) // Retry-After is longer than the context's deadline, so the error is returned at once
 	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	_, err = c.Get(ctx, "k")
@@ -192,14 +192,14 @@ func TestContextEndsCall(t *testing.T) {
 	require.Len(t, p.requests(), 1)
 
 	p.plan(silence)
-	_, err = impatient.CreateSession(t.Context(), struct{}{}, 0)
+	_, err = withTimeout.CreateSession(t.Context(), struct{}{}, 0)
 	require.ErrorIs(t, err, client.ErrTimeout)
 	require.LessOrEqual(t, len(p.requests()), 1)
 }
 
 func TestBrokenStreamReturnsError(t *testing.T) {
 	t.Parallel()
-	p, c, beside := flaky(t)
+	p, c, beside := proxiedClients(t)
 	_, err := beside.Set(t.Context(), "k", make([]byte, 50_000), classify.PHI)
 	require.NoError(t, err)
 	p.plan(half)

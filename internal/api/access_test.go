@@ -45,8 +45,8 @@ func TestRequestLimitOfTenant(t *testing.T) {
 	s.do("GET", "/livez", nil).is(t, 200)
 }
 
-// An address that sends too many wrong tokens is told to wait, and why; behind a trusted proxy, that client alone. A right
-// token is served all the same, and a request without one does not count.
+// An address that sends too many wrong tokens gets rate_limited. Behind a trusted proxy, only that client does. A request with
+// a valid token is still served, and a request without a token does not count.
 func TestTooManyWrongTokensMustWait(t *testing.T) {
 	t.Parallel()
 	for proxy, other := range map[string]string{"127.0.0.0/8": "unauthorized", "10.0.0.0/8": "rate_limited"} {

@@ -23,8 +23,8 @@ func atRest(t *testing.T, s *service, key string) []byte {
 	return append([]byte{}, pkg...)
 }
 
-// unsound returns values that the store could return under a key although they were not written there.
-func (s *service) unsound(t *testing.T) map[string][]byte {
+// alteredPackages returns values that the store could return under a key although they were not written there.
+func (s *service) alteredPackages(t *testing.T) map[string][]byte {
 	change := func(pkg []byte, at int, to byte) []byte {
 		pkg = bytes.Clone(pkg)
 		pkg[at] = to
@@ -51,7 +51,7 @@ func (s *service) unsound(t *testing.T) map[string][]byte {
 func TestAlteredEntriesRaiseAlarm(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
-		for name, value := range s.unsound(t) {
+		for name, value := range s.alteredPackages(t) {
 			require.NoError(t, kv.Set(t.Context(), s.store, stored("k"), value, time.Hour))
 			s.audit.take()
 			opens := map[string]func() answer{
@@ -62,7 +62,7 @@ func TestAlteredEntriesRaiseAlarm(t *testing.T) {
 			}
 			require.Equal(t, "authentication_failed", s.do("HEAD", "/v1/cache/k", nil).Header.Get("Coffer-Code"), name)
 			require.True(t, s.alarmed(), name)
-			if !strings.Contains(name, "another t") && !strings.Contains(name, "another e") && name != "flipped" { // seen without opening it
+			if !strings.Contains(name, "another t") && !strings.Contains(name, "another e") && name != "flipped" { // detected without opening the package
 				opens["replace"] = func() answer { return s.do("PUT", "/v1/cache/k?class=phi", []byte("v"), "If-Match", `"tag"`) }
 				opens["delete"] = func() answer { return s.do("DELETE", "/v1/cache/k", nil, "If-Match", `"tag"`) }
 			}
@@ -90,7 +90,7 @@ func (s *service) alarmed() bool {
 	return len(all) == 1 && all[0].Code == "authentication_failed"
 }
 
-// A session in the place of another one is reported as altered, and not as a wrong id of the caller.
+// A session that was stored in the place of another one is reported as altered, not as a wrong id from the caller.
 func TestAlteredSessionsRaiseAlarm(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {

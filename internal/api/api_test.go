@@ -75,7 +75,7 @@ const (
 	rotationAge = 90 * 24 * time.Hour
 )
 
-// start serves store; change, if any, alters the options before.
+// start serves a store. If change is not nil, it can alter the options before the server starts.
 func start(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	t.Helper()
 	s := prepare(t, store, change)
@@ -83,7 +83,7 @@ func start(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	return s
 }
 
-// prepare is start without the last step.
+// prepare is start, but does not start the HTTP server.
 func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	t.Helper()
 	dir := t.TempDir()
@@ -149,7 +149,7 @@ func keysOf(ring *keyring.Keyring) api.Keys {
 	}
 }
 
-// events is an audit log in memory, which fails while it has an error.
+// events is an audit log in memory. Record fails if an error is set.
 type events struct {
 	mu  sync.Mutex
 	all []audit.Event
@@ -201,18 +201,18 @@ func onBoth(t *testing.T, test func(*testing.T, *service)) {
 	})
 }
 
-// answer is a response, read.
+// answer is a response with its body.
 type answer struct {
 	*http.Response
 	body []byte
 }
 
-// do sends a request with the token; headers are name, value pairs and may replace it.
+// do sends a request with the token. The headers are pairs of a name and a value, and may replace the token.
 func (s *service) do(method, path string, body []byte, headers ...string) answer {
 	s.t.Helper()
 	request, err := http.NewRequest(method, s.http.URL, bytes.NewReader(body))
 	require.NoError(s.t, err)
-	request.URL.Opaque = "//" + request.URL.Host + path // sent as it is
+	request.URL.Opaque = "//" + request.URL.Host + path // sent unchanged
 	request.Header.Set("Authorization", "Bearer "+s.token)
 	for i := 0; i < len(headers); i += 2 {
 		request.Header[headers[i]] = append([]string(nil), headers[i+1])
@@ -241,7 +241,7 @@ func keyChange(t *testing.T, bearer, verb string, body object) (path string, tex
 	return "/v1/keys:" + verb, text, []string{"Authorization", "Bearer " + bearer, "Content-Type", "application/json"}
 }
 
-// with returns a copy of the object that has one member more, or another value of it.
+// with returns a copy of the object with one member added or replaced.
 func (o object) with(name string, value any) object {
 	changed := object{name: value}
 	for member, old := range o {
@@ -295,7 +295,7 @@ func soon(t *testing.T, holds func() bool) {
 	}
 }
 
-// lines are the log's request records.
+// lines returns the request records of the log.
 func (s *service) lines() []map[string]any {
 	s.t.Helper()
 	var all []map[string]any
@@ -307,12 +307,12 @@ func (s *service) lines() []map[string]any {
 	return all
 }
 
-// failing is a store that answers everything with one error, or panics.
+// failing is a store whose calls all return one error, or panic.
 type failing struct {
 	kv.Store
 	err   error
 	panic any
-	wait  chan<- struct{} // is told of a call, which then waits until the context ends
+	wait  chan<- struct{} // receives a value for each call, which then waits until the context ends
 }
 
 func (f *failing) fail(ctx context.Context) error {

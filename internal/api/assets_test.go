@@ -120,8 +120,7 @@ func TestSecurityHeaders(t *testing.T) {
 	}
 }
 
-// TestSecurityHeadersOfData: nothing of an answer that takes a token may run or be kept, whether it is a
-// value or a refusal.
+// The headers of every response that requires a token forbid caching and running its content, for values and errors alike.
 func TestSecurityHeadersOfData(t *testing.T) {
 	s := serveDemo(t)
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("<script>"), "Content-Type", "text/html").is(t, 204)
@@ -134,7 +133,7 @@ func TestSecurityHeadersOfData(t *testing.T) {
 	}
 }
 
-// TestIndexPageWithoutDemo: a binary without the page says how to get it.
+// A binary without the demo page describes how to build it.
 func TestIndexPageWithoutDemo(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
@@ -143,7 +142,7 @@ func TestIndexPageWithoutDemo(t *testing.T) {
 	require.Contains(t, string(got.body), "make run")
 }
 
-// TestDemoIsEmbedded: what is embedded can be served, built or not.
+// The embedded files can be served, whether or not the demo was built.
 func TestDemoIsEmbedded(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), func(o *api.Options) { o.Demo = demo.Files() })

@@ -43,7 +43,7 @@ func TestClientIsLastUntrustedAddress(t *testing.T) {
 	require.False(t, trustedProxies{}.client(&http.Request{RemoteAddr: "@"}).IsValid())
 }
 
-// Beyond maxDelayed, a refused request is answered at once, so that a flood does not fill the memory.
+// If maxDelayed requests are waiting, a further refused request is answered at once: a flood cannot fill the memory.
 func TestRefusalDelayLimitsWaitingRequests(t *testing.T) {
 	d := newRefusalDelay(time.Hour)
 	for range maxDelayed {

@@ -17,7 +17,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
-// batchStep is an operation as it is sent, and what became of it.
+// batchStep is an operation of a batch and its result.
 type batchStep struct {
 	Op    string `json:"op"`
 	Key   string `json:"key"`
@@ -42,8 +42,8 @@ func (s *service) batch(steps []batchStep) []batchResult {
 	return answer.Results
 }
 
-// A batch does what its operations would do one after another: on few keys, so that most follow another on
-// the same, with values short and long.
+// A batch has the same results as its operations sent one after another. There are few keys, so most operations follow
+// another one on the same key, and both short and long values.
 func TestBatchEqualsSingleRequests(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
@@ -101,7 +101,7 @@ func (c *counting) Write(ctx context.Context, writes []kv.Write) ([]bool, error)
 	return c.Store.Write(ctx, writes)
 }
 
-// A batch makes few calls of the store, and the audit log has each use of a key.
+// A batch makes few calls to the store, and the audit log has each use of a key.
 func TestBatchMakesFewCalls(t *testing.T) {
 	t.Parallel()
 	store := &counting{Store: embedded(t)}

@@ -93,7 +93,7 @@ func TestRefusedReservationsAreNotCharged(t *testing.T) {
 	s.do("GET", "/v1/cache/absent", nil).refused(t, "rate_limited")
 }
 
-// The answers to wrong tokens and to requests over a limit are delayed; others are not, and the server's end does not wait for them.
+// Responses to wrong tokens and to requests over a limit are delayed. Others are not, and a shutdown does not wait for delayed ones.
 func TestRefusalsAreDelayed(t *testing.T) {
 	t.Parallel()
 	ending, end := context.WithCancel(context.Background())

@@ -72,7 +72,7 @@ func (k *checker) call(right bool, method, path string, body []byte, headers ...
 	return got
 }
 
-// changeKeys is service.changeKeys, checked against the document. valid says whether the request must be valid and succeed.
+// changeKeys is service.changeKeys, checked against the document. If valid is true, the request must be valid and succeed.
 func (k *checker) changeKeys(valid bool, bearer, verb string, body object) answer {
 	k.t.Helper()
 	path, text, headers := keyChange(k.t, bearer, verb, body)
@@ -88,7 +88,7 @@ func (k *checker) json(path string, document any) map[string]any {
 	return answered
 }
 
-// Every operation of the document is answered as the document says, right and wrong requests alike.
+// Responses to valid and invalid requests match the document, for every operation.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
@@ -264,13 +264,13 @@ func conformSessions(t *testing.T, k *checker) {
 	k.call(false, "POST", "/v1/sessions", []byte(`{"data":[]}`), "Content-Type", "application/json").refused(t, "invalid_argument")
 }
 
-// pathOf fills a path of the document.
+// pathOf fills the parameters of a path of the document.
 func pathOf(path, key string) string {
 	return strings.NewReplacer("{key}", url.PathEscape(key)).Replace(path)
 }
 
-// TestScopes: each operation takes just the scope that the document names, and a refusal is the same whatever
-// is there, in every tenant.
+// Each operation requires exactly the scope that the document names. A refusal does not depend on which entries exist in
+// which tenant.
 func TestScopes(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
@@ -318,8 +318,7 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// TestRandomRequestsMatchDocument: whatever an operation is sent, it answers in time what the document allows, and nothing
-// is the server's fault.
+// For random input, every operation returns in time a response that the document allows, and never a server error.
 func TestRandomRequestsMatchDocument(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
@@ -352,7 +351,7 @@ func TestRandomRequestsMatchDocument(t *testing.T) {
 		k.t = t
 		rounds := 60
 		if len(scopesOf(t, o)) == 0 {
-			rounds = 10 // of a page, which is given whatever is asked
+			rounds = 10 // for a page, which ignores its input
 		}
 		for range rounds {
 			query := url.Values{}

@@ -11,7 +11,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Each context that can be written can be read by clients that take few headers: a long one begins the body.
+// Clients that limit the size of headers can read every context that can be written: a long context is sent at the start
+// of the body.
 func TestLongContexts(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {

@@ -46,7 +46,7 @@ func TestDocsPageShowsWholeDocument(t *testing.T) {
 	}
 }
 
-// The page runs under a policy that allows its style and nothing else: there is nothing else in it.
+// The policy of the page allows only its style sheet, and the page loads nothing else.
 func TestDocsPageLoadsNothing(t *testing.T) {
 	t.Parallel()
 	page, policy := docs(t)
@@ -65,7 +65,7 @@ func TestDocsPageLoadsNothing(t *testing.T) {
 	require.Contains(t, policy, "default-src 'none'")
 }
 
-// Descriptions are rendered, not shown as they are written, and the elements nest.
+// Descriptions are rendered as HTML with correctly nested elements.
 func TestDocsPageIsWellFormed(t *testing.T) {
 	t.Parallel()
 	page, _ := docs(t)

@@ -29,7 +29,7 @@ func TestRefusalReachesClientThatStillSends(t *testing.T) {
 	s := start(t, embedded(t), func(o *api.Options) {
 		o.MaxBody, o.Failures, o.RefusalDelay = size/2, limit.NewFailures(0, still()), time.Millisecond
 	})
-	s.do("GET", "/v1/cache/k", nil, "Authorization", "Bearer x").refused(t, "unauthorized") // the next one is one too many
+	s.do("GET", "/v1/cache/k", nil, "Authorization", "Bearer x").refused(t, "unauthorized") // the next wrong token exceeds the limit
 	reader, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "clinic", Scopes: identity.CacheRead}, token.Audit{Recorder: audit.Discard})
 	require.NoError(t, err)
 	for name, c := range map[string]struct {
@@ -51,7 +51,7 @@ func TestRefusalReachesClientThatStillSends(t *testing.T) {
 					got := c.s.upload(t, c.token, c.target, framing, size, readsFirst)
 					got.refused(t, c.code)
 					if c.token == "" || c.token == "x" {
-						require.Greater(t, time.Since(begun), time.Second/2) // the last half of it is in no buffer
+						require.Greater(t, time.Since(begun), time.Second/2) // neither end has buffered the last half of the body
 					}
 					require.True(t, got.Close)
 				})
@@ -60,7 +60,7 @@ func TestRefusalReachesClientThatStillSends(t *testing.T) {
 	}
 }
 
-// upload sends a body in pieces, and reads the answer before the last of it was sent, or only after that.
+// upload sends a body in pieces, and reads the response either before or after it has sent the last piece.
 func (s *service) upload(t *testing.T, token, target, framing string, size int, readsFirst bool) answer {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
@@ -100,7 +100,7 @@ func (s *service) upload(t *testing.T, token, target, framing string, size int, 
 	return answer{response, body}
 }
 
-// A refusal does not wait for a small body either, and the connection goes on after it.
+// A refusal does not wait for a small body either, and the connection can be used again.
 func TestRefusalBeforeSmallBody(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
@@ -123,7 +123,7 @@ func TestRefusalBeforeSmallBody(t *testing.T) {
 	}
 }
 
-// A client that asks before it sends is refused before it sends.
+// A client that sends "Expect: 100-continue" is refused before it sends the body.
 func TestRefusalInsteadOfContinue(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
@@ -175,7 +175,7 @@ func TestConnectionClosesAfterHTTP10(t *testing.T) {
 	}
 }
 
-// While the server ends, every answer ends its connection; before that, none does.
+// During a shutdown every response closes its connection. Before that, no response does.
 func TestShutdownClosesConnections(t *testing.T) {
 	t.Parallel()
 	ending, end := context.WithCancel(t.Context())
@@ -196,7 +196,7 @@ func TestShutdownClosesConnections(t *testing.T) {
 	}
 }
 
-// The time to live is told in whole seconds above 0, however short or long it is.
+// The time to live is reported in whole seconds and is at least 1, however short it is.
 func TestWriteReturnsTTL(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)

@@ -21,7 +21,7 @@ import (
 
 const record = "Jane Doe, born 1970-01-01"
 
-// stored is what the default tenant's key is in the store.
+// stored returns the store's key of an entry of the default tenant.
 func stored(key string) string { return "coffer/default/cache/" + key }
 
 func TestRoundTrip(t *testing.T) {
@@ -75,7 +75,7 @@ func TestEmptyAndLargest(t *testing.T) {
 	})
 }
 
-// TestValuesOfManySizes: requests at the same time do not share memory, however large their values are.
+// Concurrent requests do not share memory, whatever the size of their values.
 func TestValuesOfManySizes(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
@@ -96,7 +96,7 @@ func TestValuesOfManySizes(t *testing.T) {
 	})
 }
 
-// TestOctetStreamIsDefaultType: what says nothing of a value is not kept, so that HEAD can tell the value's size.
+// The default content type is not stored, so HEAD can report the size of the value.
 func TestOctetStreamIsDefaultType(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
@@ -108,7 +108,7 @@ func TestOctetStreamIsDefaultType(t *testing.T) {
 	})
 }
 
-// TestKeys: every key is the percent-decoded rest of the path, whatever it looks like.
+// The key is the percent-decoded rest of the path, even if it contains slashes, dots or control characters.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
@@ -127,7 +127,7 @@ func TestKeys(t *testing.T) {
 			got := s.do("GET", "/v1/cache/"+path, nil).is(t, 200)
 			require.Equal(t, key, string(got.body))
 			again := s.do("GET", "/v1/cache/"+url.PathEscape(key), nil).is(t, 200)
-			require.Equal(t, key, string(again.body), "all of it escaped")
+			require.Equal(t, key, string(again.body), "with every character escaped")
 			there, err := kv.Exists(t.Context(), s.store, stored(key))
 			require.NoError(t, err)
 			require.True(t, there, "%q", key)
@@ -207,7 +207,7 @@ func TestMinClassRefusesLowerClass(t *testing.T) {
 
 const packageType = "application/vnd.coffer.package"
 
-// TestPackageIsReturnedOnlyIfItOpens: what lies at rest can be looked at, and is no plaintext.
+// The stored package can be requested, and does not contain the plaintext.
 func TestPackageIsReturnedOnlyIfItOpens(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
@@ -237,7 +237,7 @@ func TestPackageIsReturnedOnlyIfItOpens(t *testing.T) {
 	})
 }
 
-// TestTamperedEntryIsRefused: what was altered or moved in the store is refused, and nothing of it is given.
+// A package that was altered or moved in the store is refused, and no part of its value is returned.
 func TestTamperedEntryIsRefused(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {

@@ -109,7 +109,7 @@ func TestBodyTooLarge(t *testing.T) {
 	require.Len(t, s.do("GET", "/v1/cache/k", nil).is(t, 200).body, maxBody)
 }
 
-// raw sends text as it is and reads one answer.
+// raw sends text unchanged and reads one response.
 func (s *service) raw(text string, thenClose bool) answer {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
@@ -129,7 +129,7 @@ func (s *service) raw(text string, thenClose bool) answer {
 	return answer{response, body}
 }
 
-// TestUploadCutByShutdown: the client is not blamed for a body that the server stopped reading.
+// If the server stops reading a body because of a shutdown, the error is not reported as the client's.
 func TestUploadCutByShutdown(t *testing.T) {
 	t.Parallel()
 	s, received := startCounted(t, nil)
@@ -139,12 +139,12 @@ func TestUploadCutByShutdown(t *testing.T) {
 	_, err = fmt.Fprintf(conn, "PUT /v1/cache/k?class=phi HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %s\r\nContent-Length: 10\r\n\r\nshort", s.token)
 	require.NoError(t, err)
 	soon(t, func() bool { return received.bytes.Load() == 5 })
-	require.NoError(t, s.http.Config.Close()) // as at the end of a shutdown's time
+	require.NoError(t, s.http.Config.Close()) // as when the time limit of a shutdown ends
 	soon(t, func() bool { return len(s.lines()) == 1 })
 	require.Equal(t, []any{"shutting_down", "INFO"}, []any{s.lines()[0]["code"], s.lines()[0]["level"]})
 }
 
-// TestWrongContentLengthIsRefused: a length is bounded before memory is taken for it, and a body that ends early is not stored.
+// The length is checked before memory is allocated for it, and a body that ends early is not stored.
 func TestWrongContentLengthIsRefused(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
@@ -159,7 +159,7 @@ func TestWrongContentLengthIsRefused(t *testing.T) {
 	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
 }
 
-// TestSlowBody: a body that stops coming is ended by the read timeout. That raises no alarm: it is the client's fault.
+// The read timeout ends a request whose body stalls. No alarm is raised, because the client caused it.
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
 	s := prepare(t, embedded(t), nil)
@@ -177,7 +177,7 @@ func TestHugeHeaders(t *testing.T) {
 	s := start(t, embedded(t), nil)
 	s.do("GET", "/v1/cache/k", nil, "X-Huge", strings.Repeat("h", 2*api.MaxHeader)).is(t, http.StatusRequestHeaderFieldsTooLarge)
 
-	// The largest context passes, all of it escaped; one byte more does not.
+	// The largest context is accepted even if it is completely escaped. One byte more is refused.
 	context := `{"k":"` + strings.Repeat(`\u0001`, format.MaxContext-5) + `"}`
 	require.Less(t, len(context), api.MaxHeader)
 	s.do("PUT", "/v1/cache/k?class=phi", nil, "Coffer-Context", context).is(t, 204)
@@ -188,7 +188,7 @@ func TestHugeHeaders(t *testing.T) {
 	s.do("PUT", "/v1/cache/k?class=phi", nil, "Coffer-Context", `{"a":1}`).refused(t, "invalid_argument")
 }
 
-// TestServerFaultsHideCause: what goes wrong inside is told by its code alone, and logged with the request's id.
+// The response to a server error has only its code. The log has the cause, with the request's id.
 func TestServerFaultsHideCause(t *testing.T) {
 	t.Parallel()
 	secret := "planted-secret"
@@ -235,7 +235,7 @@ func recovered(f func()) (value any) {
 	return nil
 }
 
-// TestCanceledRequestIsNotAnError: a client that does not wait is no fault of the server.
+// A request that the client cancels is not counted as a server error.
 func TestCanceledRequestIsNotAnError(t *testing.T) {
 	t.Parallel()
 	waits := make(chan struct{})
@@ -257,12 +257,12 @@ func TestCanceledRequestIsNotAnError(t *testing.T) {
 	require.Contains(t, string(s.do("GET", "/metrics", nil).body), `coffer_operations_total{class="none",operation="getEntry",outcome="canceled"} 1`)
 }
 
-// hungUp is the connection of a client that closed it before it had the answer.
-type hungUp struct{ *httptest.ResponseRecorder }
+// closedConnection is the connection of a client that closed it before it read the response.
+type closedConnection struct{ *httptest.ResponseRecorder }
 
-func (hungUp) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+func (closedConnection) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
-// TestUnreadResponseIsNotAnError: the same holds for a client that does not wait for the end of its answer.
+// A response that the client does not read to its end is not counted as a server error.
 func TestUnreadResponseIsNotAnError(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
@@ -274,7 +274,7 @@ func TestUnreadResponseIsNotAnError(t *testing.T) {
 	} {
 		request.Header.Set("Authorization", "Bearer "+s.token)
 		request.Header.Set("Content-Type", "application/json")
-		s.http.Config.Handler.ServeHTTP(hungUp{httptest.NewRecorder()}, request)
+		s.http.Config.Handler.ServeHTTP(closedConnection{httptest.NewRecorder()}, request)
 		line := s.lines()[len(s.lines())-1]
 		require.EqualValues(t, 499, line["status"], operation)
 		require.Equal(t, "INFO", line["level"], operation)
@@ -284,7 +284,7 @@ func TestUnreadResponseIsNotAnError(t *testing.T) {
 	require.NotContains(t, string(s.do("GET", "/metrics", nil).body), `outcome="internal"`)
 }
 
-// TestRedisDownAndUp: without Redis every request says so, and with it all is well again without a restart.
+// Requests fail with store_unavailable while Redis is down, and succeed without a restart when it is up again.
 func TestRedisDownAndUp(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -310,7 +310,7 @@ func TestRedisDownAndUp(t *testing.T) {
 	s.do("GET", "/v1/cache/k", nil).is(t, 200)
 }
 
-// TestBodyDoesNotUseTimeout: the time limit is not for the transfer of a body.
+// The time limit of an operation does not include the transfer of the body.
 func TestBodyDoesNotUseTimeout(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -319,7 +319,7 @@ func TestBodyDoesNotUseTimeout(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	const limit = 2 * time.Second
 	s := start(t, store, func(o *api.Options) { o.Timeout = limit })
-	soon(t, func() bool { return s.do("PUT", "/v1/cache/k?class=phi", nil).StatusCode == 204 }) // which makes the key
+	soon(t, func() bool { return s.do("PUT", "/v1/cache/k?class=phi", nil).StatusCode == 204 }) // creates the key
 	for _, length := range []int64{2, -1} {
 		body, sent := io.Pipe()
 		go func() {
@@ -340,11 +340,11 @@ func TestBodyDoesNotUseTimeout(t *testing.T) {
 	}
 }
 
-// TestRedisFrozen: a Redis that does not answer costs the time limit and no more.
+// If Redis does not reply, a request fails at its time limit and not later.
 func TestRedisFrozen(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	store, err := rediskv.Open("redis://" + server.Addr + patient)
+	store, err := rediskv.Open("redis://" + server.Addr + longTimeouts)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	s := start(t, store, func(o *api.Options) { o.Timeout = 300 * time.Millisecond })

@@ -57,7 +57,7 @@ func TestParseContextLimitsEntries(t *testing.T) {
 	require.Equal(t, "too_large", codes.Of(err).Code)
 }
 
-// FuzzParseContext: nothing panics, and what is accepted is written and read again the same, in ASCII.
+// parseContext never panics. A context that it accepts is written as ASCII and read back unchanged.
 func FuzzParseContext(f *testing.F) {
 	for _, seed := range []string{`{"a":"b"}`, `{"\u00e9":"\ud83d\ude00"}`, `{"a":"\ud83d`, `{"a":"\\ud83d"}`, `\ud83d\`, `\u`, `{"a":"\u007f\u2028<>&"}`} {
 		f.Add(seed)

@@ -8,8 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestBodiesAreRefusedByName: what is wrong with a JSON body is told by the schema's names, and by nothing
-// that the client wrote.
+// An error about a JSON body uses the names of the schema and quotes no input.
 func TestBodiesAreRefusedByName(t *testing.T) {
 	s := start(t, embedded(t), nil)
 	const planted = "PLANTED"

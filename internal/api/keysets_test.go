@@ -41,7 +41,7 @@ func (k *checker) keysets(query string, bearer string) (page keysetsPage) {
 	return page
 }
 
-// issue makes a token.
+// issue creates a token.
 func (s *service) issue(tenant string, scopes identity.Scopes) string {
 	s.t.Helper()
 	text, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: tenant, Scopes: scopes}, token.Audit{Recorder: audit.Discard})
@@ -135,7 +135,8 @@ func conformRotations(t *testing.T, k *checker) {
 	}
 }
 
-// A tenant's token rotates its own keys, an operator's those of the tenant that it names, and who did is on record.
+// A tenant's token rotates the tenant's own keys. An operator's token rotates those of the tenant that the request names. The
+// audit event has the caller.
 func conformRotate(t *testing.T, k *checker, operator string) {
 	var got struct {
 		ID, State, NextAt, EndedAt string
@@ -251,13 +252,13 @@ func TestUnreadableKeysetFailsOnlyItsPage(t *testing.T) {
 	require.NoError(t, err)
 	s.do("GET", "/v1/keys", nil, "Authorization", operator).refused(t, "authentication_failed")
 	readable, damaged := 0, 0
-	for after := ""; ; { // a page reads no others: but for the damaged one's, all can be had, whichever comes first
+	for after := ""; ; { // all pages except the one with the damaged keyset can be read, in any order
 		d, next, err := s.ring.DocumentPage(t.Context(), after, 1)
 		if err != nil {
 			var one []keystore.Document
 			one, after, err = s.keys.Page(t.Context(), keystore.Keysets, after, 1)
 			require.NoError(t, err)
-			if one[0].Name == "damaged" { // or it is the system document, which no page has
+			if one[0].Name == "damaged" { // the system document is in no page
 				damaged++
 			}
 			continue
@@ -272,8 +273,8 @@ func TestUnreadableKeysetFailsOnlyItsPage(t *testing.T) {
 	s.do("GET", "/v1/keys?tenant=whole", nil, "Authorization", operator).is(t, 200)
 }
 
-// A change of keys that is refused or fails is no success in the audit log; one that is made has one event of
-// who asked, and says so.
+// The audit log records a refused or failed change of keys with its error code. A successful change has one event with the
+// caller and the reason.
 func TestRefusedKeyChangesAreRecorded(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)

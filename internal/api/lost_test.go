@@ -13,7 +13,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
-// conditional lists the operations that a second attempt would answer otherwise.
+// conditional lists the operations whose result would differ if they ran twice.
 var conditional = []struct {
 	name, command, method, query string
 	there                        bool
@@ -30,7 +30,7 @@ var conditional = []struct {
 	{"keep longer if unchanged", "evalsha", "PATCH", "?ttl=20m", true, 0, func(tag string) []string { return []string{"If-Match", tag} }, "old"},
 }
 
-// lose checks every conditional operation while one reply is lost, as begin arranges it.
+// lose checks every conditional operation while one reply is lost. begin arranges the loss.
 func lose(t *testing.T, s *service, begin func(command string) (end func())) {
 	for _, op := range conditional {
 		t.Run(op.name, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestLostReplies(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, store.Close()) })
 		s := start(t, store, nil)
-		lose(t, s, func(string) func() { return func() {} }) // the scripts are known from then on
+		lose(t, s, func(string) func() { return func() {} }) // loads the scripts into Redis
 		require.NoError(t, server.Client(t).FlushDB(t.Context()).Err())
 		lose(t, s, func(command string) func() {
 			proxy.LoseReplies(command, 1)
@@ -91,7 +91,7 @@ func TestLostReplies(t *testing.T) {
 	}
 }
 
-// A client that reads, changes and writes with If-Match, and begins again after 412, applies each change once.
+// A client that reads, changes and writes with If-Match, and starts over after 412, applies each change once.
 func TestReadModifyWriteUnderLostReplies(t *testing.T) {
 	t.Parallel()
 	calls := 0

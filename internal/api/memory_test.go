@@ -30,8 +30,8 @@ import (
 
 const megabyte = 1 << 20
 
-// stalled begins an upload of a megabyte, sends n bytes of it and no more.
-func stalled(t *testing.T, s *service, n int) net.Conn {
+// stalledUpload begins an upload of a megabyte and stops after n bytes.
+func stalledUpload(t *testing.T, s *service, n int) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.http.URL, "http://"))
 	require.NoError(t, err)
@@ -42,8 +42,8 @@ func stalled(t *testing.T, s *service, n int) net.Conn {
 	return conn
 }
 
-// received counts the bytes of bodies that handlers have read: more than a body's beginning, only once there
-// was room for all of it.
+// received counts the bytes of bodies that handlers have read. A handler reads more than the beginning of a body only
+// after memory for the whole body is reserved.
 type received struct {
 	http.Handler
 	bytes atomic.Int64
@@ -65,7 +65,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// startCounted is start, with what counts the bodies.
+// startCounted is start, and also counts the bytes of the bodies that handlers read.
 func startCounted(t *testing.T, change func(*api.Options)) (*service, *received) {
 	t.Helper()
 	s := prepare(t, embedded(t), change)
@@ -75,21 +75,21 @@ func startCounted(t *testing.T, change func(*api.Options)) (*service, *received)
 	return s, r
 }
 
-// Uploads that stall hold what they sent and no more; when all may hold no more, large requests wait and
-// small ones go on.
+// An upload that stalls reserves memory only for the bytes that it sent. While the whole limit is reserved, large requests
+// are refused and small ones are served.
 func TestMemoryOfUploads(t *testing.T) {
 	t.Parallel()
 	memory := limit.NewMemory(6*megabyte, 0)
 	s, received := startCounted(t, func(o *api.Options) { o.Memory = memory })
 	large := func() answer { return s.do("PUT", "/v1/cache/large?class=phi", make([]byte, megabyte)) }
 	for range 50 {
-		stalled(t, s, 10)
+		stalledUpload(t, s, 10)
 	}
 	large().is(t, 204)
 	soon(t, func() bool { return received.bytes.Load() == 50*10+megabyte })
 	var holding []net.Conn
 	for range 3 {
-		holding = append(holding, stalled(t, s, megabyte-1))
+		holding = append(holding, stalledUpload(t, s, megabyte-1))
 	}
 	soon(t, func() bool { return received.bytes.Load() == 50*10+megabyte+3*(megabyte-1) })
 	got := large()
@@ -110,7 +110,7 @@ func TestMemoryOfUploads(t *testing.T) {
 // Concurrent reads of large values use no more memory than allowed: a value is read after memory for it is reserved.
 func TestMemoryOfReads(t *testing.T) {
 	t.Parallel()
-	store := &fetching{Store: embedded(t)}
+	store := &concurrentReads{Store: embedded(t)}
 	memory := limit.NewMemory(2*megabyte+megabyte/2, 0)
 	s := start(t, store, func(o *api.Options) { o.Memory = memory })
 	s.do("PUT", "/v1/cache/large?class=phi", make([]byte, megabyte-1024)).is(t, 204)
@@ -128,14 +128,14 @@ func TestMemoryOfReads(t *testing.T) {
 	soon(t, func() bool { return s.do("GET", "/v1/cache/large", nil).StatusCode == 200 })
 }
 
-// growing replaces a value by a longer one once its first bytes were read.
-type growing struct {
+// growingStore replaces a value by a longer one once its first bytes were read.
+type growingStore struct {
 	kv.Store
 	key   string
 	later []byte // nil if the value stays
 }
 
-func (g *growing) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
+func (g *growingStore) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	found, err := g.Store.Read(ctx, keys, limit)
 	if g.key = keys[0]; err == nil && g.later != nil {
 		err = kv.Set(ctx, g.Store, g.key, g.later, 0)
@@ -144,11 +144,11 @@ func (g *growing) Read(ctx context.Context, keys []string, limit int) ([]kv.Read
 	return found, err
 }
 
-// A value that is replaced by a longer one while it is read is not read before there is room for the longer one.
+// If a value is replaced by a longer one while it is read, memory for the longer one is reserved before it is read.
 func TestGrowingValueReservesMore(t *testing.T) {
 	t.Parallel()
 	memory := limit.NewMemory(20*megabyte, 0)
-	store := &growing{Store: embedded(t)}
+	store := &growingStore{Store: embedded(t)}
 	s := start(t, store, func(o *api.Options) { o.Memory, o.MaxBody = memory, 8*megabyte })
 	put := func(n int) { s.do("PUT", "/v1/cache/k?class=phi", make([]byte, n)).is(t, 204) }
 	put(8 * megabyte)
@@ -180,7 +180,7 @@ func TestMemoryOfBatches(t *testing.T) {
 		var answered struct{ Results []struct{ Status int } }
 		require.NoError(t, json.Unmarshal(batch(100).body, &answered))
 		read := slices.IndexFunc(answered.Results, func(r struct{ Status int }) bool { return r.Status == http.StatusTooManyRequests })
-		require.Equal(t, 1+10, read) // one that is not counted, and ten of a little more than 100 KiB
+		require.Equal(t, 1+10, read) // the first value is not counted, and ten values of a little more than 100 KiB fit
 	}
 	var refused []audit.Event
 	for _, e := range s.audit.take() {
@@ -188,7 +188,7 @@ func TestMemoryOfBatches(t *testing.T) {
 			refused = append(refused, e)
 		}
 	}
-	require.Len(t, refused, 1, "those of the others are summarised")
+	require.Len(t, refused, 1, "the other refusals are summarised")
 	require.Equal(t, []any{"rate_limited", audit.Facts{audit.FactFailed: "89", audit.FactClient: "127.0.0.1"}}, []any{refused[0].Code, refused[0].Facts})
 	require.NoError(t, memory.Reserve("default", megabyte))
 	require.Contains(t, string(batch(1).body), `"status":200`)
@@ -212,54 +212,53 @@ func TestRefusedReadsReleaseMemory(t *testing.T) {
 	}
 }
 
-// forgetful stores nothing of a batch: what the embedded store has in memory of what it writes is its own.
-type forgetful struct{ kv.Store }
+// discardingStore discards writes, so that the memory of the embedded store is not measured.
+type discardingStore struct{ kv.Store }
 
-func (forgetful) Write(_ context.Context, writes []kv.Write) ([]bool, error) {
+func (discardingStore) Write(_ context.Context, writes []kv.Write) ([]bool, error) {
 	return make([]bool, len(writes)), nil
 }
 
-// scales weigh what lives in the process while the handler waits for the audit log and when it answers much.
-type scales struct {
+// heapMeter measures the live heap while a handler waits for the audit log and while it writes a long response.
+type heapMeter struct {
 	audit.Recorder
 	http.Handler
 	most atomic.Uint64
 }
 
-func (s *scales) weigh() {
+func (s *heapMeter) measure() {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&m)
 	s.most.Store(max(s.most.Load(), m.HeapAlloc))
 }
 
-func (s *scales) Record(ctx context.Context, events ...audit.Event) error {
-	s.weigh()
+func (s *heapMeter) Record(ctx context.Context, events ...audit.Event) error {
+	s.measure()
 	return s.Recorder.Record(ctx, events...)
 }
 
-func (s *scales) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.Handler.ServeHTTP(&weighed{w, s}, r)
+func (s *heapMeter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.Handler.ServeHTTP(&meteredWriter{w, s}, r)
 }
 
-type weighed struct {
+type meteredWriter struct {
 	http.ResponseWriter
-	scales *scales
+	heapMeter *heapMeter
 }
 
-func (w *weighed) Write(p []byte) (int, error) {
+func (w *meteredWriter) Write(p []byte) (int, error) {
 	if len(p) > 10<<10 {
-		w.scales.weigh()
+		w.heapMeter.measure()
 	}
 	return w.ResponseWriter.Write(p)
 }
 
-// What a batch holds, be it of one value or of many, is no more than what is counted for it: it is answered
-// where there is room for as much, and lives in it.
+// A batch of one value or of many uses no more memory than is reserved for it, and is served if exactly that much is free.
 func TestReservedMemoryCoversUse(t *testing.T) {
 	const (
 		all   = 1 << 30
-		slack = megabyte // connections' buffers, and what the encoder's pool keeps
+		slack = megabyte // buffers of connections and of the encoder's pool
 	)
 	for _, n := range []int{1, 12} {
 		value := strings.Repeat("v", 6*megabyte/n)
@@ -267,12 +266,12 @@ func TestReservedMemoryCoversUse(t *testing.T) {
 			return strings.Repeat(","+fmt.Sprintf(format, args...), n)[1:]
 		}
 		memory := limit.NewMemory(all, 0)
-		var weighing scales
-		s := prepare(t, forgetful{embedded(t)}, func(o *api.Options) {
-			weighing.Recorder, o.Audit = o.Audit, &weighing
+		var meter heapMeter
+		s := prepare(t, discardingStore{embedded(t)}, func(o *api.Options) {
+			meter.Recorder, o.Audit = o.Audit, &meter
 			o.MaxBody, o.Memory = 64*megabyte, memory
 		})
-		weighing.Handler, s.http.Config.Handler = s.http.Config.Handler, &weighing
+		meter.Handler, s.http.Config.Handler = s.http.Config.Handler, &meter
 		s.http.Start()
 		sealed := string(s.do("POST", "/v1/encrypt", []byte(`{"class":"phi","text":"`+value+`"}`), "Content-Type", "application/json").is(t, 200).body)
 		for path, body := range map[string]string{
@@ -282,25 +281,25 @@ func TestReservedMemoryCoversUse(t *testing.T) {
 		} {
 			counted := 2 * len(body)
 			if path != "/v1/cache:batch" {
-				counted += 2 * len(body) / n // of the one that is worked on
+				counted += 2 * len(body) / n // for the value that is being processed
 			}
 			require.NoError(t, memory.Reserve("others", int64(all-counted)))
-			live := s.liveDuring(&weighing, path, body)
+			live := s.heapGrowth(&meter, path, body)
 			const little = 64
 			require.NoError(t, memory.Reserve("others", little))
-			require.Contains(t, string(s.do("POST", path, []byte(body), "Content-Type", "application/json").body), "rate_limited", "that is what is counted")
+			require.Contains(t, string(s.do("POST", path, []byte(body), "Content-Type", "application/json").body), "rate_limited", "the batch must reserve all free memory")
 			memory.Release("others", int64(all-counted+little))
 			require.LessOrEqual(t, live, counted+slack, "%d values of %s", n, path)
 		}
 	}
 }
 
-// liveDuring sends a batch that is answered without a refusal, and gives the bytes that came to live meanwhile.
-func (s *service) liveDuring(weighing *scales, path, body string) int {
-	runtime.GC() // and once more, which empties the pools
-	weighing.most.Store(0)
-	weighing.weigh()
-	before := weighing.most.Load()
+// heapGrowth sends a batch that must succeed, and returns by how many bytes the live heap grew in the meantime.
+func (s *service) heapGrowth(meter *heapMeter, path, body string) int {
+	runtime.GC() // measure collects again; two collections empty the pools
+	meter.most.Store(0)
+	meter.measure()
+	before := meter.most.Load()
 	request, err := http.NewRequest("POST", s.http.URL+path, strings.NewReader(body))
 	require.NoError(s.t, err)
 	request.Header.Set("Authorization", "Bearer "+s.token)
@@ -316,16 +315,16 @@ func (s *service) liveDuring(weighing *scales, path, body string) int {
 	require.Equal(s.t, io.EOF, err)
 	require.NoError(s.t, response.Body.Close())
 	require.Equal(s.t, http.StatusOK, response.StatusCode)
-	return int(weighing.most.Load() - before)
+	return int(meter.most.Load() - before)
 }
 
-// fetching counts whole values that are read at the same time.
-type fetching struct {
+// concurrentReads counts whole values that are read at the same time.
+type concurrentReads struct {
 	kv.Store
 	now, most atomic.Int64
 }
 
-func (f *fetching) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
+func (f *concurrentReads) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	if limit <= 128<<10 { // the first bytes
 		return f.Store.Read(ctx, keys, limit)
 	}
@@ -346,7 +345,7 @@ func TestMemoryOfTenants(t *testing.T) {
 	s, received := startCounted(t, func(o *api.Options) { o.Memory = memory })
 	other, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "other", Scopes: identity.CacheWrite}, token.Audit{Recorder: audit.Discard})
 	require.NoError(t, err)
-	stalled(t, s, megabyte-1)
+	stalledUpload(t, s, megabyte-1)
 	soon(t, func() bool { return received.bytes.Load() == megabyte-1 })
 	large := make([]byte, megabyte)
 	s.do("PUT", "/v1/cache/k?class=phi", large).refused(t, "rate_limited")
@@ -359,9 +358,9 @@ func TestBodiesOfAllSizes(t *testing.T) {
 	s := start(t, embedded(t), nil)
 	for _, size := range []int{0, 1, 64 << 10, 128<<10 - 1, 128 << 10, 128<<10 + 1, 300_000, maxBody - 1, maxBody} {
 		value := bytes.Repeat([]byte("0123456789abcdefg"), size/17+1)[:size]
-		for _, told := range []bool{true, false} {
+		for _, withLength := range []bool{true, false} {
 			var body io.Reader = bytes.NewReader(value)
-			if !told {
+			if !withLength {
 				body = io.MultiReader(body)
 			}
 			request, err := http.NewRequestWithContext(context.Background(), "PUT", s.http.URL+"/v1/cache/k?class=phi", body)
@@ -370,7 +369,7 @@ func TestBodiesOfAllSizes(t *testing.T) {
 			response, err := s.http.Client().Do(request)
 			require.NoError(t, err)
 			_ = response.Body.Close()
-			require.Equal(t, 204, response.StatusCode, "%d bytes, told: %t", size, told)
+			require.Equal(t, 204, response.StatusCode, "%d bytes, withLength: %t", size, withLength)
 			require.Equal(t, value, append([]byte{}, s.do("GET", "/v1/cache/k", nil).is(t, 200).body...))
 		}
 	}

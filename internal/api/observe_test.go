@@ -14,7 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/readiness"
 )
 
-// TestLogHasNoKeysOrValues: whatever a request carries, the log has its route, status and sizes.
+// The log has the route, status and sizes of a request, and nothing else of its content.
 func TestLogHasNoKeysOrValues(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
@@ -53,7 +53,8 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
-// Probes that succeed have no line, of other requests that do the configured share, and whatever fails or is refused has one.
+// Successful probes are not logged, other successful requests are logged at the configured rate, and every failed or refused
+// request is logged.
 func TestLogShareSelectsRequests(t *testing.T) {
 	t.Parallel()
 	const times = 400
@@ -98,7 +99,7 @@ func TestHealth(t *testing.T) {
 	down.do("GET", "/readyz", nil).refused(t, "store_unavailable")
 }
 
-// What fails is told by its code; an operator also sees the causes, and nobody else does.
+// /readyz lists the codes of failing checks. Only an operator also sees the causes.
 func TestReadinessForOperators(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), func(o *api.Options) {

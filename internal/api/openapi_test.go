@@ -131,7 +131,7 @@ func TestEveryOperationIsComplete(t *testing.T) {
 	})
 }
 
-// An example of a problem is one that the server would answer.
+// Each example of a problem is one that the server can return.
 func TestProblemExamplesMatchCodes(t *testing.T) {
 	t.Parallel()
 	seen := 0
@@ -160,7 +160,7 @@ func TestProblemExamplesMatchCodes(t *testing.T) {
 	require.GreaterOrEqual(t, seen, 13)
 }
 
-// The example of a package opens, under the key that the format's vectors publish, to the example of what was opened.
+// The example of a package opens under the key of the format's vectors, and yields the example of an opened value.
 func TestPackageExampleOpens(t *testing.T) {
 	t.Parallel()
 	d := contract(t)

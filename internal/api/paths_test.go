@@ -16,13 +16,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// raw are the ends of paths as they come over the wire, which clients would tidy up.
+// raw are the last parts of paths as sent over the wire. HTTP clients would normalize them.
 var raw = []string{
 	"%2e%2e", "..", "../..", "%2e%2e%2fx", "..%2f..%2fetc", ".", "./x", "a/../b", "a%2Fb", "%2f", "/", "//", "a//b", "%00", "a%00b", "%", "%zz", "%2", "a;b=1", "a%3fb", "%5c..%5c",
 	"%c3%28", "%ff", "%F0%9F%94%91", "%e2%80%ae", "a%20b", "a+b", "%25%32%66", ":batch", "%3Abatch", "a#b", "é", strings.Repeat("%41", 2000), strings.Repeat("a/", 600),
 }
 
-// sendRaw sends a request line as it is, and gives what is answered within a few seconds.
+// sendRaw sends a request line unchanged, and returns the response and its body.
 func (s *service) sendRaw(t *testing.T, method, target, body string) (*http.Response, string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.http.URL, "http://"))
@@ -39,8 +39,7 @@ func (s *service) sendRaw(t *testing.T, method, target, body string) (*http.Resp
 	return response, string(answer)
 }
 
-// TestRawPaths: whatever a path is made of, every operation answers, none is at fault, and keys are apart
-// that are not one once decoded.
+// No path causes a server error in any operation, and two paths name the same entry only if they decode to the same key.
 func TestRawPaths(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)

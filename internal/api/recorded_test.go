@@ -12,7 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// Reading a package at rest, listing, changing a TTL and deleting are on record before their results leave.
+// Reading a stored package, listing, changing a TTL and deleting are recorded before the response is sent.
 func TestEntriesAreRecorded(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
@@ -79,8 +79,7 @@ func TestEntriesAreRecorded(t *testing.T) {
 	}
 }
 
-// A rotation that the servers have taken on is not on record as failed, even if its request meets an error. One that they
-// have not is.
+// A rotation that was accepted is not recorded as failed, even if its request returns an error. One that was not accepted is.
 func TestAcceptedRotationIsNotRecordedAsFailed(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {

@@ -23,27 +23,27 @@ import (
 const (
 	storeTimeout = 250 * time.Millisecond
 	pause        = 6 * time.Second
-	// patient has the client of Redis wait for longer than any test.
-	patient = "?dial_timeout=10m&read_timeout=10m&write_timeout=10m"
+	// longTimeouts makes the Redis client wait longer than any test.
+	longTimeouts = "?dial_timeout=10m&read_timeout=10m&write_timeout=10m"
 )
 
-// trouble is one way in which a Redis fails.
-type trouble struct {
-	name   string
-	begin  func(t *testing.T, server *redistest.Server, admin *redis.Client)
-	end    func(t *testing.T, server *redistest.Server, admin *redis.Client)
-	codes  []string      // what may be answered
-	hangs  bool          // there is no answer, but at the time limit
-	spares []string      // methods that go on
-	stops  []string      // operations that do not, though their method does
-	lasts  time.Duration // after which it ends by itself; 0 is never
+// fault is one way in which a Redis fails.
+type fault struct {
+	name              string
+	begin             func(t *testing.T, server *redistest.Server, admin *redis.Client)
+	end               func(t *testing.T, server *redistest.Server, admin *redis.Client)
+	codes             []string      // allowed error codes
+	hangs             bool          // Redis does not reply, so requests end at the time limit
+	unaffectedMethods []string      // methods that still succeed
+	failingOperations []string      // operations that fail although their method is unaffected
+	duration          time.Duration // time after which the fault ends without a call of end; 0 if it does not
 }
 
 func set(t *testing.T, admin *redis.Client, name, value string) {
 	require.NoError(t, admin.ConfigSet(t.Context(), name, value).Err())
 }
 
-var troubles = []trouble{
+var faults = []fault{
 	{
 		name: "stopped and restarted", codes: []string{"store_unavailable", "timeout"},
 		begin: func(_ *testing.T, server *redistest.Server, _ *redis.Client) { server.Stop() },
@@ -53,17 +53,17 @@ var troubles = []trouble{
 		begin: func(_ *testing.T, server *redistest.Server, _ *redis.Client) { server.Freeze() },
 		end:   func(_ *testing.T, server *redistest.Server, _ *redis.Client) { server.Thaw() },
 	}, {
-		name: "paused", hangs: true, lasts: pause, codes: []string{"timeout", "store_unavailable"},
+		name: "paused", hangs: true, duration: pause, codes: []string{"timeout", "store_unavailable"},
 		begin: func(t *testing.T, _ *redistest.Server, admin *redis.Client) {
 			require.NoError(t, admin.ClientPause(t.Context(), pause).Err())
 		},
 		end: func(*testing.T, *redistest.Server, *redis.Client) {},
 	}, {
-		name: "out of memory", codes: []string{"storage_full"}, spares: []string{"GET", "HEAD", "PATCH", "DELETE"},
+		name: "out of memory", codes: []string{"storage_full"}, unaffectedMethods: []string{"GET", "HEAD", "PATCH", "DELETE"},
 		begin: func(t *testing.T, _ *redistest.Server, admin *redis.Client) { set(t, admin, "maxmemory", "1") },
 		end:   func(t *testing.T, _ *redistest.Server, admin *redis.Client) { set(t, admin, "maxmemory", "0") },
 	}, {
-		name: "a read-only replica", codes: []string{"store_unavailable"}, spares: []string{"GET", "HEAD"}, stops: []string{"list"},
+		name: "a read-only replica", codes: []string{"store_unavailable"}, unaffectedMethods: []string{"GET", "HEAD"}, failingOperations: []string{"list"},
 		begin: func(t *testing.T, _ *redistest.Server, admin *redis.Client) {
 			require.NoError(t, admin.ReplicaOf(t.Context(), "127.0.0.1", "1").Err())
 		},
@@ -80,7 +80,7 @@ var troubles = []trouble{
 	},
 }
 
-// operations use the store, each in its way.
+// operations are requests that use the store in different ways.
 var operations = []struct{ name, method, path, body string }{
 	{"put", "PUT", "/v1/cache/k?class=phi", "new"},
 	{"put if there is none", "PUT", "/v1/cache/other?class=phi", "new"},
@@ -92,15 +92,15 @@ var operations = []struct{ name, method, path, body string }{
 	{"delete", "DELETE", "/v1/cache/gone", ""},
 }
 
-// TestRedisFaults: whatever becomes of Redis, each operation answers within its time limit with what is
-// wrong and nothing else, /readyz says so, /livez does not, and all is well again without a restart.
+// If Redis fails, each operation returns the error code of the fault within its time limit. /readyz fails, /livez does not,
+// and the server recovers without a restart.
 func TestRedisFaults(t *testing.T) {
 	t.Parallel()
-	for _, one := range troubles {
+	for _, one := range faults {
 		t.Run(one.name, func(t *testing.T) {
 			t.Parallel()
 			server := redistest.Start(t)
-			store, err := rediskv.Open("redis://" + server.Addr + patient)
+			store, err := rediskv.Open("redis://" + server.Addr + longTimeouts)
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, store.Close()) })
 			s := start(t, store, func(o *api.Options) {
@@ -110,10 +110,10 @@ func TestRedisFaults(t *testing.T) {
 			})
 			soon(t, func() bool { return s.do("PUT", "/v1/cache/k?class=phi", []byte("old")).StatusCode == 204 })
 			admin := server.Client(t)
-			require.NoError(t, admin.Ping(t.Context()).Err()) // which connects it, while it still can
-			end := time.Now().Add(one.lasts)
+			require.NoError(t, admin.Ping(t.Context()).Err()) // connects before the fault begins
+			end := time.Now().Add(one.duration)
 			one.begin(t, server, admin)
-			s.suffers(t, &one, func() bool { return one.lasts > 0 && !time.Now().Before(end) })
+			s.requireFails(t, &one, func() bool { return one.duration > 0 && !time.Now().Before(end) })
 			one.end(t, server, admin)
 			soon(t, func() bool { return s.do("GET", "/readyz", nil).StatusCode == 200 })
 			soon(t, func() bool { return s.do("PUT", "/v1/cache/k?class=phi", []byte("well")).StatusCode == 204 })
@@ -124,8 +124,8 @@ func TestRedisFaults(t *testing.T) {
 	}
 }
 
-// suffers holds what is answered to the trouble, until it is over by itself.
-func (s *service) suffers(t *testing.T, one *trouble, over func() bool) {
+// requireFails checks the response of each operation during a fault. It stops checking if the fault is over.
+func (s *service) requireFails(t *testing.T, one *fault, over func() bool) {
 	for _, o := range operations {
 		headers := []string{"Content-Type", "application/json"}
 		if o.name == "put if there is none" {
@@ -135,10 +135,10 @@ func (s *service) suffers(t *testing.T, one *trouble, over func() bool) {
 		got := s.do(o.method, o.path, []byte(o.body), headers...)
 		require.Less(t, time.Since(began), time.Minute, "%s: the client of Redis alone would try for longer", o.name)
 		if over() {
-			t.Logf("a slow machine: the trouble was over before %q was tried", o.name)
+			t.Logf("a slow machine: the fault was over before %q was tried", o.name)
 			return
 		}
-		if slices.Contains(one.spares, o.method) && !slices.Contains(one.stops, o.name) {
+		if slices.Contains(one.unaffectedMethods, o.method) && !slices.Contains(one.failingOperations, o.name) {
 			require.Less(t, got.StatusCode, 500, "%s: %s", o.name, got.body)
 			continue
 		}
@@ -151,7 +151,7 @@ func (s *service) suffers(t *testing.T, one *trouble, over func() bool) {
 		require.Contains(t, one.codes, code, o.name)
 		require.Equal(t, codes.Table[codes.Number(code)].Retry, got.Header.Get("Retry-After") != "", o.name)
 	}
-	s.batchSuffers(t, one, over)
+	s.requireBatchFails(t, one, over)
 	if ready := s.do("GET", "/readyz", nil); !over() {
 		ready.refused(t, "store_unavailable")
 	}
@@ -161,7 +161,7 @@ func (s *service) suffers(t *testing.T, one *trouble, over func() bool) {
 	})
 }
 
-func (s *service) batchSuffers(t *testing.T, one *trouble, over func() bool) {
+func (s *service) requireBatchFails(t *testing.T, one *fault, over func() bool) {
 	body := `{"operations":[{"op":"set","key":"k","value":"bmV3","class":"phi"},{"op":"get","key":"k"},{"op":"delete","key":"gone"}]}`
 	got := s.do("POST", "/v1/cache:batch", []byte(body), "Content-Type", "application/json")
 	if over() {
@@ -178,7 +178,7 @@ func (s *service) batchSuffers(t *testing.T, one *trouble, over func() bool) {
 	require.Len(t, answer.Results, 3)
 	for i, method := range []string{"PUT", "GET", "DELETE"} {
 		result := answer.Results[i]
-		if slices.Contains(one.spares, method) {
+		if slices.Contains(one.unaffectedMethods, method) {
 			require.Less(t, result.Status, 500)
 		} else {
 			require.Contains(t, one.codes, result.Code, "%s", got.body)
@@ -186,8 +186,8 @@ func (s *service) batchSuffers(t *testing.T, one *trouble, over func() bool) {
 	}
 }
 
-// TestRedisRestartsRepeatedly: while Redis stops answering again and again, a read gives the last value that was
-// written or one whose write failed, which may arrive late, and never anything else.
+// While Redis repeatedly stops replying, a read returns the last value that was written, or a value whose write was reported
+// as failed (Redis may apply it late), and never another one.
 func TestRedisRestartsRepeatedly(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -231,7 +231,7 @@ func TestRedisRestartsRepeatedly(t *testing.T) {
 	t.Logf("%d of %d writes failed", len(failed), writes)
 }
 
-// A key of Redis that holds another type, or no package, was not written here.
+// A Redis key that has another type, or does not hold a package, was not written by Coffer and is refused.
 func TestForeignRedisTypeIsRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -19,23 +19,23 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// ending is what the operations that end keys answer.
-type ending struct {
+// endKeyResponse is the response of the operations disable, destroy and shred.
+type endKeyResponse struct {
 	Tenant, State, Warning, Confirmation string
 	ExpiresAt                            string
 	Changed, Shredded                    bool
 	Keys                                 []struct{ Keys int }
 }
 
-// ends sends a request that ends keys, as an operator.
-func (k *checker) ends(verb string, body object) (got ending) {
+// endKey sends a request to disable, destroy or shred, with an operator's token.
+func (k *checker) endKey(verb string, body object) (got endKeyResponse) {
 	k.t.Helper()
 	answer := k.changeKeys(true, k.issue(identity.EveryTenant, identity.KeysAdmin), verb, body)
 	require.NoError(k.t, json.Unmarshal(answer.body, &got))
 	return got
 }
 
-// formerKey makes a key of packages that was the primary once, long enough ago.
+// formerKey returns a key of packages that stopped being the primary long enough ago to be disabled.
 func (s *service) formerKey(tenant string) object {
 	s.t.Helper()
 	keys, err := s.ring.Tenant(s.t.Context(), tenant)
@@ -48,28 +48,28 @@ func (s *service) formerKey(tenant string) object {
 	return object{"tenant": tenant, "use": "service", "class": "phi", "key": hex.EncodeToString(id[:])}
 }
 
-// Keys are ended in two steps. The first event names the caller. To ask again changes nothing, and records that it was
-// done.
+// Disabling, destroying and shredding take two requests. The first event names the caller. A repeated request changes nothing
+// and is recorded.
 func conformEnding(t *testing.T, k *checker) {
 	key := k.formerKey("ended")
 	for _, step := range []struct{ verb, before, after string }{{"disable", "enabled", "disabled"}, {"destroy", "disabled", "destroyed"}} {
 		body := key.with("reason", "policy")
 		k.audit.take()
-		plan := k.ends(step.verb, body)
+		plan := k.endKey(step.verb, body)
 		require.Equal(t, []any{"ended", step.before, false}, []any{plan.Tenant, plan.State, plan.Changed})
 		require.Contains(t, plan.Warning, "No scan sees")
 		expires, err := time.Parse(time.RFC3339, plan.ExpiresAt)
 		require.NoError(t, err)
 		require.WithinDuration(t, time.Now().Add(10*time.Minute), expires, time.Minute)
 		require.Empty(t, k.audit.take())
-		done := k.ends(step.verb, body.with("confirm", plan.Confirmation))
+		done := k.endKey(step.verb, body.with("confirm", plan.Confirmation))
 		require.Equal(t, []any{step.after, true, "", ""}, []any{done.State, done.Changed, done.Warning, done.Confirmation})
 		event := k.audit.take()[0]
 		require.Equal(t, []string{"key." + step.verb, step.verb + "Key", "ended", "service", "policy"},
 			[]string{event.Action.String(), event.Operation, event.Tenant, event.Facts[audit.FactUse], event.Facts[audit.FactReason]})
 		require.NotEmpty(t, event.Subject)
 		require.NotEmpty(t, event.RequestID)
-		again := k.ends(step.verb, body.with("confirm", plan.Confirmation))
+		again := k.endKey(step.verb, body.with("confirm", plan.Confirmation))
 		require.Equal(t, []any{step.after, false, ""}, []any{again.State, again.Changed, again.Confirmation})
 		event = k.audit.take()[0]
 		require.Equal(t, []string{"key." + step.verb, "already"}, []string{event.Action.String(), event.Facts[audit.FactPhase]})
@@ -78,16 +78,16 @@ func conformEnding(t *testing.T, k *checker) {
 	var made struct{ ID string }
 	require.NoError(t, json.Unmarshal(k.call(true, "POST", "/v1/sessions", []byte(`{"data":{}}`), "Content-Type", "application/json", "Authorization", sessions).body, &made))
 	k.audit.take()
-	plan := k.ends("shred", object{"tenant": "ended"})
+	plan := k.endKey("shred", object{"tenant": "ended"})
 	require.Empty(t, k.audit.take())
 	require.Equal(t, []any{"ended", false, false}, []any{plan.Tenant, plan.Shredded, plan.Changed})
 	require.NotEmpty(t, plan.Keys)
-	done := k.ends("shred", object{"tenant": "ended", "reason": "incident", "confirm": plan.Confirmation})
+	done := k.endKey("shred", object{"tenant": "ended", "reason": "incident", "confirm": plan.Confirmation})
 	require.Equal(t, []any{true, true, ""}, []any{done.Shredded, done.Changed, done.Confirmation})
 	event := k.audit.take()[0]
 	require.Equal(t, []string{"tenant.shred", "shredTenant", "ended", "incident"}, []string{event.Action.String(), event.Operation, event.Tenant, event.Facts[audit.FactReason]})
 	require.NotEmpty(t, event.Subject)
-	again := k.ends("shred", object{"tenant": "ended"})
+	again := k.endKey("shred", object{"tenant": "ended"})
 	require.Equal(t, []any{true, false, ""}, []any{again.Shredded, again.Changed, again.Confirmation})
 	require.Equal(t, "tenant.shred", k.audit.take()[0].Action.String())
 	k.call(false, "GET", "/v1/session", nil, "Coffer-Session", made.ID, "Authorization", sessions).refused(t, "key_destroyed")
@@ -96,14 +96,14 @@ func conformEnding(t *testing.T, k *checker) {
 	k.changeKeys(false, k.issue(identity.EveryTenant, identity.KeysAdmin), "disable", key).refused(t, "key_destroyed")
 }
 
-// A confirmation is good for what it was given for, as long as that stays as it was, and not for long.
+// A confirmation is valid for one change only, for a limited time, and only while the keys are unchanged.
 func TestConfirmationIsForOneChange(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	k := newChecker(t, s)
 	operator := s.issue(identity.EveryTenant, identity.KeysAdmin)
 	key, other := s.formerKey("clinic"), s.formerKey("other")
-	plan := k.ends("disable", key).Confirmation
+	plan := k.endKey("disable", key).Confirmation
 	s.audit.take()
 	stale := func(verb string, body object, confirmation string) {
 		t.Helper()
@@ -113,7 +113,7 @@ func TestConfirmationIsForOneChange(t *testing.T) {
 	second, digest, _ := strings.Cut(plan, ".")
 	for _, confirm := range []string{
 		"", ".", "x", second, "." + digest, second + "." + digest[1:], second + ".x", "0." + digest, "99999999999999999999." + digest,
-		k.ends("shred", object{"tenant": "clinic"}).Confirmation, k.ends("disable", other).Confirmation,
+		k.endKey("shred", object{"tenant": "clinic"}).Confirmation, k.endKey("disable", other).Confirmation,
 	} {
 		stale("disable", key, confirm)
 	}
@@ -141,10 +141,10 @@ func TestConfirmationIsForOneChange(t *testing.T) {
 	require.NoError(t, err)
 	recent, err = api.Confirmation("disableKey", about, d, time.Now().Add(-9*time.Minute))
 	require.NoError(t, err)
-	require.True(t, k.ends("disable", key.with("confirm", recent)).Changed)
+	require.True(t, k.endKey("disable", key.with("confirm", recent)).Changed)
 }
 
-// Only an operator ends keys, and what is needed is refused, as is a key of the cache.
+// Only an operator can disable, destroy or shred. A key that is still needed is refused, and so is a key of the cache.
 func TestRetireRefusesNeededKeys(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
@@ -192,9 +192,9 @@ func TestRetireRefusesNeededKeys(t *testing.T) {
 
 	s.audit.fail(audit.ErrUnavailable)
 	key = s.formerKey("clinic")
-	plan := k.ends("shred", object{"tenant": "clinic"}).Confirmation
+	plan := k.endKey("shred", object{"tenant": "clinic"}).Confirmation
 	k.changeKeys(false, operator, "shred", object{"tenant": "clinic", "confirm": plan}).refused(t, "audit_unavailable")
-	plan = k.ends("disable", key).Confirmation
+	plan = k.endKey("disable", key).Confirmation
 	k.changeKeys(false, operator, "disable", key.with("confirm", plan)).refused(t, "audit_unavailable")
 	d, err = s.ring.Document(t.Context(), "clinic")
 	require.NoError(t, err)

@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/jsonform"
 )
 
-// A typed array that was sealed elsewhere opens as bytes with its element type.
+// A typed array that was sealed by another program opens as bytes with its element type.
 func TestDecryptReturnsElementTypeOfViews(t *testing.T) {
 	s := start(t, embedded(t), nil)
 	tenant, err := s.ring.Tenant(t.Context(), "default")
