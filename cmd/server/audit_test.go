@@ -99,7 +99,7 @@ func TestAuditVerifyNamesAShreddedTenantThatIsBack(t *testing.T) {
 	coffer(t, nil, verify...)
 }
 
-// No key is used and no value opened. /readyz reports it, and the server recovers without a restart.
+// No key is used and no value is opened. /readyz reports the failure, and the server recovers without a restart.
 func TestServerRefusesRequestsWhileTheAuditLogIsFull(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
@@ -108,12 +108,12 @@ func TestServerRefusesRequestsWhileTheAuditLogIsFull(t *testing.T) {
 	log, kept, full := firstFile(data), filepath.Join(data, "kept"), filepath.Join(data, "full")
 	require.NoError(t, os.Link(log, kept))
 	require.NoError(t, os.Symlink("/dev/full", full))
-	require.NoError(t, os.Rename(full, log)) // at once: a log that is missing for a moment was altered
+	require.NoError(t, os.Rename(full, log)) // a rename is atomic; a log that is missing even for a moment counts as altered
 	soon(t, func() bool { return first(p.do(p.token, "GET", "/v1/cache/k", "")) == http.StatusServiceUnavailable })
 	for _, do := range []struct{ method, path, body string }{{"GET", "/v1/cache/k", ""}, {"PUT", "/v1/cache/k?class=phi", "other"}, {"POST", "/v1/encrypt", `{"text":"x","class":"phi"}`}} {
 		status, said := p.do(p.token, do.method, do.path, do.body)
 		if do.method == "POST" {
-			continue // which takes a Content-Type; see the api's own test
+			continue // requires a Content-Type; tested in internal/api
 		}
 		require.Equal(t, http.StatusServiceUnavailable, status, do.path)
 		require.Contains(t, said, "audit_unavailable")

@@ -59,7 +59,7 @@ func TestOnlyAuditBeginReplacesALostAuditLog(t *testing.T) {
 		require.Contains(t, refused(t, environ, "", args...), "`coffer audit begin` begins another log", args)
 		require.NoFileExists(t, filepath.Join(data, "audit", "chains"), args)
 	}
-	for _, name := range []string{"lock", "reserve"} { // which a log does not need
+	for _, name := range []string{"lock", "reserve"} { // an audit log works without them
 		require.NoError(t, os.MkdirAll(filepath.Join(data, "audit"), 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(data, "audit", name), []byte("content"), 0o600))
 	}
@@ -174,7 +174,7 @@ func TestNoOtherKeyIsCreatedForAnAuditLog(t *testing.T) {
 	backup := filepath.Join(t.TempDir(), "backup")
 	coffer(t, environ, "keys", "backup", "--data", data, "--out", backup)
 	lose := func() {
-		files, err := filepath.Glob(filepath.Join(data, "keys*")) // and the mark that there were some
+		files, err := filepath.Glob(filepath.Join(data, "keys*")) // with the marker that keysets existed
 		require.NoError(t, err)
 		for _, file := range append(files, filepath.Join(data, "cache")) {
 			require.NoError(t, os.RemoveAll(file))
@@ -194,7 +194,7 @@ func TestNoOtherKeyIsCreatedForAnAuditLog(t *testing.T) {
 	require.Contains(t, coffer(t, environ, "audit", "verify", "--data", data), "nothing was altered")
 	serve(t, data, environ...)
 
-	other, fresh := t.TempDir(), t.TempDir() // with other keys of the environment
+	other, fresh := t.TempDir(), t.TempDir() // with other keys in the environment
 	require.Zero(t, serve(t, fresh, environ...).stop(syscall.SIGTERM))
 	require.NoError(t, os.CopyFS(filepath.Join(other, "audit"), os.DirFS(filepath.Join(data, "audit"))))
 	require.NoError(t, os.CopyFS(filepath.Join(other, "keys"), os.DirFS(filepath.Join(fresh, "keys"))))

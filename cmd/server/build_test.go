@@ -62,7 +62,7 @@ func copyTracked(t *testing.T, to string) {
 		source := filepath.Join("../..", name)
 		info, err := os.Stat(source)
 		if err != nil {
-			continue // deleted, and not yet committed so
+			continue // deleted, but the deletion is not committed
 		}
 		content, err := os.ReadFile(source)
 		require.NoError(t, err)

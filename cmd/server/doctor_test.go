@@ -22,13 +22,13 @@ type diagnosis struct {
 func diagnose(t *testing.T, environ []string, code int, args ...string) (d diagnosis) {
 	t.Helper()
 	cmd := program(t, environ, append([]string{"doctor", "--json"}, args...)...)
-	out, _ := cmd.Output() // its code is looked at
+	out, _ := cmd.Output() // the exit code is checked below
 	require.Equal(t, code, cmd.ProcessState.ExitCode(), string(out))
 	require.NoError(t, json.Unmarshal(out, &d), string(out))
 	return d
 }
 
-// requireFinding: the check has a finding with the verdict and the text.
+// requireFinding requires that the check has a finding with the verdict and the text.
 func (d diagnosis) requireFinding(t *testing.T, check, verdict, text string) {
 	t.Helper()
 	for _, c := range d.Checks {

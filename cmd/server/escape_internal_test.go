@@ -34,7 +34,7 @@ func TestEscapingWriterEscapesControlCharacters(t *testing.T) {
 	}
 }
 
-// Some terminals take such bytes for C1.
+// Some terminals interpret such bytes as C1 controls.
 func TestEscapingWriterKeepsLinesAndEscapesInvalidUTF8(t *testing.T) {
 	var out bytes.Buffer
 	_, err := (&escapingWriter{to: &out}).Write([]byte("a\tb\nc\x9bd\n"))

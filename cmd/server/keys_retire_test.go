@@ -123,7 +123,7 @@ func TestServersRefuseDisabledAndDestroyedKeys(t *testing.T) {
 	rotations(t, environ, "--data", data, "--execute", "--tenant", "clinic")
 	require.Contains(t, refused(t, environ, "clinic\n", command("disable", "service", former["service"])...), "its state is grace")
 	require.Contains(t, refused(t, environ, "clinic\n", command("disable", "cache", former["cache"])...), "rotations destroy former keys of the cache")
-	rotations(t, environ, "--data", data, "--rollback", "--tenant", "clinic") // from here on keys are former ones of no rotation
+	rotations(t, environ, "--data", data, "--rollback", "--tenant", "clinic") // from here on, former keys belong to no rotation
 	newer := map[string]string{}
 	for _, s := range keysets(t, environ, "--data", data, "--tenant", "clinic") {
 		require.Equal(t, former[s.Use], s.Primary)
@@ -131,7 +131,7 @@ func TestServersRefuseDisabledAndDestroyedKeys(t *testing.T) {
 	}
 	require.Contains(t, refused(t, environ, "clinic\n", command("disable", "service", newer["service"])...), "may seal under the key until")
 
-	// The record of the rotation is put aside with its time, the keys are made older.
+	// Remove the record of the rotation, and make the keys older.
 	age()
 	table := coffer(t, environ, "keys", "list", "--data", data)
 	require.Regexp(t, `"clinic" +service +phi +`+former["service"][:16]+` +enabled, primary +0d +20\d\d-`, table)
@@ -153,7 +153,7 @@ func TestServersRefuseDisabledAndDestroyedKeys(t *testing.T) {
 	}
 	require.Contains(t, refused(t, environ, "", "keys", "list", "--data", data, "--tenant", "nobody"), "no keys")
 
-	// The key of a package can be retired, whatever is under it.
+	// A key of packages can be retired although packages under it exist.
 	rotations(t, environ, "--data", data, "--execute", "--tenant", "clinic")
 	age()
 	for _, p := range servers {

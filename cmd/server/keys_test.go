@@ -275,7 +275,7 @@ func TestRestoreBringsBackALostKeystore(t *testing.T) {
 	require.Contains(t, coffer(t, environ, append(restore, "--shredded", list, "--dry-run")...), `tenant "default": shredded`)
 }
 
-// The error says how to continue when the log is moved away.
+// If the log was moved away, the error names the command to continue with.
 func TestRestoreRefusesAForgedShredding(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}

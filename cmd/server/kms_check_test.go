@@ -59,7 +59,7 @@ type checked struct {
 func kmsCheckJSON(t *testing.T, environ []string, code int, flags ...string) (found checked) {
 	t.Helper()
 	cmd := program(t, environ, append([]string{"kms", "check", "--json"}, flags...)...)
-	out, _ := cmd.Output() // its code is looked at
+	out, _ := cmd.Output() // the exit code is checked below
 	require.Equal(t, code, cmd.ProcessState.ExitCode(), string(out))
 	require.NoError(t, json.Unmarshal(out, &found), string(out))
 	return found

@@ -18,12 +18,12 @@ import (
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
 )
 
-// behind is a KMS, with the environment of the program that uses it, and a secret that no output may contain.
+// behind is a KMS, the environment of the program that uses it, and a secret that no output may contain.
 type behind struct {
 	peer    kmstest.Peer
 	environ []string
 	secret  string
-	provide string // what its URLs begin with
+	provide string // prefix of its URLs
 }
 
 func kmss(t *testing.T) map[string]behind {
@@ -87,7 +87,7 @@ func TestServerSurvivesAnOutageOfTheKMS(t *testing.T) {
 			require.NoFileExists(t, filepath.Join(data, "master.key"))
 			p.put(p.token, "patient", record)
 
-			other := tokenFor(t, environ, data, "clinic") // whose keys nobody has unwrapped yet
+			other := tokenFor(t, environ, data, "clinic") // a tenant with keys that the server has not unwrapped yet
 			k.peer.Fail(kmstest.Denied, kmstest.Always)
 			status, body := p.do(other, http.MethodPut, "/v1/cache/x?class=phi", "x")
 			require.Equal(t, http.StatusServiceUnavailable, status)
@@ -160,7 +160,7 @@ func TestServerRenewsAndReloadsTheVaultToken(t *testing.T) {
 	soon(t, func() bool { return strings.Contains(p.log.String(), "its maximum TTL is reached") })
 	three := tokenFor(t, append(environ[:2:2], "VAULT_TOKEN="+vault.Token, environ[3], environ[4]), data, "three")
 	vault.Revoke(second)
-	soon(t, func() bool { // by the server's clock too
+	soon(t, func() bool { // also by the server's clock
 		status, body := p.do(three, http.MethodPut, "/v1/cache/x?class=phi", "x")
 		require.Equal(t, http.StatusServiceUnavailable, status)
 		require.Contains(t, body, "kms_denied")

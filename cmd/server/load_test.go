@@ -16,11 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// slow is how many clients do each of the four slow things.
+// slow is the number of clients for each of the four kinds of slow client.
 const slow = 250
 
-// A thousand clients send or read as slowly as they may. Memory stays bounded. COFFER_LOAD_UPLOADS is the number of uploads of 64 MiB that
-// follow (`make soak`: 200).
+// A thousand clients send or read as slowly as the time limits allow. Memory stays bounded. COFFER_LOAD_UPLOADS is the number of
+// uploads of 64 MiB that follow (`make soak`: 200).
 func TestSlowClientsDoNotBlockOthers(t *testing.T) {
 	p := serve(t, t.TempDir())
 	address := strings.TrimPrefix(p.url, "http://")
@@ -57,8 +57,8 @@ func TestSlowClientsDoNotBlockOthers(t *testing.T) {
 	p.uploads(t)
 }
 
-// uploads sends 64 MiB from many clients at once. Each is stored, or told to come again; small requests go on
-// meanwhile.
+// uploads sends 64 MiB from many clients concurrently. Each upload is stored or refused with 429. Small requests succeed in
+// the meantime.
 func (p *process) uploads(t *testing.T) {
 	clients, body := 20, strings.Repeat("u", 64<<20)
 	if n, err := strconv.Atoi(os.Getenv("COFFER_LOAD_UPLOADS")); err == nil {
@@ -72,7 +72,7 @@ func (p *process) uploads(t *testing.T) {
 			request.Header.Set("Authorization", "Bearer "+p.token)
 			response, err := http.DefaultClient.Do(request)
 			if err != nil {
-				statuses <- 0 // the server answered and closed while it was sent
+				statuses <- 0 // the server refused the body and closed the connection while the client still sent it
 				return
 			}
 			_ = response.Body.Close()
@@ -89,7 +89,7 @@ func (p *process) uploads(t *testing.T) {
 			for status := range statuses {
 				counts[status]++
 			}
-			t.Logf("%d uploads of 64 MiB at once: %v (0: refused while it was sent), %d small requests meanwhile, at most %d MiB resident", clients, counts, small, p.memory()>>20)
+			t.Logf("%d uploads of 64 MiB at once: %v (0: refused while it was sent), %d small requests in the meantime, at most %d MiB resident", clients, counts, small, p.memory()>>20)
 			require.Positive(t, counts[204])
 			require.Equal(t, clients, counts[204]+counts[429]+counts[0], "%v", counts)
 			require.Less(t, p.memory(), int64(3<<30))
@@ -104,7 +104,7 @@ func (p *process) uploads(t *testing.T) {
 
 var peak = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
 
-// memory is the most that was resident so far, in bytes.
+// memory returns the largest resident set of the process so far, in bytes.
 func (p *process) memory() int64 {
 	p.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))

@@ -27,7 +27,7 @@ func TestServerWritesALostKeysetBack(t *testing.T) {
 	p.answers(http.StatusOK, "", "GET", "/readyz", "")
 
 	redis := keysets.Client(t)
-	require.NoError(t, redis.ConfigSet(t.Context(), "maxmemory", "1").Err()) // it takes deletions only
+	require.NoError(t, redis.ConfigSet(t.Context(), "maxmemory", "1").Err()) // Redis now accepts only deletions
 	require.EqualValues(t, 1, redis.Del(t.Context(), defaultKeyset).Val())
 	soon(t, func() bool { return p.metric("coffer_keysets_missing") == 1 })
 	require.Contains(t, p.answers(http.StatusServiceUnavailable, "", "GET", "/readyz", ""), "keyring_unavailable")
@@ -72,7 +72,7 @@ func TestServerReportsAnAlteredKeyset(t *testing.T) {
 	require.NoError(t, err)
 	url := bytes.Index(whole, []byte("base64key://"))
 	altered := bytes.Clone(whole)
-	altered[url+len("base64key://")+16+2+3] ^= 1 // the key id of the KEK, in what it wrapped
+	altered[url+len("base64key://")+16+2+3] ^= 1 // the key id of the KEK, in the wrapped root
 	require.NoError(t, redis.Set(t.Context(), "{coffer-keys}/keyset/clinic", altered, 0).Err())
 
 	p := serve(t, data, environ...)

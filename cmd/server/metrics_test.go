@@ -28,7 +28,7 @@ func TestMetricsOfKeysAndRotations(t *testing.T) {
 	}
 	shows := func(name string, want float64) {
 		t.Helper()
-		soon(t, func() bool { return p.told(name) && p.metric(name) == want })
+		soon(t, func() bool { return p.hasMetric(name) && p.metric(name) == want })
 	}
 	shows("coffer_keysets_overdue", 0)
 	require.Less(t, p.metric("coffer_oldest_primary_age_seconds"), 60.0)
@@ -41,12 +41,12 @@ func TestMetricsOfKeysAndRotations(t *testing.T) {
 	shows(`coffer_rotations{state="grace"}`, 1)
 	require.Equal(t, 3.0, p.metric(`coffer_rotation_entries_total{result="reencrypted"}`))
 	require.Zero(t, p.metric("coffer_rotation_entries_left"))
-	require.Zero(t, p.metric("coffer_kms_failing_seconds")) // TestKMS has it fail
+	require.Zero(t, p.metric("coffer_kms_failing_seconds")) // the KMS is reachable; TestKMS covers an outage
 	require.Zero(t, p.stop(syscall.SIGTERM))
 }
 
-// told reports whether there is such a metric.
-func (p *process) told(name string) bool {
+// hasMetric reports whether /metrics has a metric of this name.
+func (p *process) hasMetric(name string) bool {
 	_, text := p.do(p.token, "GET", "/metrics", "")
 	return strings.Contains(text, "\n"+name+" ")
 }
@@ -104,7 +104,7 @@ func TestMetricsInRulesDashboardAndDocsExist(t *testing.T) {
 	p.requireValue(p.token, "k", record)
 	status, said := p.do(p.token, http.MethodPost, "/v1/keys:rotate", `{"tenant":"default"}`)
 	require.Equal(t, http.StatusOK, status, said)
-	soon(t, func() bool { return p.told("coffer_keysets_overdue") && p.told("coffer_rotations_room") }) // the latter after the first pass over all keysets
+	soon(t, func() bool { return p.hasMetric("coffer_keysets_overdue") && p.hasMetric("coffer_rotations_room") }) // the latter after the first pass over all keysets
 	_, scraped := p.do(p.token, http.MethodGet, "/metrics", "")
 	there := map[string]bool{}
 	for _, name := range regexp.MustCompile(`(?m)^# TYPE ((?:coffer|process)_\w+) `).FindAllStringSubmatch(scraped, -1) {

@@ -32,7 +32,7 @@ func TestNamedPipesBlockNoCommand(t *testing.T) {
 				out, err := cmd.StdoutPipe()
 				require.NoError(t, err)
 				require.NoError(t, cmd.Start())
-				_, _ = out.Read(make([]byte, 1)) // its first output, or its end
+				_, _ = out.Read(make([]byte, 1)) // waits for the first output or the end of the process
 				_ = cmd.Process.Signal(syscall.SIGTERM)
 				_ = cmd.Wait()
 				if args[0] == "serve" {

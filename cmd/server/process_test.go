@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// patience is how long a test waits for an event that always comes, on a machine that others keep busy.
+// patience is how long a test waits for an event that always comes. It is long enough for a busy machine.
 const patience = 5 * time.Minute
 
 // program returns the command coffer with the given arguments and no other environment. It ends with the test.
@@ -181,11 +181,10 @@ func (p *process) do(token, method, path, body string) (int, string) {
 	return status, read
 }
 
-// answers holds the server to a status that it has had time to come to: a process that the system kept from
-// running comes to it a little later.
+// answers repeats a request until it returns the status, because a process on a busy machine reaches a state late.
 func (p *process) answers(status int, token, method, path, body string) (said string) {
 	p.t.Helper()
-	soon(p.t, func() (comes bool) {
+	soon(p.t, func() bool {
 		var got int
 		got, said = p.do(token, method, path, body)
 		return got == status
@@ -193,7 +192,7 @@ func (p *process) answers(status int, token, method, path, body string) (said st
 	return said
 }
 
-// accepted is do. It waits until the server accepts the token.
+// accepted is like do, but first waits until the server accepts the token.
 func (p *process) accepted(token, method, path, body string) (status int, said string) {
 	p.t.Helper()
 	soon(p.t, func() bool {

@@ -28,7 +28,7 @@ func onTerminal(t *testing.T, environ []string, args ...string) string {
 	require.NoError(t, cmd.Start())
 	require.NoError(t, theirs.Close())
 	kill := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-	shown, _ := io.ReadAll(ours) // which fails with EIO once the program has ended
+	shown, _ := io.ReadAll(ours) // returns EIO when the program has ended
 	require.NoError(t, cmd.Wait())
 	require.True(t, kill.Stop())
 	return strings.ReplaceAll(string(shown), "\r\n", "\n")

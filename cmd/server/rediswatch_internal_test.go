@@ -71,7 +71,7 @@ func (loser) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelin
 	}
 }
 
-// A reply of a replica is no refusal either.
+// The reply of a replica does not count as a refusal either.
 func TestRedisWatchDoesNotTakeALostReplyForARefusedInfo(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)

@@ -40,7 +40,7 @@ func TestRedisThatMayEvictDegradesTheServer(t *testing.T) {
 		evicted := fmt.Sprintf("coffer_store_evicted_total{store=%q}", one.store)
 		require.Zero(t, p.metric(evicted))
 
-		for i := range 2 { // more of them are not logged again
+		for i := range 2 { // the second round is not logged again
 			before := p.metric(evicted)
 			for n := range 1000 {
 				require.NoError(t, one.redis.Set(t.Context(), fmt.Sprintf("other/%d/%d", i, n), strings.Repeat("x", 1000), 1e12).Err())
@@ -150,7 +150,7 @@ func TestServerReportsAFlushedRedis(t *testing.T) {
 	t.Parallel()
 	cache := redistest.Start(t)
 	admin := cache.Client(t)
-	require.NoError(t, admin.FlushAll(t.Context()).Err()) // before the server
+	require.NoError(t, admin.FlushAll(t.Context()).Err()) // before the server starts
 	p := serve(t, t.TempDir(), "REDIS_URL=redis://"+cache.Addr)
 	p.put(p.token, "k", record)
 	const flushed = `coffer_store_flushed_total{store="cache"}`

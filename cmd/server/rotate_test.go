@@ -141,7 +141,7 @@ func TestRotateNamesTenantsThatFail(t *testing.T) {
 	require.Regexp(t, `"other" +rolled-back `, out)
 
 	store := keysIn(t, data)
-	for _, name := range []string{"a", "z"} { // before and after the others
+	for _, name := range []string{"a", "z"} { // sorted before and after the other tenants
 		keystoretest.Put(t, store, keystore.Keysets, name, []byte("damaged"))
 	}
 	out = refused(t, environ, "", "rotate", "--data", data, "--execute", "--compromised")

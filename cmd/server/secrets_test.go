@@ -26,11 +26,11 @@ func TestPlantedSecretsAppearNowhere(t *testing.T) {
 	key := "ENCRYPTION_PASSPHRASE=" + marker + " passphrase"
 	p := serve(t, data, key, "REDIS_URL=redis://:"+marker+"-password@"+redisServer.Addr, "COFFER_TOKEN_FAILURES=100000")
 	operator := strings.TrimPrefix(strings.TrimSpace(coffer(t, []string{key}, "token", "create", "--data", data, "--tenant", "*", "--scopes", "keys:admin,audit:read,metrics:read")), "token: ")
-	heard := &heard{t: t, p: p, operator: operator}
-	heard.everything()
-	heard.tampered(redisServer)
+	responseCollector := &responseCollector{t: t, p: p, operator: operator}
+	responseCollector.everything()
+	responseCollector.tampered(redisServer)
 	redisServer.Stop()
-	heard.everything()
+	responseCollector.everything()
 	redisServer.Restart()
 	_, metrics := p.do(p.token, "GET", "/metrics", "")
 	require.Contains(t, metrics, "coffer_operations_total")
@@ -39,8 +39,8 @@ func TestPlantedSecretsAppearNowhere(t *testing.T) {
 	audit := auditLog(t, data)
 	require.Contains(t, p.log.String(), "goroutine ", "it dumped itself")
 	require.Contains(t, string(audit), `"key.open"`)
-	require.Greater(t, heard.errors, 30)
-	for where, text := range map[string]string{"the log": p.log.String(), "the metrics": metrics, "the audit log": string(audit), "errors": heard.text.String()} {
+	require.Greater(t, responseCollector.errors, 30)
+	for where, text := range map[string]string{"the log": p.log.String(), "the metrics": metrics, "the audit log": string(audit), "errors": responseCollector.text.String()} {
 		require.NotContains(t, text, marker, where)
 		for _, token := range []string{p.token, operator} {
 			require.NotContains(t, text, strings.TrimPrefix(token, "coffer_"), where)
@@ -48,16 +48,16 @@ func TestPlantedSecretsAppearNowhere(t *testing.T) {
 	}
 }
 
-// heard collects what failed requests are answered, with their headers.
-type heard struct {
+// responseCollector collects the bodies and headers of responses to failed requests.
+type responseCollector struct {
 	t        *testing.T
 	p        *process
-	operator string // a token of every tenant
+	operator string // a token for every tenant
 	text     strings.Builder
 	errors   int
 }
 
-func (h *heard) send(token, method, path, body string, headers ...string) string {
+func (h *responseCollector) send(token, method, path, body string, headers ...string) string {
 	h.t.Helper()
 	request, err := http.NewRequest(method, h.p.url+path, strings.NewReader(body))
 	require.NoError(h.t, err)
@@ -73,8 +73,8 @@ func (h *heard) send(token, method, path, body string, headers ...string) string
 	return answer
 }
 
-// everything calls each operation that takes something, rightly and wrongly.
-func (h *heard) everything() {
+// everything sends valid and invalid requests to each operation that has parameters.
+func (h *responseCollector) everything() {
 	const asJSON = "application/json"
 	good, context := h.p.token, `{"patient":"`+marker+`"}`
 	for _, token := range []string{good, "coffer_" + marker, marker, good + marker} {
@@ -111,8 +111,8 @@ func (h *heard) everything() {
 	}
 }
 
-// administration calls what keys and the audit log are seen and changed by, rightly and wrongly.
-func (h *heard) administration(token, tenant string) {
+// administration sends valid and invalid requests to the operations on keys and on the audit log.
+func (h *responseCollector) administration(token, tenant string) {
 	for _, more := range []string{"", "class=" + marker, marker + "=1", "cursor=" + marker, "severity=" + marker, "since=" + marker, "action=" + marker} {
 		query := "?tenant=" + tenant + "&" + more
 		for _, path := range []string{"/v1/keys", "/v1/rotations", "/v1/audit", "/v1/audit/head"} {
@@ -132,8 +132,8 @@ func (h *heard) administration(token, tenant string) {
 	}
 }
 
-// tampered alters what lies in Redis, and reads it.
-func (h *heard) tampered(server *redistest.Server) {
+// tampered alters the values in Redis and reads them.
+func (h *responseCollector) tampered(server *redistest.Server) {
 	client := redis.NewClient(&redis.Options{Addr: server.Addr, Password: marker + "-password"})
 	defer client.Close()
 	h.send(h.p.token, "PUT", "/v1/cache/"+marker+"?class=phi", marker)

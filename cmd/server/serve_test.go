@@ -31,7 +31,7 @@ func TestDataKeysAndTokenSurviveARestart(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "new", "data")
 	first := serve(t, data)
 	require.True(t, strings.HasPrefix(first.token, "coffer_"))
-	first.logs("development") // a master key beside the data is warned of
+	first.logs("development") // the log warns of a master key in the data directory
 	first.put(first.token, "patient-1", record)
 	require.Zero(t, first.stop(syscall.SIGTERM), first.log)
 	require.NoFileExists(t, filepath.Join(data, "cache", "LOCK"), "the store was closed")
@@ -48,7 +48,7 @@ func TestDataKeysAndTokenSurviveARestart(t *testing.T) {
 	requirePrivate(t, data, record, first.token)
 }
 
-// requirePrivate checks that no file below a directory has a secret in the clear, and that others can read none.
+// requirePrivate checks that no file below a directory contains a secret in the clear, and that only the owner can read them.
 func requirePrivate(t *testing.T, dir string, secrets ...string) {
 	t.Helper()
 	files := 0
@@ -181,7 +181,7 @@ func TestServerRefusesAnotherMasterKeyFile(t *testing.T) {
 	require.NotContains(t, says, other)
 }
 
-// The audit logs of other hosts need the former ones.
+// The audit logs of other hosts need the former keysets.
 func TestSystemKeysAreNotReplacedBesideTenantsKeysets(t *testing.T) {
 	t.Parallel()
 	cache, keysets := redistest.Start(t), redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")

@@ -107,7 +107,7 @@ func TestMissingPartOfAnEntryIsDamage(t *testing.T) {
 	require.Equal(t, 1, strings.Count(p.log.String(), "the embedded store is damaged: run coffer store check"), p.log)
 }
 
-// flipEachPage damages all pages of a database but the first.
+// flipEachPage damages all pages of a database except the first.
 func flipEachPage(t *testing.T, path string) {
 	t.Helper()
 	content, err := os.ReadFile(path)

@@ -140,7 +140,7 @@ func TestAlteredTokenIsRefusedAndReported(t *testing.T) {
 	}
 	requireFinding("token " + id + ": altered")
 
-	// A server that runs does not accept a token again that was revoked. One that was not there does: the log finds it.
+	// A running server does not accept a revoked token again. A server that starts later does, and the audit log reveals it.
 	require.NoError(t, program(t, nil, "token", "revoke", "--data", data, id).Run())
 	require.Contains(t, coffer(t, nil, "audit", "verify", "--data", data), "tokens: 1, all as they were recorded")
 	require.Zero(t, p.stop(syscall.SIGTERM))
@@ -172,7 +172,7 @@ func TestServersSeeEachOthersTokensWithinThreeSeconds(t *testing.T) {
 func TestTokenFlagsLimitTheToken(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
-	require.Zero(t, serve(t, data).stop(syscall.SIGTERM)) // it would delete expired tokens
+	require.Zero(t, serve(t, data).stop(syscall.SIGTERM)) // a running server deletes expired tokens
 	for flags, shows := range map[string]string{
 		"--scopes all --expires never":                 `"default" +cache:read,cache:write,package:encrypt,package:decrypt,keys:admin,audit:read,metrics:read +\S+ +never +not yet`,
 		"--scopes audit:read --tenant clinic":          `"clinic" +audit:read +\S+ +never`,
@@ -187,7 +187,7 @@ func TestTokenFlagsLimitTheToken(t *testing.T) {
 	soon(t, func() bool { return expired.MatchString(strings.Join(listTokens(t, data), "\n")) })
 }
 
-// The events have nothing that opens data.
+// The events contain nothing that opens data.
 func TestTokenCommandsAreAudited(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
