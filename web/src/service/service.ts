@@ -101,7 +101,7 @@ export class EncryptionService {
   readonly #unlock: Unlock;
   readonly #iterations: number | undefined;
   #core: Core | undefined;
-  #secret: Secret | undefined;
+  readonly #secret: Secret;
   #ready: Promise<void> | undefined;
   /** The sealer of new packages. Set once the service is initialized. */
   #sealer: Sealer | undefined;
@@ -120,7 +120,7 @@ export class EncryptionService {
    */
   constructor(secret: string | Unlock, options: ServiceOptions = {}) {
     this.#unlock = typeof secret === 'string' ? { password: secret } : secret;
-    readSecret(this.#unlock);
+    this.#secret = readSecret(this.#unlock);
     this.#iterations = options.iterations;
   }
 
@@ -153,7 +153,7 @@ export class EncryptionService {
   async #start(): Promise<void> {
     const core = (this.#core = await loadCore());
     const keyset = readKeyset(this.#unlock);
-    const secret = (this.#secret = readSecret(this.#unlock));
+    const secret = this.#secret;
     if (keyset) this.#sealer = new Sealer(core, await unlockDocument(core, keyset, secret));
     else if (secret.kind === PASSWORD_SLOT) await this.#renew(core);
     else {
@@ -183,7 +183,7 @@ export class EncryptionService {
 
   #stretch(core: Core, id: string, salt: Bytes, iterations: number): Promise<Sealer> {
     const fixed = { salt, renew: () => this.#renew(core) };
-    const deriving = (this.#secret as Secret)
+    const deriving = this.#secret
       .key(salt, iterations)
       .then((key) => openSingleKey(core, PASSPHRASE, iterations, key, fixed));
     const replace = (sealer?: Sealer) => {
@@ -341,7 +341,7 @@ export class EncryptionService {
   /** Returns the sealer that opens packages with this header. A passphrase has one for each salt. */
   #sealerFor(core: Core, head: Bytes): Sealer | Promise<Sealer> {
     const source = head[at.source];
-    const single = this.#secret?.kind === PASSWORD_SLOT ? PASSPHRASE : MASTER_KEY;
+    const single = this.#secret.kind === PASSWORD_SLOT ? PASSPHRASE : MASTER_KEY;
     const own = 'keyset' in this.#unlock ? KEYSET : single;
     if (source !== own)
       throw errorOf(

@@ -2,6 +2,7 @@ import { fromBase64 } from '../core/base64.js';
 import type { Bytes } from '../core/bytes.js';
 import { checkText, isBytes } from '../core/core.js';
 import { errorOf } from '../core/errors.js';
+import { isPlain } from '../core/plain.js';
 import { latin1 } from '../crypto/sealer.js';
 import { masterSecret, passphraseSecret } from '../crypto/primitives.js';
 
@@ -82,15 +83,12 @@ export class Secret {
 
 /** Reads the secret of an Unlock. Throws `invalid_argument`, or `not_configured` if it names neither a secret nor a keyset. */
 export function readSecret(unlock: Unlock): Secret {
-  const { password, masterKey, keyset } = (unlock ?? 0) as Record<string, unknown>;
-  if (typeof unlock !== 'object' || !unlock || isBytes(unlock) || (password && masterKey))
-    throw errorOf('invalid_argument', EITHER);
-  if (password !== undefined) return readPassword(password);
-  if (masterKey !== undefined) return readMasterKey(masterKey);
-  throw keyset ? errorOf('invalid_argument', EITHER) : errorOf('not_configured');
+  const { password, masterKey, keyset } = Object(unlock) as Record<string, unknown>;
+  if (password !== undefined && masterKey === undefined) return readPassword(password);
+  if (masterKey !== undefined && password === undefined) return readMasterKey(masterKey);
+  if (isPlain(unlock) && !password && !keyset) throw errorOf('not_configured');
+  throw errorOf('invalid_argument', 'unlock has a password or a masterKey');
 }
-
-const EITHER = 'unlock has a password or a masterKey';
 
 /** Reads a password or passphrase. Throws `invalid_argument`. */
 function readPassword(text: unknown): Secret {
