@@ -39,8 +39,8 @@ let page: Server;
 let server: CofferServer;
 let proxy: TestProxy;
 let client: CofferClient;
-let flaky: CofferClient;
-let impatient: CofferClient; // for what is never answered
+let proxiedClient: CofferClient;
+let shortTimeoutClient: CofferClient; // for requests that get no response
 
 beforeAll(async () => {
   folder = await temporaryFolder();
@@ -53,8 +53,8 @@ beforeAll(async () => {
   server = await startCoffer(binary, join(folder, 'data'), '--cors-origins', page.origin);
   proxy = await startProxy(server.origin);
   client = new CofferClient(server.origin, { token: server.token });
-  flaky = new CofferClient(proxy.origin, { token: server.token });
-  impatient = new CofferClient(proxy.origin, { token: server.token, timeout: 1000 });
+  proxiedClient = new CofferClient(proxy.origin, { token: server.token });
+  shortTimeoutClient = new CofferClient(proxy.origin, { token: server.token, timeout: 1000 });
 }, 300_000);
 afterAll(async () => {
   await Promise.all([server?.close(), proxy?.close(), page?.close()]);
@@ -85,7 +85,7 @@ async function endFormer(operation: 'disableKey' | 'destroyKey'): Promise<Record
   return {};
 }
 
-/** A call of every operation, each against what the calls before it left. */
+/** A call of every operation, in order: each one relies on the entries that the earlier ones left. */
 const calls: Record<keyof operations, () => Promise<unknown>> = {
   putEntry: async () => {
     const { etag, ttl } = await client.set('a/../b?c#é', 'Ada', {
@@ -303,7 +303,7 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
     expect(state).toBe('rolled-back');
     expect(await client.rollback({ tenant: 'default' })).toMatchObject({ id, state });
   },
-  // No key of this server is old enough to be ended: a server that was cut off may still seal under it for an hour.
+  // No key of this server is old enough to be disabled: a server that lost its connection may seal under it for an hour.
   disableKey: async () =>
     expect(await endFormer('disableKey')).toMatchObject({
       code: 'key_unusable',
@@ -362,7 +362,7 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
 describe('the client in Node', () => {
   test.each(Object.entries(calls))('calls %s', async (_, call) => void (await call()));
 
-  test('every operation of the document was called, as the server saw it', async () => {
+  test('the server counted a call of every operation of the document', async () => {
     const document = await readFile(join(ROOT, 'internal/api/openapi.yaml'), 'utf8');
     const ids = [...document.matchAll(/operationId: (\w+)/g)].map(([, id]) => id!);
     expect(ids.length).toBeGreaterThan(15);
@@ -391,7 +391,7 @@ describe('the client in Node', () => {
     );
   });
 
-  test('another server is no Coffer server', async () => {
+  test('a response of another server is an error', async () => {
     expect(await failure(new CofferClient(page.origin).get('k'))).toMatchObject({
       code: 'internal',
       status: 404,
@@ -427,18 +427,18 @@ describe('values and arguments', () => {
     );
   });
 
-  test('a mistake leaves the earlier value, and the server is not asked', async () => {
+  test('an invalid call sends no request and leaves the earlier value unchanged', async () => {
     await client.set('value', 'before', { class: 'phi' });
     proxy.plan();
     for (const value of [{ a: 1 }, 5, null, undefined, new Date()] as never[]) {
-      expect(await failure(flaky.set('value', value, { class: 'phi' }))).toMatchObject({
+      expect(await failure(proxiedClient.set('value', value, { class: 'phi' }))).toMatchObject({
         name: 'InputError',
         code: 'invalid_argument',
       });
       expect(
-        await failure(flaky.batch([{ op: 'set', key: 'value', value, class: 'phi' }])),
+        await failure(proxiedClient.batch([{ op: 'set', key: 'value', value, class: 'phi' }])),
       ).toMatchObject({ code: 'invalid_argument' });
-      expect(await failure(flaky.encrypt({ value, class: 'phi' }))).toMatchObject({
+      expect(await failure(proxiedClient.encrypt({ value, class: 'phi' }))).toMatchObject({
         code: 'invalid_argument',
       });
     }
@@ -463,11 +463,11 @@ describe('retries', () => {
   const faults: Fault[] = ['429', '503', '504', 'cut', 'lost', 'half', 'silence'];
   const value = 'x'.repeat(50_000);
 
-  test.each(faults)('a read goes on after %s', async (fault) => {
+  test.each(faults)('a read is retried after %s', async (fault) => {
     await client.set('steady', value, { class: 'phi' });
     proxy.plan(fault, fault === 'silence' ? 'none' : fault);
     const start = Date.now();
-    const by = fault === 'silence' ? impatient : flaky;
+    const by = fault === 'silence' ? shortTimeoutClient : proxiedClient;
     expect(new TextDecoder().decode(((await by.get('steady')) as Entry).value)).toBe(value);
     if (fault === 'silence') return expect(proxy.seen.length).toBeGreaterThanOrEqual(2); // more on a slow machine
     expect(proxy.seen).toHaveLength(3);
@@ -477,20 +477,23 @@ describe('retries', () => {
   const sealed = () => client.encrypt({ value: 'v', class: 'phi' });
   const session = () => client.createSession({});
   const repeated: [string, () => Promise<unknown>][] = [
-    ['set', () => flaky.set('r', 'v', { class: 'phi' })],
-    ['head', () => flaky.head('r')],
-    ['expire', () => flaky.expire('r', 60)],
-    ['list', () => flaky.list().next()],
-    ['batch of get', () => flaky.batch([{ op: 'get', key: 'r' }])],
-    ['batch of set', () => flaky.batch([{ op: 'set', key: 'r', value: 'v', class: 'phi' }])],
-    ['delete', () => flaky.delete('r')],
-    ['encrypt', () => flaky.encrypt({ value: 'v', class: 'phi' })],
-    ['encryptBatch', () => flaky.encryptBatch([{ value: 'v', class: 'phi' }])],
-    ['decrypt', async () => sealed().then((s) => flaky.decrypt(s))],
-    ['decryptBatch', async () => sealed().then((s) => flaky.decryptBatch([s]))],
-    ['getSession', async () => session().then(({ id }) => flaky.getSession(id))],
-    ['extendSession', async () => session().then(({ id }) => flaky.extendSession(id, 60))],
-    ['endSession', async () => session().then(({ id }) => flaky.endSession(id))],
+    ['set', () => proxiedClient.set('r', 'v', { class: 'phi' })],
+    ['head', () => proxiedClient.head('r')],
+    ['expire', () => proxiedClient.expire('r', 60)],
+    ['list', () => proxiedClient.list().next()],
+    ['batch of get', () => proxiedClient.batch([{ op: 'get', key: 'r' }])],
+    [
+      'batch of set',
+      () => proxiedClient.batch([{ op: 'set', key: 'r', value: 'v', class: 'phi' }]),
+    ],
+    ['delete', () => proxiedClient.delete('r')],
+    ['encrypt', () => proxiedClient.encrypt({ value: 'v', class: 'phi' })],
+    ['encryptBatch', () => proxiedClient.encryptBatch([{ value: 'v', class: 'phi' }])],
+    ['decrypt', async () => sealed().then((s) => proxiedClient.decrypt(s))],
+    ['decryptBatch', async () => sealed().then((s) => proxiedClient.decryptBatch([s]))],
+    ['getSession', async () => session().then(({ id }) => proxiedClient.getSession(id))],
+    ['extendSession', async () => session().then(({ id }) => proxiedClient.extendSession(id, 60))],
+    ['endSession', async () => session().then(({ id }) => proxiedClient.endSession(id))],
   ];
   test.each(repeated)('%s is sent again', async (_, call) => {
     proxy.plan('503');
@@ -512,10 +515,10 @@ describe('retries', () => {
     ],
     ['ready', (by) => by.ready()],
   ];
-  test.each(once)('%s is sent once, whatever becomes of it', async (_, call) => {
+  test.each(once)('%s is sent once, even if it fails', async (_, call) => {
     for (const fault of faults.filter((f) => f !== 'half')) {
       proxy.plan(fault);
-      const error = await failure(call(fault === 'silence' ? impatient : flaky));
+      const error = await failure(call(fault === 'silence' ? shortTimeoutClient : proxiedClient));
       expect(error).toMatchObject({
         name: 'CofferError',
         code:
@@ -532,19 +535,22 @@ describe('retries', () => {
     }
   });
 
-  test('what cannot help is not tried again', async () => {
+  test('a permanent error is not retried', async () => {
     proxy.plan('page');
-    expect(await failure(flaky.get('steady'))).toMatchObject({ code: 'internal', status: 404 });
+    expect(await failure(proxiedClient.get('steady'))).toMatchObject({
+      code: 'internal',
+      status: 404,
+    });
     expect(proxy.seen).toHaveLength(1);
-    expect(await failure(flaky.set('r', 'v', { class: 'phi', ttl: '25h' }))).toMatchObject({
+    expect(await failure(proxiedClient.set('r', 'v', { class: 'phi', ttl: '25h' }))).toMatchObject({
       code: 'ttl_out_of_range',
     });
     expect(proxy.seen).toHaveLength(2);
   });
 
-  test('after the last attempt the failure is told', async () => {
+  test('the error of the last attempt is returned', async () => {
     proxy.plan('503', '503', '503', '503', '503');
-    expect(await failure(flaky.get('steady'))).toMatchObject({
+    expect(await failure(proxiedClient.get('steady'))).toMatchObject({
       code: 'store_unavailable',
       status: 503,
       requestId: 'planned',
@@ -559,28 +565,28 @@ describe('retries', () => {
     expect(proxy.seen).toHaveLength(1);
   });
 
-  test('a condition that the lost attempt itself broke is no failed condition', async () => {
+  test('a retry reports success if the first attempt met the condition and its response was lost', async () => {
     await client.delete('lock');
     proxy.plan('lost');
     expect(
-      await failure(flaky.set('lock', 'mine', { class: 'phi', ifNoneMatch: '*' })),
+      await failure(proxiedClient.set('lock', 'mine', { class: 'phi', ifNoneMatch: '*' })),
     ).toMatchObject({ code: 'unreachable' });
     expect(proxy.seen).toHaveLength(2);
     expect(new TextDecoder().decode((await client.get('lock'))!.value)).toBe('mine');
     proxy.plan('cut'); // did not take effect: the second attempt tells
     expect(
-      await failure(flaky.set('lock', 'other', { class: 'phi', ifNoneMatch: '*' })),
+      await failure(proxiedClient.set('lock', 'other', { class: 'phi', ifNoneMatch: '*' })),
     ).toMatchObject({ code: 'unreachable' });
     proxy.plan('429'); // certainly did not take effect
     expect(
-      await failure(flaky.set('lock', 'other', { class: 'phi', ifNoneMatch: '*' })),
+      await failure(proxiedClient.set('lock', 'other', { class: 'phi', ifNoneMatch: '*' })),
     ).toMatchObject({ code: 'precondition_failed' });
     proxy.plan('lost');
-    expect(await flaky.delete('lock')).toBe(true);
+    expect(await proxiedClient.delete('lock')).toBe(true);
     expect(await client.get('lock')).toBeNull();
   });
 
-  test('a signal ends a call while it waits, and while it is answered', async () => {
+  test('a signal aborts a call during a wait and during the response', async () => {
     const reason = new Error('enough');
     for (const fault of ['busy', 'silence'] as const) {
       proxy.plan(fault);
@@ -593,18 +599,20 @@ describe('retries', () => {
       expect(proxy.seen).toHaveLength(1);
     }
     proxy.plan();
-    expect(await failure(flaky.get('steady', { signal: AbortSignal.abort(reason) }))).toBe(reason);
+    expect(await failure(proxiedClient.get('steady', { signal: AbortSignal.abort(reason) }))).toBe(
+      reason,
+    );
     expect(proxy.seen).toHaveLength(0);
   });
 
-  test('a stream that has begun fails, and ends with its signal', async () => {
+  test('a stream that has begun is not retried, and its signal aborts it', async () => {
     proxy.plan('half');
-    const { body } = (await flaky.getStream('steady')) as { body: ReadableStream };
+    const { body } = (await proxiedClient.getStream('steady')) as { body: ReadableStream };
     await failure(new Response(body).text());
     expect(proxy.seen).toHaveLength(1);
     proxy.plan('503');
     const control = new AbortController();
-    const stream = (await flaky.getStream('steady', { signal: control.signal })) as {
+    const stream = (await proxiedClient.getStream('steady', { signal: control.signal })) as {
       body: ReadableStream;
     };
     control.abort();

@@ -133,7 +133,7 @@ async function opened(engine: Engine) {
 }
 
 describe.each([chromium, firefox, webkit])('consumers in $name', (engine) => {
-  test('a built Vite React app stores, and finds it after a reload', async () => {
+  test('a built Vite React app reads its value after a reload', async () => {
     const page = await (await opened(engine)).page(built.origin);
     await titled(page, 'visits 1');
     await page.reload();
@@ -161,11 +161,11 @@ describe('consumers', () => {
     await titled(await (await opened(chromium)).page(url!), 'visits 1');
   });
 
-  test('the types serve a strict TypeScript project', async () => {
+  test('a strict TypeScript project compiles with the types', async () => {
     await run('npx', ['tsc', '-p', '.'], { cwd: app });
   });
 
-  test('importing on a server runs nothing and breaks nothing', async () => {
+  test('importing the package on a server has no effect and no error', async () => {
     const { stdout } = await run('node', ['server-side.mjs'], { cwd: app });
     expect(JSON.parse(stdout)).toEqual([0, 'function', 'EnvironmentError']);
   });

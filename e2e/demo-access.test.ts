@@ -1,4 +1,4 @@
-/** The demo for everybody: by keyboard, with a screen reader, on a phone, and quiet in the console. One engine tells. */
+/** Accessibility of the demo: keyboard, screen reader, phone, and an empty console. One engine is enough. */
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -64,7 +64,7 @@ test('chromium logs nothing while the page loads', async () => {
   }
 });
 
-/** Axe's findings on the page as it is now, in one of the themes; none is what is wanted. */
+/** Axe's findings on the current page in one theme. The tests expect an empty list. */
 async function barriers(page: ChromiumPage, theme: string): Promise<string[]> {
   await page.cdp.send('Emulation.setEmulatedMedia', {
     features: [{ name: 'prefers-color-scheme', value: theme }],
@@ -79,7 +79,7 @@ async function barriers(page: ChromiumPage, theme: string): Promise<string[]> {
   });
 }
 
-test('axe finds no barrier in any view, light and dark', async () => {
+test('axe finds no violation in any view, light and dark', async () => {
   const session = await chromium.open();
   try {
     const page = (await session.page(`${server.origin}/`)) as ChromiumPage;
@@ -163,7 +163,7 @@ test('axe finds no barrier in any view, light and dark', async () => {
 const focused = () =>
   visitor.until(() => document.activeElement?.id === 'main').then(() => undefined);
 
-test('the focus goes where the page went, names of any length keep the list readable, and a call says nothing of the one before', async () => {
+test('the focus follows navigation, long names keep the list readable, and a call clears the previous message', async () => {
   await fetch(`${server.origin}/v1/cache/${'long'.repeat(250)}?class=phi`, {
     method: 'PUT',
     body: 'x',

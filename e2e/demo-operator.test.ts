@@ -1,4 +1,4 @@
-/** “Operations” in the demo as those see it who may see all of it, or a part, served by the real binary, in the three engines. */
+/** The page “Operations” of the demo for tokens with all or some scopes, served by the real binary, in the three engines. */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildServer, makeToken } from './demo/build.js';
@@ -38,7 +38,7 @@ afterAll(async () => {
 const token = (tenant: string, scopes: string) =>
   makeToken(binary, join(folder, 'data'), tenant, scopes);
 
-/** Signs in with a token, in place of the one before. */
+/** Signs in with a token, which replaces the previous one. */
 async function signIn(token: string): Promise<void> {
   await visitor.press('Server’s cache');
   const before = [...document.querySelectorAll<HTMLButtonElement>('button')].find(
@@ -56,7 +56,7 @@ async function watch(tab: string): Promise<void> {
   await visitor.press(tab);
 }
 
-/** Chooses of a list, as a visitor does. */
+/** Chooses an option of a list, as a visitor does. */
 async function choose(selector: string, value: string): Promise<void> {
   const list = await visitor.until(() => document.querySelector<HTMLSelectElement>(selector));
   list.value = value;
@@ -89,7 +89,7 @@ describe.each([chromium, firefox, webkit])('operations ($name)', (engine) => {
   });
   afterAll(() => session?.close());
 
-  test('a tenant’s token shows its own keysets, a rotation as it goes on, and its rollback', async () => {
+  test('a tenant’s token shows its own keysets, the progress of a rotation, and its rollback', async () => {
     await page.evaluate(signIn, server.token);
     await page.evaluate(watch, 'Keys');
     expect(await page.evaluate(() => visitor.text('.keysets tbody'))).toMatch(
@@ -146,7 +146,7 @@ describe.each([chromium, firefox, webkit])('operations ($name)', (engine) => {
     expect(await primaries()).toBe(before);
   });
 
-  test('the audit trail is filtered by severity, class, action and time, and shows by itself what is added', async () => {
+  test('the audit trail is filtered by severity, class, action and time, and shows new events automatically', async () => {
     await page.evaluate(watch, 'Audit trail');
     await page.evaluate(() =>
       visitor
@@ -198,7 +198,7 @@ describe.each([chromium, firefox, webkit])('operations ($name)', (engine) => {
     });
   });
 
-  test('an operator’s token opens no data, and operations nonetheless', async () => {
+  test('an operator’s token opens the operations page but no data', async () => {
     await page.evaluate(signIn, await token('*', 'keys:admin,audit:read,metrics:read'));
     expect(await page.evaluate(() => visitor.text('.cache .problem'))).toContain('forbidden');
     await page.evaluate(watch, 'Keys');
@@ -216,7 +216,7 @@ describe.each([chromium, firefox, webkit])('operations ($name)', (engine) => {
     ).toBeNull();
   });
 
-  test('many tenants are a short page: some, more, and the one that is looked for', async () => {
+  test('many tenants are listed page by page and can be searched', async () => {
     await page.evaluate(watch, 'Keys');
     const tenants = () =>
       page.evaluate(() =>
@@ -271,7 +271,7 @@ describe.each([chromium, firefox, webkit])('operations ($name)', (engine) => {
     });
   });
 
-  test('each panel is shown by what the token may, and says which scope it lacks', async () => {
+  test('each panel depends on the token’s scopes, and names the missing scope', async () => {
     const lacking = () =>
       page.evaluate(() =>
         visitor
@@ -307,7 +307,7 @@ describe.each([chromium, firefox, webkit])('operations ($name)', (engine) => {
     ).toBe(true);
   });
 
-  test('a KMS that fails is said, and what was wrong is not said any more once it is well', async () => {
+  test('a failing KMS is reported until it works again', async () => {
     await page.evaluate(signIn, server.token);
     await page.evaluate(watch, 'Keys');
     await page.evaluate(() =>

@@ -76,7 +76,7 @@ const expectedPixels = new Uint8Array(
 const isDrawn = async (page: Page) =>
   Buffer.from(await page.evaluate(drawnPixels)).equals(expectedPixels);
 
-/** How many calls the server has refused for want of a right token. */
+/** How many calls the server has refused because their token was missing or wrong. */
 async function unauthorized(): Promise<number> {
   const text = await (
     await fetch(`${server.origin}/metrics`, {
@@ -97,7 +97,7 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
     await go();
     await page.evaluate(installVisitor);
   };
-  /** Leaves no failure of one page view behind. */
+  /** Clears the failures of one page view. */
   const leave = async () => void problems.push(...(await page.evaluate(() => visitor.problems)));
 
   beforeAll(async () => {
@@ -159,7 +159,7 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
     expect(await isDrawn(page)).toBe(true);
   });
 
-  test('the server’s cache gives the same back, and holds it sealed', async () => {
+  test('the server’s cache returns the same value, and stores it sealed', async () => {
     await page.evaluate(() => visitor.press('On the server'));
     await page.evaluate(async (token: string) => {
       await visitor.type('#token', token);
@@ -178,7 +178,7 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
     expect(atRest.includes(server.token)).toBe(false);
   });
 
-  test('the server’s cache shows the entry, its life running out, and what lies there', async () => {
+  test('the server’s cache shows the entry, its remaining time to live, and the stored package', async () => {
     await page.evaluate(async () => {
       await visitor.press('Server’s cache');
       await visitor.until(() => document.querySelector('.server-status.ready'));
@@ -199,7 +199,7 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
     );
   });
 
-  test('what another changed meanwhile is not undone, and a refused token is said', async () => {
+  test('a concurrent change is not overwritten, and a refused token is reported', async () => {
     const key = await page.evaluate(() => visitor.text('.cache-list .file-name'));
     await fetch(`${server.origin}/v1/cache/${key}?class=internal`, {
       method: 'PUT',
@@ -219,7 +219,7 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
       await visitor.press('Sign in');
     });
     expect(await page.evaluate(() => visitor.text('.token .problem'))).toContain('unauthorized');
-    expect(await unauthorized()).toBeLessThanOrEqual(before + 2); // the server makes who has too many refused wait
+    expect(await unauthorized()).toBeLessThanOrEqual(before + 2); // the server delays clients that send too many wrong tokens
     await page.evaluate(async (token: string) => {
       await visitor.type('#token', token);
       await visitor.press('Sign in');
@@ -229,7 +229,7 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
     expect(await page.evaluate(() => visitor.text('.pane h2'))).toBe('chest-ct-phantom.dcm'); // the record that was open before
   });
 
-  test('a bit that somebody flips on the disk is noticed, and nothing is shown', async () => {
+  test('a bit flipped on the disk is detected, and no value is shown', async () => {
     await page.evaluate(async () => {
       await visitor.press('chest-ct-phantom.dcm');
       await visitor.press('On the disk');
@@ -248,7 +248,7 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
     expect(await isDrawn(page)).toBe(true);
   });
 
-  test('the token stays in the vault, and what was removed from the cache is missed with a sentence', async () => {
+  test('the token stays in the vault, and a missing cache entry is reported in a sentence', async () => {
     await leave();
     await arrive(() => page.reload());
     await page.evaluate(unlock, PASSWORD);
@@ -327,7 +327,7 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
     });
   });
 
-  test('a file dropped anywhere is taken', async () => {
+  test('a file can be dropped anywhere on the page', async () => {
     for (const name of ['dropped.json', 'second.json'])
       await page.evaluate(drop, '{"resourceType":"Condition","code":{"text":"Asthma"}}', name);
     expect(
@@ -365,7 +365,7 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
     near(13, [0, 0, 255, 255]);
   });
 
-  test('what is no DICOM after all is refused with a sentence', async () => {
+  test('a file that is not DICOM is refused with a sentence', async () => {
     await page.evaluate(
       drop,
       new Uint8Array(Buffer.concat([Buffer.alloc(128), Buffer.from('DICM, or so it says')])),
@@ -385,7 +385,7 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
       await visitor.until(() => document.activeElement?.textContent === 'Delete');
       await visitor.press('Delete');
       await visitor.until(() => document.activeElement?.textContent === 'Cancel');
-      document.querySelector<HTMLButtonElement>('.pane [role=tab][aria-selected=true]')!.focus(); // whoever goes on does not delete
+      document.querySelector<HTMLButtonElement>('.pane [role=tab][aria-selected=true]')!.focus(); // moving on cancels the deletion
       await visitor.until(
         () =>
           ![...document.querySelectorAll('button')].some(

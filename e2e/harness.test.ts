@@ -1,4 +1,4 @@
-/** The harness itself, on which every later browser test stands, in the three engines. */
+/** The harness that all browser tests use, in the three engines. */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -49,7 +49,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.close());
 
-/** Puts a record, or without a value reads it; settles when the transaction has ended. Runs in a page. */
+/** Writes a record, or reads it if no value is given. Settles when the transaction has ended. Runs in a page. */
 async function record(key: string, value?: unknown): Promise<unknown> {
   const opening = indexedDB.open('harness', 1);
   opening.onupgradeneeded = () => opening.result.createObjectStore('records');
@@ -118,7 +118,7 @@ describe.each([chromium, firefox, webkit])('$name', (engine) => {
     );
   });
 
-  test('evaluate rejects with what the page threw', async () => {
+  test('evaluate rejects with the error that the page threw', async () => {
     const error = await failure(
       page.evaluate(async function thrower() {
         throw Object.assign(new RangeError('too much'), { code: 'TOO_MUCH' });
@@ -271,7 +271,7 @@ describe('MiniBrowser', () => {
     expect(await runInMiniBrowser(run)).toEqual({ arrived: true });
   });
 
-  test('what the function throws comes back', async () => {
+  test('an error of the function is returned', async () => {
     const thrower = () => Promise.reject(Object.assign(new TypeError('no'), { code: 'NO' }));
     const error = await failure(
       evaluateInMiniBrowser({ server, profileDir: await profile() }, thrower),
@@ -279,7 +279,7 @@ describe('MiniBrowser', () => {
     expect(error).toMatchObject({ name: 'TypeError', message: 'no', code: 'NO' });
   });
 
-  test('a page that never reports is given up', async () => {
+  test('a page that does not report times out', async () => {
     const run = { server, profileDir: await profile(), url: server.origin, timeoutMs: 1_000 };
     await expect(runInMiniBrowser(run)).rejects.toThrow(/1000 ms passed before/);
   });

@@ -66,13 +66,13 @@ interface Answer {
   opened: (Item & { code?: string })[];
 }
 
-/** Has Go seal the items, and open those sealed in the browser. */
+/** Calls Go to seal the items, and to open those that the browser sealed. */
 const exchange = (
   keys: { document?: string; secret: string },
   request: { seal?: Item[]; open?: unknown[] },
 ) => interop<Answer>('exchange', { ...keys, ...request });
 
-/** What Go must have opened, as it answers. */
+/** The response expected of Go for items that it opened. */
 const answered = (of: Item[]) =>
   of.map(({ bytes, ...item }) => ({ ...item, bytes: Buffer.from(bytes).toString('base64') }));
 
@@ -82,7 +82,7 @@ const found = (item: Item, { binary, json }: Sealed) =>
     p ? [{ ...p, use: item.use, place: item.place }] : [],
   );
 
-/** Go's answer as the page takes it. */
+/** Go's response in the form that the page expects. */
 const received = (sealed: Sealed[]) =>
   sealed.map(({ binary, json }) => ({
     binary: new Uint8Array(Buffer.from(binary as unknown as string, 'base64')),
@@ -179,7 +179,7 @@ describe.each([chromium, firefox, webkit])('Go and $name', (engine) => {
     await bothWays(handedOut, PASSWORD, { secret: PASSWORD.normalize('NFD') });
   });
 
-  test('what the one refuses the other refuses with the same code', async () => {
+  test('both refuse an invalid package with the same code', async () => {
     const of = handedOut.slice(0, 4);
     const { sealed } = await exchange({ secret: MASTER_KEY }, { seal: of });
     for (const [there, code] of [

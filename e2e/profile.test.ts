@@ -147,7 +147,7 @@ function forms(name: string, value: string | Buffer): [string, Buffer][] {
   ];
 }
 
-/** Finds the planted values first, so that the search is known to work, and then nothing else. */
+/** Checks that the search finds the planted values, which proves that it works, and nothing else. */
 async function expectOnlyCiphertext(
   folder: string,
   document: Uint8Array,
@@ -205,7 +205,7 @@ describe('the profile on disk holds ciphertext only', () => {
     await expectOnlyCiphertext(run.profileDir, document, salts);
   });
 
-  test('a CryptoKey put into IndexedDB would be found, which is why none is', async () => {
+  test('a CryptoKey stored in IndexedDB is found on the disk, so the package stores none', async () => {
     const [profileDir, secret] = [await profile(), randomBytes(32)];
     const session = await chromium.open({ profileDir });
     const page = await session.page(server.origin);

@@ -70,7 +70,7 @@ test.each(['README.md', 'docs/browser.md'])(
   },
 );
 
-/** What differs from run to run, as one letter each. */
+/** Replaces the parts that differ from run to run by one letter each. */
 function shape(output: string): string {
   return output
     .replace(/\b[0-9a-f]{16,}\b/g, 'H')

@@ -1,4 +1,4 @@
-/** The real `coffer serve` for tests, and a proxy before it that fails as networks do. */
+/** The real `coffer serve` for tests, and a proxy in front of it that simulates failures of a network. */
 import { once } from 'node:events';
 import {
   type IncomingMessage,
@@ -47,8 +47,9 @@ export async function startCoffer(
 }
 
 /**
- * What becomes of a request: an answer in the server's place (429 with a Retry-After of 1 second, or of a minute where it is busy, 503, 504, a proxy's page), a
- * connection that is cut before the request is passed on, after it took effect, or in the middle of the answer, or silence.
+ * How the proxy fails a request. It responds instead of the server (429 with a Retry-After of 1 second, or of a minute for `busy`;
+ * 503; 504; a proxy's error page). Or it closes the connection before it forwards the request, after the server processed it, or
+ * in the middle of the response. Or it sends nothing.
  */
 export type Fault =
   | 'none'
@@ -64,9 +65,9 @@ export type Fault =
 
 export interface TestProxy {
   origin: string;
-  /** The faults of the next requests; those after them have none. */
+  /** Sets the faults of the next requests. Later requests are forwarded without a fault. */
   plan(...faults: Fault[]): void;
-  /** The requests since the last plan, as method and path. */
+  /** The requests since the last call of plan, as method and path. */
   seen: string[];
   close(): Promise<void>;
 }

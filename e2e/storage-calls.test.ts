@@ -26,7 +26,7 @@ describe.each([chromium, firefox, webkit])('calls in $name', (engine) => {
   });
   afterAll(() => session?.close());
 
-  test('what was given in the tick of the call is what is stored, whatever the caller changes later', async () => {
+  test('a call stores the value it was called with, even if the caller changes it later', async () => {
     const seen = await page.evaluate(async (key) => {
       const { configure, createEncryptedStorage, EncryptionService, getDecrypted, setEncrypted } =
         (await import('/coffer/index.js' as string)) as Coffer;
@@ -73,7 +73,7 @@ describe.each([chromium, firefox, webkit])('calls in $name', (engine) => {
     ]);
   });
 
-  test('call order holds over stores that were opened apart', async () => {
+  test('calls keep their order across separately opened stores', async () => {
     const value = await page.evaluate(async (key) => {
       const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;
       const [a, b] = [
@@ -89,7 +89,7 @@ describe.each([chromium, firefox, webkit])('calls in $name', (engine) => {
     expect(value).toBe('second');
   });
 
-  test('calls made before configure are done, whatever it sets', async () => {
+  test('calls made before configure complete, whatever it sets', async () => {
     const seen = await page.evaluate(async (key) => {
       const { configure, getDecrypted, setEncrypted } = (await import(
         '/coffer/index.js' as string

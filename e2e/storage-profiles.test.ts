@@ -49,7 +49,7 @@ describe('profiles', () => {
     },
   );
 
-  test('storage in webkit: closed and opened again, all is there', async () => {
+  test('storage in webkit: all values are there after a restart', async () => {
     const run = { server, profileDir: await profile() };
     await evaluateInMiniBrowser(
       run,
@@ -68,7 +68,7 @@ describe('profiles', () => {
 });
 
 describe('quota', () => {
-  /** What fits is stored, what does not fails alone, and the earlier value stays. */
+  /** Values that fit are stored. A value that does not fit fails alone, and the earlier value stays. */
   async function exceeds(page: Page): Promise<void> {
     const seen = await page.evaluate(
       async (key, big: Uint8Array) => {

@@ -26,7 +26,7 @@ describe.each([chromium, firefox, webkit])('refusals in $name', (engine) => {
   });
   afterAll(() => session?.close());
 
-  test('what cannot be stored is refused with its code, and the earlier value stays', async () => {
+  test('an invalid value is refused with its code, and the earlier value stays', async () => {
     const codes = await page.evaluate(async (key) => {
       const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;
       const storage = await createEncryptedStorage('refused', 's', { unlock: { masterKey: key } });
@@ -180,7 +180,7 @@ describe.each([chromium, firefox, webkit])('refusals in $name', (engine) => {
             environment: 'prod',
           }),
         );
-      // The last key, of class phi, is only named: it and its primary are of a line that no slot opens.
+      // Of the last key, of class phi, only the id is read: no slot opens the root of the key and its primary.
       const naming = prod.slice();
       for (const at of [187 + 2 + 120, 187 - 41]) naming[naming.length - at]! ^= 1;
       const out = [await open(dev), await open(prod), await open(dev), await open(naming)];

@@ -26,7 +26,7 @@ describe.each([chromium, firefox, webkit])('values in $name', (engine) => {
   });
   afterAll(() => session?.close());
 
-  test('every class and type of value comes back as it went in', async () => {
+  test('a value of every class and type is read back unchanged', async () => {
     const seen = await page.evaluate(async (key) => {
       const { createEncryptedStorage, DataClassification } = (await import(
         '/coffer/index.js' as string
@@ -117,7 +117,7 @@ describe.each([chromium, firefox, webkit])('values in $name', (engine) => {
     expect(read).toEqual([1001, 1001, 1001]);
   });
 
-  test('a missing value is null, and delete, exists, clear and stores do what they say', async () => {
+  test('a missing value is null, and delete, exists, clear and stores work as documented', async () => {
     const seen = await page.evaluate(async (key) => {
       const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;
       const unlock = { masterKey: key };
@@ -173,7 +173,7 @@ describe.each([chromium, firefox, webkit])('values in $name', (engine) => {
     ]);
   });
 
-  test('entries gives every value up to a record that was altered, and then its error', async () => {
+  test('entries yields every value before an altered record, and then throws its error', async () => {
     const seen = await page.evaluate(async (key) => {
       const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;
       const storage = await createEncryptedStorage('entries', 's', { unlock: { masterKey: key } });
@@ -220,7 +220,7 @@ describe.each([chromium, firefox, webkit])('values in $name', (engine) => {
     expect(equal).toBe(100);
   });
 
-  test('a value is stored however deep, or refused', async () => {
+  test('a deeply nested value is stored or refused', async () => {
     const seen = await page.evaluate(async (key) => {
       const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;
       const storage = await createEncryptedStorage('deep', 's', { unlock: { masterKey: key } });

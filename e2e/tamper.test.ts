@@ -34,7 +34,7 @@ function headFlip(at: number): [string, string] {
   return both(ALTERED); // nonce, and a public value's tag
 }
 
-/** The public class is the lowest: its lowest bit flipped is none. */
+/** Public is the lowest class: if its lowest bit is flipped, the result is not a class. */
 const publicFlip = (at: number): [string, string] =>
   at === 8 ? [MALFORMED, MALFORMED] : headFlip(at);
 
@@ -128,16 +128,16 @@ describe.each([chromium, firefox, webkit])('tampering in $name', (engine) => {
     });
   });
 
-  test('what is no record', async () => {
+  test('values that are not records', async () => {
     const codes = await run<Record<string, string[]>>('garbage');
     expect(Object.keys(codes).length).toBeGreaterThan(20);
     for (const [name, of] of Object.entries(codes)) {
-      // inspect looks at the header only, so it does not miss a part of the body
+      // inspect reads only the header, so it does not detect a missing part of the body
       expect(of, name).toEqual([MALFORMED, MALFORMED]);
     }
   });
 
-  test('the vault’s document, each byte of it', async () => {
+  test('each byte of the vault’s document', async () => {
     const { outcomes, fromDisk, garbage, gone, size } = await run<
       { [K in 'outcomes' | 'fromDisk' | 'garbage']: string[] } & { gone: string; size: number }
     >('documentFlips');

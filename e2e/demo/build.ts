@@ -1,4 +1,4 @@
-/** The server with its demo, as a visitor meets them. */
+/** Builds and prepares the server with its demo. */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -6,14 +6,14 @@ import { ROOT } from '../support.js';
 
 const run = promisify(execFile);
 
-/** Builds what has changed of it since it was built last; gives the binary. */
+/** Rebuilds the parts that changed since the last build, and returns the path of the binary. */
 export async function buildServer(): Promise<string> {
-  const env = { ...process.env, NODE_ENV: 'production' }; // vitest's own value would bring React's development build
+  const env = { ...process.env, NODE_ENV: 'production' }; // with vitest's value, React's development build would be bundled
   await run('make', ['-s', 'bin/coffer'], { cwd: ROOT, env });
   return join(ROOT, 'bin/coffer');
 }
 
-/** Makes a token by the server's own command line. */
+/** Creates a token with the server's command line. */
 export async function makeToken(
   binary: string,
   data: string,

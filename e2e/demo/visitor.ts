@@ -1,9 +1,9 @@
 /**
- * What a visitor of the demo does and sees. All of it runs in a page, where only a function's own source arrives: nothing here may refer
- * to anything but the page's globals, of which installVisitor makes `visitor` one.
+ * The actions and views of a visitor of the demo. The functions run in a page, which receives only their source: they may refer only
+ * to globals of the page. One of these is `visitor`, which installVisitor defines.
  */
 
-/** What a visitor does with a page. */
+/** The actions of a visitor on a page. */
 export interface Visitor {
   problems: string[];
   until<T>(find: () => T): Promise<NonNullable<T>>;
@@ -49,7 +49,7 @@ export function installVisitor(): void {
   Object.assign(globalThis, { visitor: { problems, until, type, press, text } satisfies Visitor });
 }
 
-/** Every value of the vault's database, as it lies there. */
+/** Every stored value of the vault's database. */
 export async function bytesAtRest(): Promise<Uint8Array> {
   const opening = indexedDB.open('coffer-demo');
   await new Promise((resolve, reject) =>
@@ -100,7 +100,7 @@ export async function drop(content: string | Uint8Array<ArrayBuffer>, name: stri
   );
 }
 
-/** Unlocks, or creates the vault. */
+/** Unlocks the vault, or creates it. */
 export async function unlock(password: string): Promise<void> {
   const form = await visitor.until(() =>
     document.querySelector<HTMLButtonElement>('.unlock [type=submit]:enabled'),

@@ -1,6 +1,6 @@
 /**
- * What every browser of the harness offers, whichever protocol drives it. The three engines pass
- * the same tests (e2e/harness.test.ts); what only one of them can do is on its own session type.
+ * The interface of every browser of the harness, whichever protocol drives it. The three engines pass
+ * the same tests (e2e/harness.test.ts). A feature of one engine is on that engine's session type.
  */
 
 /** A real browser that tests can start. */

@@ -43,7 +43,7 @@ function preferences({ storageLimit }: FirefoxOptions): string {
   return `user_pref('dom.quotaManager.temporaryStorage.fixedLimit', ${Math.floor(storageLimit / 1024)});\n`;
 }
 
-/** Not puppeteer.launch: that would name the process only when it is up, too late to watch over it. */
+/** Starts Firefox without puppeteer.launch, which returns the process only when it is ready: too late for the guardian. */
 function startFirefox(profileDir: string): Promise<Program> {
   const args = [
     '--headless',
@@ -89,7 +89,7 @@ async function openPage(browser: Browser, url: string): Promise<Page> {
   } as Page;
 }
 
-/** Firefox never answers an evaluation whose document went away: the next document's arrival ends it. */
+/** Firefox does not reply to an evaluation whose document was unloaded. The load of the next document rejects it. */
 async function evaluate(tab: Tab, expression: string): Promise<unknown> {
   let leave = () => {};
   const left = new Promise<never>((_resolve, reject) => {

@@ -1,7 +1,7 @@
 /**
- * WebKit with a profile that lasts: MiniBrowser started on a page that runs its own script and
+ * WebKit with a persistent profile: MiniBrowser is started on a page that runs its own script and
  * posts its result to the test's server. (Under automation WebKit keeps nothing.) The browser is
- * ended like a crash right after the report: what it had not yet written by then is lost.
+ * killed right after the report, as in a crash: data that it has not yet written is lost.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { webkitEnvironment } from './display.js';
@@ -54,7 +54,7 @@ export async function runInMiniBrowser({
 }
 
 /**
- * Page.evaluate for a WebKit profile that lasts: one browser start per call.
+ * Page.evaluate for a persistent WebKit profile: each call starts a browser.
  * @throws PageError with the name, message, code and stack of the page's error
  */
 export async function evaluateInMiniBrowser<A extends unknown[], R>(

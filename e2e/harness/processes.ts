@@ -35,12 +35,12 @@ function startGuardian(): Socket {
   return input;
 }
 
-/** Puts a process group that something else started under the guardian's watch. */
+/** Registers a process group that another program started with the guardian. */
 export function watchGroup(pid: number): void {
   tell('group', 'add', pid);
 }
 
-/** Ends what is left of a watched group. */
+/** Ends the remaining processes of a registered group. */
 export function endGroup(pid: number): void {
   signalGroup(pid, 'SIGKILL');
   tell('group', 'delete', pid);

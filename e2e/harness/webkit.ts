@@ -1,6 +1,6 @@
 /**
  * WebKit (Safari's engine), driven by WebKitWebDriver under Xvfb. Under automation WebKit keeps
- * nothing beyond the session: for what must survive a restart use runInMiniBrowser.
+ * nothing beyond the session. Use runInMiniBrowser for data that must survive a restart.
  */
 import { randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';

@@ -12,8 +12,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/jsonform"
 )
 
-// exchangeRequest is what to seal and to open: with a document that the secret unlocks, or with the secret
-// alone, a master key or passphrase.
+// exchangeRequest has the values to seal and the packages to open, with the keys of a document that the secret unlocks, or with
+// the secret alone, which is a master key or a passphrase.
 type exchangeRequest struct {
 	Document []byte
 	Secret   string
@@ -21,7 +21,7 @@ type exchangeRequest struct {
 	Open     []found
 }
 
-// item is a value with all that is said of it; numbers and names are those of the JSON form.
+// item is a value with its metadata. Numbers and names are those of the JSON form.
 type item struct {
 	Type         string            `json:"type"`
 	Class        string            `json:"class"`
@@ -54,14 +54,14 @@ type sealed struct {
 	JSON   json.RawMessage `json:"json"`
 }
 
-// found is a package in one of them, and where it was found.
+// found is a package in one encoding, and the place where it was found.
 type found struct {
 	sealed
 	Use   string
 	Place place
 }
 
-// opened is what a package held, or the code of the error.
+// opened is the value of a package, or the code of the error.
 type opened struct {
 	*item
 	Code string `json:"code,omitempty"`
@@ -175,7 +175,7 @@ func elementOf(d format.Details) string {
 	return d.Element.String()
 }
 
-// bytes is the package in the binary encoding, whichever it came in.
+// bytes returns the package in the binary encoding.
 func (f found) bytes() ([]byte, error) {
 	if f.Binary != nil {
 		return f.Binary, nil

@@ -1,5 +1,5 @@
-// Command interop is the Go side of the end-to-end tests: what a back end makes of a browser's packages, and
-// the other way round.
+// Command interop is the Go side of the end-to-end tests: it opens packages that a browser sealed, and seals packages for a
+// browser.
 //
 //	interop vectors          prints Wycheproof's vectors of the primitives, as JSON
 //	interop keys             makes keyset documents, as the server does
@@ -37,7 +37,7 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// request reads what the test asks.
+// request reads the request of the test.
 func request[T any]() (t T, err error) {
 	err = json.NewDecoder(os.Stdin).Decode(&t)
 	return t, err

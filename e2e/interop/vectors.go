@@ -8,13 +8,13 @@ import (
 	"github.com/c2sp/wycheproof"
 )
 
-// group is one of Wycheproof's groups; KeySize, IVSize and TagSize are of AES-GCM's, in bits.
+// group is one of Wycheproof's groups. KeySize, IVSize and TagSize are in bits, and only AES-GCM has them.
 type group struct {
 	KeySize, IVSize, TagSize int
 	Tests                    []json.RawMessage
 }
 
-// vectors gives the vectors of the sizes and functions that the format uses, as they stand in Wycheproof's files.
+// vectors returns the unchanged Wycheproof vectors for the functions and sizes that the format uses.
 func vectors() (any, error) {
 	files := map[string]struct {
 		name string

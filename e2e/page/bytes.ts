@@ -27,7 +27,7 @@ export async function headers(): Promise<Outcome> {
   });
 }
 
-/** The key's id, the keys made of it, the additional data, and the body that they give. */
+/** The id of the key, the keys derived from it, the additional data, and the body that results. */
 export async function bodies(): Promise<Outcome> {
   return every(await packageVectors(), async (v) => {
     const { header: h } = v;
@@ -54,7 +54,7 @@ export async function encodings(): Promise<Outcome> {
   });
 }
 
-/** Texts that no writer writes so, and that read as the package beside them. */
+/** Texts that no writer produces, but that must be read as the package beside them. */
 export async function variants(): Promise<Outcome> {
   const c = await core;
   return every(await file<{ name: string; text: string; package: string }[]>('variants'), (v) => {

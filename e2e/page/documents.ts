@@ -65,7 +65,7 @@ export async function seals(): Promise<Outcome> {
     )?.rootId;
     for (const set of d.keysets) {
       if (set.class === 0) continue; // no packages are sealed with it
-      const primary = set.keys.find((k) => k.id === set.primary); // none if nothing opens its root
+      const primary = set.keys.find((k) => k.id === set.primary); // undefined if no slot opens its root
       if (primary?.key && primary.rootId !== root) continue;
       const sealing = service.encrypt('v', {
         classification: classes[set.class - 1]!,
@@ -99,7 +99,7 @@ export async function refusesDocuments(): Promise<Outcome> {
   });
 }
 
-/** A document that reaches a limit is read, and written as it was. */
+/** A document at a limit is read, and written back unchanged. */
 export async function limits(): Promise<Outcome> {
   const c = await core;
   return every((await documents()).limits, (v) => {
@@ -129,7 +129,7 @@ export async function refusesSecrets(): Promise<Outcome> {
   );
 }
 
-/** The encodings of a slot alone: each is taken and given back, or refused. */
+/** The encodings of a single slot: each is parsed and written back unchanged, or refused. */
 export async function slots(): Promise<Outcome> {
   const c = await core;
   const begin = (environment: string, owner: string) => {

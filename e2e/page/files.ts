@@ -159,7 +159,7 @@ export function refusedBytes(
   );
 }
 
-/** The bytes that a Data stands for; not of one that is a digest. */
+/** The bytes of a Data. A Data with a digest only is not supported. */
 export function bytesOf(d: Data): Uint8Array<ArrayBuffer> {
   if (d.sha256) throw new Error('only a digest is given');
   const start = fromHex(d.hex);

@@ -1,6 +1,6 @@
 /** Raw access to a database of the package, as another script of the page's origin has it. */
 
-/** A record as it lies in IndexedDB; a test may put anything there. */
+/** A record as stored in IndexedDB. Tests may store anything there. */
 export interface RawRecord {
   head: Uint8Array<ArrayBuffer>;
   body: ArrayBuffer | Uint8Array<ArrayBuffer>;

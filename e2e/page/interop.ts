@@ -45,7 +45,7 @@ export async function seal(unlock: Unlock | string, items: Item[]): Promise<Seal
   );
 }
 
-/** Stores each item of use storage, and returns the packages as they lie there: by getPackage, and in the raw record. */
+/** Stores each item of use storage, and returns the stored packages: from getPackage and from the raw record. */
 export async function store(
   database: string,
   unlock: Unlock,
@@ -67,7 +67,7 @@ export async function store(
   return packages;
 }
 
-/** Opens each package in both encodings; returns what was wrong. */
+/** Opens each package in both encodings, and returns the failures. */
 export async function open(
   unlock: Unlock | string,
   items: Item[],

@@ -34,7 +34,7 @@ const TOMBSTONE = 1;
 /** The lowest iterations that policy reads, by class: more than the format demands. */
 const POLICY = [0, 100_000, 100_000, 150_000, 150_000, 250_000];
 
-/** Every valid package opens in both encodings and gives its value in its type; a chunked one is refused, not misread. */
+/** Every valid package opens in both encodings and yields its value in its type. A chunked one is refused, not misread. */
 export async function opens(): Promise<Outcome> {
   const reader = await readers();
   return every((await packageVectors()).filter(available), async (v) => {
@@ -55,7 +55,7 @@ export async function opens(): Promise<Outcome> {
   });
 }
 
-/** Every package of use storage that can be a record, read through EncryptedStorage from where it lies. */
+/** Every package of use storage that can be a record, read from IndexedDB through EncryptedStorage. */
 export async function opensFromStorage(): Promise<Outcome> {
   const { documents } = await file<Documents>('documents');
   const records = (await packageVectors()).filter((v) => {
@@ -184,13 +184,13 @@ export async function refusesTexts(): Promise<Outcome> {
   });
 }
 
-/** Packages that must not open there, with those keys. Of chunked ones no more is known here than that they are chunked, if they parse. */
+/** Packages that must not open with these keys in this place. For a chunked package that parses, only the chunked flag is checked. */
 export async function refusesToOpen(): Promise<Outcome> {
   const [reader, packages] = [await readers(), await packageVectors()];
   const { documents } = await file<Documents>('documents');
   const locked = new Set(documents.filter((d) => d.slots.length === 0).map((d) => d.name));
   return every((await file<Refusals>('invalid')).open, async (v) => {
-    if (locked.has(v.document ?? '')) return; // nothing unlocks it: opensNothing reads its parts
+    if (locked.has(v.document ?? '')) return; // no secret unlocks it; opensNothing reads its parts
     const bytes = refusedBytes(v, packages);
     const chunked = bytes[4] === 3 && v.code === 'authentication_failed';
     const code = await codeOf(reader(v.document, v.secret).decrypt(bytes, optionsOf(v)));
@@ -218,7 +218,7 @@ function optionsOf(v: Refusal) {
 /** Secrets as texts yield the expected key as a master key or a password, or are refused. */
 export async function secrets(): Promise<Outcome> {
   return every((await file<Rules>('rules')).secrets, async (v) => {
-    if (v.hex !== undefined) return; // no string of JavaScript
+    if (v.hex !== undefined) return; // not representable as a string in JavaScript
     const read = async (unlock: Unlock) => readSecret(unlock);
     const [password, masterKey] = [{ password: v.text ?? '' }, { masterKey: v.text ?? '' }];
     if (v.code) await refused('password', v.code, read(password));

@@ -1,4 +1,4 @@
-/** The services that read what the vectors say, each made once: a document's keys, or a secret's. */
+/** The services that open the vectors, one for each document or secret. Each is created once. */
 import { EncryptionService, type Unlock, type UnlockSecret } from '@coffer-storage/coffer';
 import { fromHex } from './check.js';
 import { type DocumentVector, type Documents, type VectorSecret, file } from './files.js';
@@ -12,7 +12,7 @@ export type Reader = (
 export const secretOf = ({ kind, text }: VectorSecret): UnlockSecret =>
   kind === 'master-key' ? { masterKey: text } : { password: text };
 
-/** What unlocks a document, a master key where there is one: it costs no PBKDF2. Nothing for a document without a slot for us. */
+/** The secret of a document. A master key is preferred, because it needs no PBKDF2. Undefined if no slot is for browsers. */
 export function unlockOf(document: DocumentVector): Unlock | undefined {
   const secrets = document.slots
     .filter((s) => s.secret && s.secret.kind !== 'kms')
@@ -21,7 +21,7 @@ export function unlockOf(document: DocumentVector): Unlock | undefined {
   return secret && { keyset: fromHex(document.bytes), ...secretOf(secret) };
 }
 
-/** Reads the documents and returns what makes a reader. */
+/** Reads the documents and returns a function that creates a reader. */
 export async function readers(): Promise<Reader> {
   const { documents } = await file<Documents>('documents');
   const made = new Map<string, EncryptionService>();

@@ -21,7 +21,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 setCoreSource('/coffer/coffer.wasm');
 export const core: Promise<Core> = loadCore();
 
-/** Whether bytes are what a Data says, by themselves or by their digest. */
+/** Whether bytes equal a Data, which has either the bytes or their digest. */
 export async function matches(d: Data, bytes: Bytes): Promise<boolean> {
   if (!d.sha256) return toHex(bytes) === toHex(bytesOf(d));
   return (
@@ -92,7 +92,7 @@ export async function headerBytes(v: PackageVector): Promise<Bytes> {
   return writeHeader(await core, metadataOf(v), fromHex(v.header.salt));
 }
 
-/** The additional data that the core plans for opening the package in its place. */
+/** The additional data that the core computes for opening the package in its place. */
 export async function additionalData(v: PackageVector): Promise<Bytes> {
   const [c, header, h] = [await core, await headerBytes(v), v.header];
   const session = c.check(
@@ -105,7 +105,7 @@ export async function additionalData(v: PackageVector): Promise<Bytes> {
   return data;
 }
 
-/** A place as additional data has it (SPEC.md section 5). */
+/** The encoding of a place in the additional data (SPEC.md section 5). */
 export function encodePlace({ owner, collection, name }: VectorPlace): Bytes {
   const text = (s: string) => {
     const b = new TextEncoder().encode(s);

@@ -173,7 +173,7 @@ export async function forgeries(masterKey: string) {
   codes['forged public, with the key id of phi'] = await refusal({ ...open, head: forged });
   crypto.getRandomValues(forged.subarray(10, 42));
   codes['forged public, with a key id of its own'] = await refusal({ ...open, head: forged });
-  // What was once stored here as public is authentic; only a reader that demands more refuses it.
+  // A record that was once stored here as public is authentic. Only a reader with a higher minClass refuses it.
   await storage.setEncrypted(NAME, 'once public', 'public');
   codes['once public'] = await storage.getDecrypted(NAME);
   codes['once public, phi demanded'] = await codeOf(demanding.getDecrypted(NAME));
@@ -182,7 +182,7 @@ export async function forgeries(masterKey: string) {
   return codes;
 }
 
-/** The codes for what is no record at all: by getDecrypted, inspect and getPackage. */
+/** The codes of getDecrypted, inspect and getPackage for values that are not records. */
 export async function garbage(masterKey: string) {
   const { storage, record, put } = await vault(masterKey, 'phi');
   const { head, body } = record;
@@ -221,7 +221,7 @@ export async function garbage(masterKey: string) {
   return codes;
 }
 
-/** What comes of the vault's document with each byte flipped: codes by count, and at how many bytes the value still opens. */
+/** Flips each byte of the vault's document. Returns how often each code occurs, and for how many bytes the value still opens. */
 export async function documentFlips(masterKey: string) {
   const { database, storage } = await vault(masterKey, 'phi');
   const document = await getDocument(database);
@@ -260,7 +260,7 @@ export async function documentFlips(masterKey: string) {
     await putDocument(database, thing);
     garbage.push(await codeOf(createEncryptedStorage(database, 's', { unlock: { masterKey } })));
   }
-  // Without a document there is no vault: a new one, under which nothing of the old one opens.
+  // Without a document, a new vault is created, which opens no record of the old one.
   await deleteDocument(database);
   const anew = await createEncryptedStorage(database, 's', { unlock: { masterKey } });
   return {
@@ -272,7 +272,7 @@ export async function documentFlips(masterKey: string) {
   };
 }
 
-/** Runs over all, some at a time. */
+/** Calls a function for all items, a few at a time. */
 async function pooled<T, R>(all: T[], run: (t: T) => Promise<R>): Promise<R[]> {
   const results: R[] = [];
   for (let i = 0; i < all.length; i += 16)

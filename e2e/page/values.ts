@@ -46,7 +46,7 @@ export function buildValue({
   }
 }
 
-/** Spells out a value that came back. A text is never taken for JSON that is a string, so the type that was sealed must be given. */
+/** Converts an opened value. A text cannot be told apart from a JSON string, so the type that was sealed must be passed. */
 export async function spell(value: unknown, type: ValueType): Promise<Spelt> {
   const spelt = { type, mediaType: '', fileName: '', lastModified: 0, element: '' };
   if (value instanceof File) {
