@@ -1,4 +1,4 @@
-/** What JavaScript callers pass to coffer/client, which has no types at run time: refused before anything is sent, or sent without loss. */
+/** Arguments of untyped JavaScript callers of coffer/client are refused before anything is sent, or sent without loss. */
 import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { CofferClient } from '../src/client/client.js';
@@ -260,7 +260,7 @@ test.each<[string, unknown, Record<string, unknown>?]>([
   },
 );
 
-test('addresses with a path, and tokens from files with a line break at the end, are good', async () => {
+test('addresses with a path, and tokens with a line break at the end, are accepted', async () => {
   for (const baseUrl of [
     'http://localhost/api/',
     'http://localhost/api',
@@ -314,7 +314,7 @@ test.each<[string, unknown, number[]]>([
   );
 });
 
-test('a Blob is sent as it is, and one of an unknown type without one', async () => {
+test('a Blob is sent unchanged, without a Content-Type if its type is unknown', async () => {
   const { client, sent } = recorder();
   const blob = new Blob(['ab']);
   await client.set('k', blob, { ...phi, contentType: blob.type });
@@ -322,7 +322,7 @@ test('a Blob is sent as it is, and one of an unknown type without one', async ()
   expect(sent[0]!.init.headers).toEqual([]);
 });
 
-test('a retry sends what the call was given, whatever the caller changes in the meantime', async () => {
+test('a retry sends the original arguments even if the caller changes them in the meantime', async () => {
   const bodies: BodyInit[] = [];
   const value = Uint8Array.of(1, 2);
   const options = { ...phi, context: { a: 'b' } as Record<string, string> };

@@ -1,4 +1,4 @@
-/** What of coffer/client needs no server; e2e/client.test.ts has the rest. */
+/** Tests of coffer/client that need no server. e2e/client.test.ts has the others. */
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -42,7 +42,7 @@ test('an error is of one class, whether the core or a server names it', () => {
   }
 });
 
-test('what a console prints of an error is its class’s name, though the package is minified', async () => {
+test('a console prints an error with the name of its class, although the package is minified', async () => {
   const { InputError } = await import(join(root, 'web/dist/index.js'));
   expect(inspect(new InputError('malformed', 'x'))).toMatch(/^InputError: x\n/);
 });

@@ -12,7 +12,7 @@ export interface Example {
   /** The language of its code block. */
   language: 'ts' | 'tsx';
   code: string;
-  /** What its comments say that it prints, one line for each call of console.log. */
+  /** The output that its comments expect, one line for each call of console.log. */
   output: string[];
 }
 

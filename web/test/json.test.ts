@@ -186,7 +186,7 @@ describe('strictness', () => {
     fc.assert(property, { numRuns: 300 });
   });
 
-  test('anything at all is a package or a typed error', () => {
+  test('any input is a package or a typed error', () => {
     fc.assert(
       fc.property(
         fc.anything(),

@@ -79,7 +79,7 @@ describe('lookup', () => {
     expect(answers[20]).not.toBe(answers[0]);
   });
 
-  test('a longer key that another script put there is no record', async () => {
+  test('a longer key that another script stored is not a record', async () => {
     await fill([
       ...named(20).filter(([, name]) => name !== 'k5'),
       ['s', 'k5', 'x'],
@@ -90,7 +90,7 @@ describe('lookup', () => {
     );
   });
 
-  test('whatever is there and asked for, each gets its own and nothing else is read', async () => {
+  test('each of many random reads gets its own record, and no other record is read', async () => {
     const key = fc.tuple(
       fc.constantFrom('a', 'b'),
       fc.integer({ min: 0, max: 120 }).map((n) => `k${n}`),

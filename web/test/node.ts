@@ -1,4 +1,4 @@
-/** The built core in Node, and what the unit tests have in common. */
+/** The built core in Node, and helpers that the unit tests share. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';

@@ -78,7 +78,7 @@ describe('group commit', () => {
     expect(await Promise.all([count, nothing, missing])).toEqual([100, 0, undefined]);
   });
 
-  test('the transaction opens only when all is sealed', async () => {
+  test('the transaction opens only when all values are sealed', async () => {
     const { database, queue } = open();
     await database.connect();
     const transactions = vi.spyOn(IDBDatabase.prototype, 'transaction');
@@ -99,7 +99,7 @@ describe('call order', () => {
     expect(await queue.add(get('a'))).toBe('second');
   });
 
-  test('so it is over several ticks', async () => {
+  test('the later write also wins over several ticks', async () => {
     const { queue } = open();
     const first = queue.add(put('a', 'first', after(30)));
     await after(1);
@@ -143,7 +143,7 @@ describe('call order', () => {
     await large;
   });
 
-  test('random calls give what the same calls give one by one', async () => {
+  test('random concurrent calls have the same results as the same calls one by one', async () => {
     for (let seed = 1; seed <= 30; seed++) {
       const random = (
         (s) => () =>
@@ -212,7 +212,7 @@ describe('failure', () => {
     expect(results.map((r) => r.status)).toEqual(['rejected', 'fulfilled']);
   });
 
-  test('a read that finds what it must refuse fails alone', async () => {
+  test('a read of an invalid record fails alone', async () => {
     const { queue } = open();
     const refusing: Operation<never> = {
       ...get('x'),
@@ -227,7 +227,7 @@ describe('failure', () => {
   test('the connection is opened again after it was lost', async () => {
     const { database, queue } = open();
     await queue.add(put('a', 1));
-    (await database.connect()).close(); // as a browser does, without telling
+    (await database.connect()).close(); // as a browser does, without an event
     await queue.add(put('b', 2));
     expect(await Promise.all([queue.add(get('a')), queue.add(get('b'))])).toEqual([1, 2]);
   });

@@ -1,4 +1,4 @@
-/** EncryptionService in Node: secrets, demands and places; and that a core which died comes back with every session. */
+/** EncryptionService in Node: secrets, minimum classes and places; and the restart of a core that died, with every session. */
 import { createCipheriv, hkdfSync } from 'node:crypto';
 import 'fake-indexeddb/auto';
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -129,7 +129,7 @@ describe('secrets', () => {
     expect(await new EncryptionService('Zoe\u0308 \u00c5').decrypt(sealed)).toBe('v');
   });
 
-  test('iterations are raised to what is written, and bounded', async () => {
+  test('iterations are raised to the default of the class, and bounded', async () => {
     const iterations = async (n: number) =>
       (await new EncryptionService(PASSPHRASE, { iterations: n }).encrypt('v', 'internal')).metadata
         .iterations;
@@ -193,7 +193,7 @@ describe('packages', () => {
   const service = new EncryptionService({ masterKey: MASTER });
   const place = { owner: 'tenant', collection: 'notes', name: 'n1' };
 
-  test('the lowest class demanded', async () => {
+  test('minClass refuses lower classes', async () => {
     const sealed = await service.encrypt('v', 'confidential');
     for (const minClass of ['public', 'internal', 'confidential'] as const)
       expect(await service.decrypt(sealed, { minClass })).toBe('v');
@@ -284,7 +284,7 @@ describe('packages', () => {
     },
   );
 
-  test('what was opened is the caller’s alone', async () => {
+  test('opened bytes do not share memory with the package', async () => {
     for (const cls of ['phi', 'public'] as const) {
       const sealed = await service.encryptBinary(new Uint8Array([1, 2, 3]), cls);
       const before = sealed.slice();
@@ -341,7 +341,7 @@ describe('packages', () => {
   });
 });
 
-describe('a wrapped key that is another than the one it names', () => {
+describe('a wrapped key that does not match its id', () => {
   interface Vector {
     name: string;
     bytes: string;
@@ -361,7 +361,7 @@ describe('a wrapped key that is another than the one it names', () => {
   const slot = document.slots.find((s) => s.kind === 2)!;
   const masterKey = slot.secret.text;
 
-  /** The document with other bytes wrapped in the place of a key, as only who has the wrapping key can. */
+  /** The document with other bytes wrapped in the place of a key. Only a holder of the wrapping key can do this. */
   const forged = async (wrapping: string, id: string, use: number, cls: number, before: number) => {
     const core = await loadCore();
     const handle = core.check(
@@ -383,7 +383,7 @@ describe('a wrapped key that is another than the one it names', () => {
     wrapped.copy(keyset, before);
     return { keyset: new Uint8Array(keyset), masterKey };
   };
-  /** Where the wrapped bytes begin that follow the last occurrence of an id. */
+  /** The offset of the wrapped bytes that follow the last occurrence of an id. */
   const after = (id: string, skip: number) =>
     Buffer.from(document.bytes, 'hex').lastIndexOf(Buffer.from(id, 'hex')) + 32 + skip;
 
@@ -450,7 +450,7 @@ describe('a core that died', () => {
     expect(await storage.getMany(['k', 'l'])).toEqual(['before', 'after']);
   };
 
-  test('between two calls: nobody notices', async () => {
+  test('between two calls: the next call succeeds', async () => {
     const open = await sessions();
     const core = await loadCore();
     const { generation } = core;
@@ -483,7 +483,7 @@ describe('a core that died', () => {
     await usable(open);
   });
 
-  test('while the iterations are decided: what it returns is not taken for a number of them', async () => {
+  test('while the iterations are decided: its return value is not used as their number', async () => {
     fatal = 'writeIterations';
     expect(await codeOf(() => new EncryptionService(PASSPHRASE).initialize())).toBe('internal');
     fatal = 'writeIterations';

@@ -179,7 +179,7 @@ describe('round trips', () => {
     );
   });
 
-  test('the caller’s bytes are said to be borrowed, others are not', async () => {
+  test('only the caller’s bytes are marked as borrowed', async () => {
     for (const [value, borrowed] of [
       [new Uint8Array(1), true],
       [new ArrayBuffer(1), true],
@@ -281,7 +281,7 @@ describe('refusals', () => {
     );
   });
 
-  test('a plaintext that is not what its type says', async () => {
+  test('a plaintext that does not match its type', async () => {
     const utf8 = [
       new Uint8Array([0xff]),
       new Uint8Array([0xed, 0xa0, 0x80]),
@@ -345,6 +345,6 @@ describe('refusals', () => {
     fc.assert(property, { numRuns: 500 });
   });
 
-  test('a tombstone’s empty value is none', () =>
+  test('a tombstone’s empty value is not a value', () =>
     expect(decodeValue(core, BYTES, 1, new Uint8Array(0)).value).toBeNull());
 });
