@@ -5,7 +5,7 @@ import { chromium, firefox, type Page, serve, webkit } from '../../e2e/harness/i
 import type { Comparison } from './page/compare.js';
 
 const engines = { chromium, firefox, webkit };
-/** Makes the clock finer. */
+/** Increases the resolution of the clock. */
 const ISOLATED = {
   'Cross-Origin-Opener-Policy': 'same-origin',
   'Cross-Origin-Embedder-Policy': 'require-corp',

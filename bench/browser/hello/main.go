@@ -1,6 +1,6 @@
 //go:build js && wasm
 
-// Command hello is the smallest Go program that says it is ready: what the core's loading time is held against.
+// Command hello is the smallest Go program that reports that it is ready. The loading time of the core is compared with it.
 package main
 
 //go:wasmimport coffer ready

@@ -1,7 +1,7 @@
 /**
- * The other side of every comparison: what a good engineer writes by hand with WebCrypto and idb. One non-extractable key, a fresh
- * random nonce for each value, additional data that says what the value is and where it lives, about as long as Coffer's; nonce and
- * ciphertext side by side in one record; a write is done when its transaction is.
+ * The baseline of every comparison: code that a good engineer would write by hand with WebCrypto and idb. It uses one non-extractable
+ * key, a fresh random nonce for each value, and additional data with the type and the place of the value, about as long as Coffer's.
+ * Nonce and ciphertext are in one record. A write is complete when its transaction is.
  */
 import { type DBSchema, type IDBPDatabase, openDB } from 'idb';
 
@@ -93,7 +93,7 @@ export class Store {
     return bytes && new Blob([bytes], { type });
   }
 
-  /** All of them in one transaction. */
+  /** Writes all records in one transaction. */
   async putAll(entries: readonly (readonly [string, Bytes])[]): Promise<void> {
     const sealed = await Promise.all(entries.map(([name, value]) => this.box.seal(name, value)));
     const tx = this.db.transaction('records', 'readwrite');

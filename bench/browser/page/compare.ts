@@ -1,4 +1,4 @@
-/** Measures two ways of doing the same in one page, in short turns that take each other's place. */
+/** Measures two implementations of the same operation in one page, in short alternating turns. */
 
 /** The result of one comparison. */
 export interface Comparison {
@@ -13,7 +13,7 @@ export type Operation = () => Promise<unknown>;
 
 /** How long a turn should last: long against the clock's resolution, short against a scheduler's time slice. */
 const TURN_MS = 2;
-/** How long a comparison lasts, unless that is fewer rounds. */
+/** How long a comparison lasts, unless the minimum number of rounds takes longer. */
 const COMPARISON_MS = 2500;
 const FEWEST_ROUNDS = 15;
 

@@ -1,4 +1,4 @@
-/** From a URL to a core that answers, against the smallest Go program loaded the same way. */
+/** The time to load a core from a URL until it can be called, compared with the smallest Go program. */
 import { loadCore, setCoreSource } from '../../../web/src/core/core.js';
 import { newGo } from '../../../web/src/core/wasm_exec.js';
 import { type Comparison, median } from './compare.js';

@@ -68,7 +68,7 @@ async function large(ours: EncryptedStorage, byHand: Store): Promise<Found> {
   };
 }
 
-/** A thousand records of 1 KiB: as calls of the same moment, as one batch, one after the other, and of four thousand every fourth. */
+/** A thousand records of 1 KiB: as concurrent calls, as one batch, one after another, and every fourth of four thousand. */
 async function many(ours: EncryptedStorage, byHand: Store): Promise<Found> {
   const value = bytesOf(SIZES['1 KiB']);
   const entries = names.map((name) => [name, value] as const);
