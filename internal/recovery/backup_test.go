@@ -193,7 +193,7 @@ func TestRestoreRefusesAlteredAuditLog(t *testing.T) {
 	shredded := &recovery.Tombstones{}
 	require.NoError(t, shredded.AddLog(t.Context(), path, key))
 	require.Len(t, shredded.IDs, 1)
-	require.True(t, says(t, r, shredded, "tenant-0"))
+	require.True(t, recordsShredding(t, r, shredded, "tenant-0"))
 
 	file := filepath.Join(path, "2", "00000000000000000001.log") // of what outlives retention
 	good, err := os.ReadFile(file)

@@ -351,7 +351,7 @@ func (w *world) agree(t *testing.T, unknown bool) {
 			return
 		}
 		require.NoError(t, err)
-		same(shredded, says(t, h.Recovery, endings, id))
+		same(shredded, recordsShredding(t, h.Recovery, endings, id))
 	}
 	destroyed, err := h.reached(w, envelope.Destroyed)
 	require.NoError(t, err)
@@ -373,8 +373,8 @@ func (w *world) restoreLost(t *testing.T, s *durableStep) {
 	w.requireKept(t, "after a restore")
 }
 
-// says reports whether the audit log has a shredding of the tenant.
-func says(t *testing.T, r *recovery.Recovery, e *recovery.Tombstones, id string) bool {
+// recordsShredding reports whether the audit log has a shredding of the tenant.
+func recordsShredding(t *testing.T, r *recovery.Recovery, e *recovery.Tombstones, id string) bool {
 	d, err := r.Keyring.Document(t.Context(), id)
 	require.NoError(t, err)
 	lines := d.Lines()
