@@ -4,10 +4,10 @@ export default defineConfig({
   test: {
     include: ['web/**/*.test.{ts,tsx}', 'e2e/**/*.test.ts', 'scripts/**/*.test.mjs'],
     exclude: ['**/node_modules/**', 'web/dist/**'],
-    // For machines that others keep busy; a test that hangs is rare.
+    // Long, because CI machines are shared.
     testTimeout: 300_000,
     hookTimeout: 300_000,
-    // As many files at once as a small machine has processors: browsers are heavy.
+    // Browsers are heavy: one file for each processor of a small machine.
     maxWorkers: 2,
   },
 });

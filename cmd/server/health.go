@@ -80,7 +80,7 @@ func probe(ctx context.Context, url string) error {
 	client := http.Client{Transport: &http.Transport{}} // uses no proxy
 	response, err := client.Do(request)
 	if err != nil {
-		return exitWith(exitUnreachable, errors.New("no server answers there"))
+		return exitWith(exitUnreachable, fmt.Errorf("no server answers at %s", request.URL.Host))
 	}
 	_ = response.Body.Close()
 	if response.StatusCode != http.StatusOK {

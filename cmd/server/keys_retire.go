@@ -35,7 +35,7 @@ func keysDisableCommand() *cobra.Command {
 	r := &keyRetirement{to: envelope.Disabled}
 	return r.command("disable", "Disable a key, so that it opens nothing",
 		"Disables a former key. Data that it sealed is refused with key_unusable from then on. The key keeps its material, but cannot be enabled again.\n"+
-			"Wait whether anything fails, then destroy it.\n\n"+retirementRules)
+			"Wait to see whether anything fails, then destroy it.\n\n"+retirementRules)
 }
 
 func keysDestroyCommand() *cobra.Command {

@@ -32,7 +32,7 @@ func keysShredCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if tenant == "" {
-				return usageError(errors.New("--tenant must be the id of a tenant"))
+				return usageError(errors.New("--tenant is required: the id of the tenant to shred"))
 			}
 			return withOperator(cmd, "", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
 				return shred(ctx, cmd, o, r, tenant, confirm)

@@ -142,7 +142,7 @@ func loadData(cmd *cobra.Command) (c config.Config, err error) {
 	}
 	info, err := os.Stat(c.Data)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
-		return c, notFoundError(fmt.Errorf("there is no data directory %s: pass that of the server with --data", c.Data))
+		return c, notFoundError(fmt.Errorf("there is no data directory %s: pass the server's data directory with --data", c.Data))
 	}
 	if err != nil {
 		return c, fmt.Errorf("the data directory cannot be read: %w", err)
@@ -216,7 +216,7 @@ func confirmTenant(cmd *cobra.Command, confirm, tenant, question string) error {
 		}
 	}
 	if confirm != tenant {
-		return refusedError(errors.New("nothing was changed: the confirmation is not the tenant's id"))
+		return refusedError(errors.New("nothing was changed: --confirm, or the answer, must be the tenant's id"))
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func (a *app) checkRedisMemory(ctx context.Context, largest int64) error {
 	ctx, cancel := halfDeadline(ctx)
 	defer cancel()
 	if free, err := redis.FreeMemory(ctx); err == nil && free < largest {
-		return fmt.Errorf("a Redis of the cache has %d free bytes of its maxmemory: entries of more are refused: %w", free, kv.ErrFull)
+		return fmt.Errorf("a Redis of the cache has %d free bytes of its maxmemory: larger entries are refused: %w", free, kv.ErrFull)
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ func databaseCommand(cmd *cobra.Command, cache cacheAction, keys keysAction, dam
 // forEachDatabase runs the actions on the databases that exist. The cache is first, because its lock shows a running server.
 func forEachDatabase(cmd *cobra.Command, c *config.Config, cache cacheAction, keys keysAction) (all []sqlitefile.Report, err error) {
 	if !exists(c.Data) {
-		return nil, notFoundError(fmt.Errorf("there is no data directory %s", c.Data))
+		return nil, notFoundError(fmt.Errorf("there is no data directory %s: pass the server's data directory with --data", c.Data))
 	}
 	bar := newProgress(cmd.ErrOrStderr(), "entries")
 	for _, do := range []func() (sqlitefile.Report, error){

@@ -28,7 +28,7 @@ const (
 	azureToken  = "PLANTED.azure.token"
 )
 
-// AzureKey is the key of Recreate and Disable. There is another key, other-key.
+// AzureKey names the key that Recreate and Disable change. The vault also has the key other-key.
 const AzureKey = "coffer-key"
 
 // Azure is a fake Azure Key Vault, with the Microsoft Entra that issues its tokens. It speaks TLS; see Main.

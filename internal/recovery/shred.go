@@ -17,9 +17,9 @@ import (
 // keyring.CheckInterval, and a check takes some time.
 const propagationTime = 3 * keyring.CheckInterval
 
-// Shred destroys a tenant's roots and keys. Call [WaitForPropagation] to wait until all servers have noticed. Shred
-// records an event with the tenant's lines of roots first: if the store is lost and an earlier backup is restored,
-// the restore finds the shredding there. Shredding a tenant again changes nothing. Shred returns keyring.ErrNoTenant,
+// Shred destroys a tenant's roots and keys. Call [WaitForPropagation] to wait until all servers have noticed. Before it
+// destroys anything, Shred records the tenant's root lines in the audit log, so that restoring an earlier backup finds
+// the shredding even if the store is lost. Shredding a tenant again changes nothing. Shred returns keyring.ErrNoTenant,
 // or an error of the store or the audit log.
 func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 	d, err := r.Keyring.Document(ctx, tenant)

@@ -77,8 +77,8 @@ type Destroyed struct {
 	Keys     int  // destroyed keys under other roots; servers replace those that were primaries within a minute
 }
 
-// match returns the lines and keys of a document that are usable and that tombstones mark. Keys under a shredded line
-// are left out.
+// match returns the root lines and keys of d that are usable although a tombstone marks them. It omits keys under a
+// shredded line.
 func (t *Tombstones) match(d *envelope.Document) (matched keyring.Tombstones, destroyed Destroyed) {
 	matched.DestroyedKeys, destroyed.Tenant = map[format.KeyID]bool{}, d.Owner
 	for _, line := range d.Lines() {

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// clockSkew is how far the clocks of two servers may differ. A missing document is not a fault if its token expires
-	// within this time: a server whose clock is ahead may have deleted it.
-	clockSkew = time.Hour
+	// missingTokenTolerance bounds the clock difference for missing documents: a missing document is not a fault if its
+	// token expires within this time, because a server whose clock is ahead may have deleted it.
+	missingTokenTolerance = time.Hour
 	// maxReported is how many faulty documents are reported one by one in each poll. One event counts the others.
 	maxReported = 20
 )
@@ -87,7 +87,7 @@ func (t *Authenticator) compare(name string, content []byte, found *cachedToken)
 	verified := cached != nil && !cached.Altered
 	revoked := verified && !cached.RevokedAt.IsZero()
 	switch {
-	case found == nil && verified && !cached.Expired(t.now().Add(clockSkew)):
+	case found == nil && verified && !cached.Expired(t.now().Add(missingTokenTolerance)):
 		return cached, stateMissing
 	case found == nil:
 		t.setLocked(name, nil)

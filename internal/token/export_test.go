@@ -44,7 +44,7 @@ func (t *Authenticator) AgeLastPoll(by time.Duration) {
 const (
 	Prefix     = tokenPrefix
 	StaleAfter = staleAfter
-	ClockSkew  = clockSkew
+	ClockSkew  = missingTokenTolerance
 )
 
 // Record and Parse encode and parse records.

@@ -44,7 +44,7 @@ func (r *Keyring) VerifyDocument(ctx context.Context, d *envelope.Document) (ope
 }
 
 // errUnconfiguredKEK reports a root that the document names and no configured KEK opens.
-var errUnconfiguredKEK = errors.New("its keys are under a KEK that is not configured: set that one as well, or restore the keyset from a backup")
+var errUnconfiguredKEK = errors.New("its keys are under a KEK that is not configured: configure it too, or restore the keyset from a backup")
 
 // verify verifies every record of a document under opened roots, or only the shred records if opened is nil. It
 // returns ErrUnreadable if a record was altered, or is under a root that is not open.

@@ -15,10 +15,10 @@ const (
 )
 
 // Replace is like Swap, for a change that must not stop halfway: once it has begun, it ignores the cancellation of
-// ctx, up to durable.ChangeLimit. After an error of the store, which may have replaced the document and lost the
+// ctx, up to durable.ChangeTimeout. After an error of the store, which may have replaced the document and lost the
 // reply, Replace reads the document back. A document that equals the new content counts as replaced, even if another
 // process wrote it. A document that equals old was not replaced. If the document has any other content, or cannot be
-// read, the error wraps durable.ErrUnknown. No other function reads back.
+// read, the error wraps durable.ErrUnknownOutcome. No other function reads back.
 func Replace(ctx context.Context, s Store, kind Kind, name string, old, document []byte, due int64) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err

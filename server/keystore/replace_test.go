@@ -82,7 +82,7 @@ func (s *silent) Get(ctx context.Context, kind keystore.Kind, name string) ([]by
 	return s.Store.Get(ctx, kind, name)
 }
 
-// Replace retries to read back while the store does not answer, and returns durable.ErrUnknown if it continues not
+// Replace retries to read back while the store does not answer, and returns durable.ErrUnknownOutcome if it continues not
 // to.
 func TestReplaceRetriesToReadBack(t *testing.T) {
 	for reads, unknown := range map[int]bool{2: false, 99: true} {

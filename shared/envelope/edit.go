@@ -7,8 +7,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// AddKey adds k and makes it the primary of a use and class, in a new epoch. It creates the keyset if necessary. Both
-// records have no MAC; Sign makes the MACs. It returns ErrInvalid if the key breaks a rule, is not enabled or has an ID
+// AddKey adds k and makes it the primary of a use and class, in a new epoch. It creates the keyset if necessary. The
+// key and the primary have no MAC until Sign is called. It returns ErrInvalid if the key breaks a rule, is not enabled or has an ID
 // that the keyset contains, or if the keyset is full, and ErrTooLarge if the epochs are used up.
 func (d *Document) AddKey(use format.Use, class classify.Class, k Key) error {
 	i, exists := search(len(d.Keysets), func(i int) int { return d.Keysets[i].compare(use, class) })

@@ -52,7 +52,7 @@ func checkFeed(c *sqlitefile.Conn) error {
 		}
 		first, last, entries := row.ColumnInt64(0), row.ColumnInt64(1), row.ColumnInt64(2)
 		if first < 1 || last >= placeLimit || last-first != entries-1 {
-			return fmt.Errorf("%w: the feed of changes has impossible places", sqlite3.CORRUPT)
+			return fmt.Errorf("%w: the positions of the change feed are not consecutive", sqlite3.CORRUPT)
 		}
 	}
 	return nil
