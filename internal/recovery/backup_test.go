@@ -182,7 +182,7 @@ func TestRestoreKeepsTenantsShredded(t *testing.T) {
 	openAll(t, s.a(), []sealed{anew}, "")
 }
 
-// An altered audit log shreds no tenant, whatever was altered.
+// An altered audit log does not shred a tenant, whichever line was altered.
 func TestRestoreRefusesAlteredAuditLog(t *testing.T) {
 	s := newSite(t)
 	r := s.logged(t)
@@ -334,7 +334,7 @@ func tenantsIn(v vectors.Backup) (n int) {
 	return n
 }
 
-// The valid backups of the vectors open; the others are refused with their codes.
+// The valid backups of the vectors open. The invalid ones are refused with the expected codes.
 func TestBackupVectors(t *testing.T) {
 	kek := func(secret vectors.Secret) kms.Set {
 		b, err := base64.StdEncoding.DecodeString(secret.Text)

@@ -28,7 +28,7 @@ func vectors[G any](t *testing.T, name string) []G {
 	return file.TestGroups
 }
 
-// outcomes counts vectors, so that a run of none does not pass for a success.
+// outcomes counts vectors. A run without any vector must fail.
 type outcomes struct{ valid, invalid int }
 
 func (o *outcomes) check(t *testing.T, what string) {

@@ -40,7 +40,7 @@ func TestWriterResumesAfterFailedWrites(t *testing.T) {
 	require.Equal(t, []string{"1/00000000000000000001.log:2"}, v.Chains[0].Torn)
 }
 
-// Callers wait for a disk that hangs no longer than the time-out, and all of them are refused.
+// If the disk hangs, callers wait for at most the time-out, and all of them are refused.
 func TestHangingDiskRefusesWithinTimeout(t *testing.T) {
 	d := &diskFaults{hang: make(chan struct{})}
 	f, _ := startFaultyLog(t, d, Options{Timeout: 50 * time.Millisecond})

@@ -25,7 +25,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// limited is a KMS that permits a number of calls per second, throttles others, and can be down.
+// limited is a KMS that permits a number of calls per second, throttles further calls, and can be down.
 type limited struct {
 	kms.KEK
 	allowed *rate.Limiter

@@ -227,7 +227,7 @@ func TestUnusableKeysAreIgnored(t *testing.T) {
 	requireRefused(t, r, sign(t, jose.RS256, rsaOther, header("private"), p.claims(r, nil)))
 }
 
-// A provider that never answers delays no caller whose key is cached, and the others for no longer than the timeout.
+// A provider that never answers does not delay callers with a cached key, and delays the others for at most the timeout.
 func TestSilentProviderDelaysNoKnownKey(t *testing.T) {
 	p := newIDP(t)
 	r, other := p.newRelyingParty(nil), p.newRelyingParty(nil)

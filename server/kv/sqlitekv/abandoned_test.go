@@ -87,7 +87,7 @@ func (s *Store) usesBytes(t *testing.T) bool {
 	return n > 0
 }
 
-// Removing an abandoned blob takes no longer if many owners have one, as after many values expired at once.
+// The time to remove an abandoned blob does not depend on how many owners have one.
 func TestRemovingAbandonedBlobIsFast(t *testing.T) {
 	t.Parallel()
 	var l abandonedBlobs
