@@ -12,8 +12,8 @@ import (
 
 const decade = 10 * 365 * 24 * time.Hour
 
-// No step of the system's clock makes a new value look old, at whichever of these times it is dated and judged. A value
-// that is too old by both readings has expired. that is as old by both readings as by the calendar is outlived.
+// No step of the system's clock makes a new value look old, at whichever of these times it is created and checked. A
+// value that is too old by both readings has expired.
 func TestClockStepsAgeNoValue(t *testing.T) {
 	t.Parallel()
 	real := time.Now()
