@@ -126,7 +126,7 @@ func (k *keys) explain(err error, c *config.Config) error {
 	case errors.Is(err, envelope.ErrWrongSecret) && c.MasterKey.IsPassphrase():
 		return refusedError(fmt.Errorf("ENCRYPTION_PASSPHRASE is not the passphrase that the keys in %s were made with", k.location))
 	case errors.Is(err, envelope.ErrWrongSecret) && c.MasterKey.Configured():
-		return refusedError(fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with", k.location))
+		return refusedError(fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with: set the former key, or rewrap with it", k.location))
 	case errors.Is(err, envelope.ErrWrongSecret):
 		return refusedError(fmt.Errorf("the keys in %s were made with another master key: set ENCRYPTION_MASTER_KEY or ENCRYPTION_PASSPHRASE to it", k.location))
 	case errors.Is(err, keyring.ErrWrongEnvironment):

@@ -75,7 +75,7 @@ func Open(ctx context.Context, rawURL string, providers ...Provider) (KEK, error
 		}
 		return p.Open(ctx, u)
 	}
-	return nil, fmt.Errorf("kms: unknown scheme: use one of %s: %w", schemes(providers), ErrURL)
+	return nil, fmt.Errorf("kms: no provider for this scheme: pass the provider as an argument, or use one of %s: %w", schemes(providers), ErrURL)
 }
 
 // schemes lists the schemes that Open knows, for errors.

@@ -101,7 +101,7 @@ func Number(code string) int {
 }
 
 // Of returns the row of the first error in err's tree that states a code. It returns the row of Internal if no error
-// states one, or if the code is not in the table.
+// states one, if the code is not in the table, or if err is nil.
 func Of(err error) Info { return Table[max(0, Number(findCode(err)))] }
 
 // findCode walks err's tree as errors.As does, without the reflection that package errors would add to the browser's core.

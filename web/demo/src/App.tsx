@@ -28,9 +28,9 @@ export function App() {
       </main>
       <footer className="footer page">
         <p>
-          This page seals and opens everything with the code of the npm package <code>coffer</code>.
-          The samples are made up. <a href="./v1/docs">API reference</a> ·{' '}
-          <a href="./licenses.txt">Licences</a>
+          This page seals and opens everything with the code of the npm package{' '}
+          <code>@coffer-storage/coffer</code>. The samples are made up.{' '}
+          <a href="./v1/docs">API reference</a> · <a href="./licenses.txt">Licences</a>
         </p>
       </footer>
     </>

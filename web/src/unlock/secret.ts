@@ -87,7 +87,7 @@ export function readSecret(unlock: Unlock): Secret {
   if (password !== undefined && masterKey === undefined) return readPassword(password);
   if (masterKey !== undefined && password === undefined) return readMasterKey(masterKey);
   if (isPlain(unlock) && !password && !keyset) throw errorOf('not_configured');
-  throw errorOf('invalid_argument', 'unlock has a password or a masterKey');
+  throw errorOf('invalid_argument', 'unlock has either password or masterKey');
 }
 
 /** Reads a password or passphrase. Throws `invalid_argument`. */

@@ -49,7 +49,7 @@ function HexRow({ row, marked, gap }: { row: Row; marked: Field | null; gap: num
   const classOf = (field: Field) => `tone-${field.tone}${field === marked ? ' marked' : ''}`;
   return (
     <>
-      {gap > 0 && <p className="hex-gap">{sizeText(gap)} more of the same</p>}
+      {gap > 0 && <p className="hex-gap">{sizeText(gap)} not shown</p>}
       <p className="hex-row">
         <span className="hex-at">{row.at.toString(16).padStart(6, '0')}</span>
         <span className="hex-bytes">

@@ -83,7 +83,7 @@ export function RecordsPage({ vault, server, chosen, onChoose }: Props) {
 function NothingChosen({ empty }: { empty: boolean }) {
   return empty ? (
     <div className="nothing">
-      <p className="nothing-title">See what a disk gets to see.</p>
+      <p className="nothing-title">Look at the bytes on the disk.</p>
       <ol className="nothing-steps">
         <li>Take a sample, or drop a file of your own.</li>
         <li>Choose how sensitive it is, and store it.</li>

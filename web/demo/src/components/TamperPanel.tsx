@@ -47,7 +47,7 @@ export function TamperPanel({ storage, id, onChange }: Props) {
         <h3>What if somebody changes the disk?</h3>
         <p className="hint">
           Change one bit in the middle of the sealed value, directly in IndexedDB, as an attacker
-          with access to the disk could.
+          with access to the disk could. Leaving this view puts the bit back.
         </p>
       </div>
       {problem ? (

@@ -17,7 +17,7 @@ export function Welcome({ onOpen }: { onOpen: (vault: Vault) => void }) {
           </p>
           <ul className="points">
             <li>In the browser, IndexedDB contains ciphertext.</li>
-            <li>In the server’s cache, Redis contains ciphertext.</li>
+            <li>In the server’s cache, Redis or the embedded store contains ciphertext.</li>
             <li>Keys are in memory only, and are dropped when the vault is locked.</li>
           </ul>
         </div>

@@ -9,14 +9,14 @@ const patient = await storage.getDecrypted('patient:P1'); // { name: 'Ada', born
   },
   {
     title: 'React',
-    code: `const { value, loading, error, updateValue } = useEncryptedStorage('preferences', 'internal');
+    code: `const { value, loading, error, updateValue } = useEncryptedStorage<{ theme: string }>('preferences', 'internal');
 if (loading) return <p>Loading…</p>;
 if (error) return <p>{error.message}</p>;
 return <button onClick={() => updateValue({ theme: 'dark' })}>Theme: {value?.theme ?? 'light'}</button>;`,
   },
   {
     title: 'Go',
-    code: `client := redis.NewClient(&redis.Options{Addr: "localhost:6379", ContextTimeoutEnabled: true})
+    code: `client := redis.NewClient(&redis.Options{Addr: "localhost:6379", ContextTimeoutEnabled: true}) // a running Redis
 encrypted := cache.Wrap(client, seal.NewSealer(clinic))
 err = encrypted.SetEncrypted(ctx, "patient:P1", []byte("Ada"), classify.PHI, cache.TTL(time.Hour))
 value, err := encrypted.GetDecrypted(ctx, "patient:P1")`,
