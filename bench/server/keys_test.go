@@ -20,15 +20,15 @@ func BenchmarkKeys(b *testing.B) {
 	value := newValue(1 << 10)
 	sealing := func(s *seal.Sealer) run {
 		return each(func() error {
-			_, err := s.Seal(nil, request, value)
+			_, err := s.Seal(b.Context(), nil, request, value)
 			return err
 		})
 	}
 	opening := func(s *seal.Sealer) run {
-		pkg, err := s.Seal(nil, request, value)
+		pkg, err := s.Seal(b.Context(), nil, request, value)
 		require.NoError(b, err)
 		return each(func() error {
-			_, err := s.Open(nil, pkg, place, envelope.OpenPolicy{Use: format.UseCache})
+			_, err := s.Open(b.Context(), nil, pkg, place, envelope.OpenPolicy{Use: format.UseCache})
 			return err
 		})
 	}

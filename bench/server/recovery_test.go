@@ -72,7 +72,7 @@ func newFleet(b *testing.B, takes time.Duration) *fleet {
 		f.tenants = append(f.tenants, fmt.Sprint("tenant-", i))
 		tenant, err := making.Tenant(b.Context(), f.tenants[i])
 		require.NoError(b, err)
-		_, err = tenant.Primary(format.UseCache, classify.PHI)
+		_, err = tenant.Primary(b.Context(), format.UseCache, classify.PHI)
 		require.NoError(b, err)
 	}
 	ring, err := keyring.New(f.store, kms.NewSet(f.kek), "bench")

@@ -35,7 +35,7 @@ func BenchmarkSeal(b *testing.B) {
 		value := newValue(size.bytes)
 		rawBuffer, buffer := newBuffer(size.bytes), newBuffer(size.bytes)
 		ours := func() error {
-			_, err := sealer.Seal(buffer, request, value)
+			_, err := sealer.Seal(b.Context(), buffer, request, value)
 			return err
 		}
 		b.Run(size.name, func(b *testing.B) {
@@ -53,7 +53,7 @@ func BenchmarkOpen(b *testing.B) {
 	for _, size := range sizes {
 		value := newValue(size.bytes)
 		sealed := gcm.Seal(nil, nil, value, additional)
-		pkg, err := sealer.Seal(nil, request, value)
+		pkg, err := sealer.Seal(b.Context(), nil, request, value)
 		require.NoError(b, err)
 		rawBuffer, buffer := newBuffer(size.bytes), newBuffer(size.bytes)
 		raw := func() error {
@@ -61,7 +61,7 @@ func BenchmarkOpen(b *testing.B) {
 			return err
 		}
 		ours := func() error {
-			_, err := sealer.Open(buffer, pkg, place, policy)
+			_, err := sealer.Open(b.Context(), buffer, pkg, place, policy)
 			return err
 		}
 		b.Run(size.name, func(b *testing.B) {

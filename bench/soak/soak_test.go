@@ -88,7 +88,7 @@ func populate(t *testing.T, ring *keyring.Keyring, n int, classes ...classify.Cl
 		tenant, err := ring.Tenant(t.Context(), name(i))
 		for _, class := range classes {
 			if err == nil {
-				_, err = tenant.Primary(format.UseCache, class)
+				_, err = tenant.Primary(t.Context(), format.UseCache, class)
 			}
 		}
 		return err

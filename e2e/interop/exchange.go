@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 
 	"github.com/coffer-storage/coffer/server/keyring"
@@ -81,15 +82,16 @@ func exchange() (any, error) {
 		Sealed []sealed `json:"sealed"`
 		Opened []opened `json:"opened"`
 	}{Owner: s.Owner()}
+	ctx := context.Background()
 	for _, i := range in.Seal {
-		p, err := sealItem(s, i)
+		p, err := sealItem(ctx, s, i)
 		if err != nil {
 			return nil, err
 		}
 		answer.Sealed = append(answer.Sealed, p)
 	}
 	for _, f := range in.Open {
-		answer.Opened = append(answer.Opened, openFound(s, f))
+		answer.Opened = append(answer.Opened, openFound(ctx, s, f))
 	}
 	return answer, nil
 }
@@ -118,7 +120,7 @@ func newService(text string) (*seal.Service, error) {
 	return seal.NewService(masterKey)
 }
 
-func sealItem(s *seal.Sealer, i item) (out sealed, err error) {
+func sealItem(ctx context.Context, s *seal.Sealer, i item) (out sealed, err error) {
 	req := seal.Request{Place: i.Place.format(), MediaType: i.MediaType, FileName: i.FileName, LastModified: i.LastModified}
 	if i.Element != "" {
 		var err error
@@ -136,7 +138,7 @@ func sealItem(s *seal.Sealer, i item) (out sealed, err error) {
 			return out, err
 		}
 	}
-	if out.Binary, err = s.Seal(nil, req, i.Bytes); err != nil {
+	if out.Binary, err = s.Seal(ctx, nil, req, i.Bytes); err != nil {
 		return out, err
 	}
 	p, err := format.Parse(out.Binary)
@@ -147,13 +149,13 @@ func sealItem(s *seal.Sealer, i item) (out sealed, err error) {
 	return out, err
 }
 
-func openFound(s *seal.Sealer, f found) opened {
+func openFound(ctx context.Context, s *seal.Sealer, f found) opened {
 	pkg, err := f.bytes()
 	if err != nil {
 		return opened{Code: codes.Of(err).Code}
 	}
 	use, _ := format.ParseUse(f.Use)
-	o, err := s.Open(nil, pkg, f.Place.format(), envelope.OpenPolicy{Use: use})
+	o, err := s.Open(ctx, nil, pkg, f.Place.format(), envelope.OpenPolicy{Use: use})
 	if err != nil {
 		return opened{Code: codes.Of(err).Code}
 	}

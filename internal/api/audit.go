@@ -46,7 +46,7 @@ func (u *keyUse) event(c *call) audit.Event {
 	e := c.event(u.action)
 	e.Class, e.KeyID, e.Name, e.Context = u.class, u.keyID, u.name, u.context
 	if u.err != nil {
-		e.Code = codes.Of(u.err).Code
+		e.Code = codes.Of(translate(u.err)).Code
 	}
 	return e
 }

@@ -179,7 +179,7 @@ func (s *server) openTogether(ctx context.Context, c *call, ops []*batchOp, foun
 		var entry cache.Entry
 		err := f.Err
 		if err == nil {
-			entry, err = c.cache.Open(nil, op.key, f.Package, cache.MinClass(op.minClass))
+			entry, err = c.cache.Open(ctx, nil, op.key, f.Package, cache.MinClass(op.minClass))
 		}
 		if err != nil {
 			s.releaseSince(c, mark)
@@ -199,7 +199,7 @@ func (s *server) runGet(ctx context.Context, c *call, op *batchOp) {
 	q, mark := entryQuery{key: op.key, minClass: op.minClass}, c.memory.mark()
 	pkg, entry, _, err := s.findEntry(ctx, c, &q)
 	if err == nil {
-		entry, err = s.openEntry(c, &q, pkg, &entry)
+		entry, err = s.openEntry(ctx, c, &q, pkg, &entry)
 	}
 	if err != nil {
 		s.releaseSince(c, mark)
@@ -235,7 +235,7 @@ func (s *server) putTogether(ctx context.Context, c *call, ops []*batchOp) {
 	sealed, uses := make([]cache.Sealed, len(ops)), make([]keyUse, len(ops))
 	for i, op := range ops {
 		var err error
-		sealed[i], err = c.cache.Seal(nil, &op.item)
+		sealed[i], err = c.cache.Seal(ctx, nil, &op.item)
 		op.item.Value = nil
 		uses[i] = keyUse{action: audit.KeySeal, class: op.item.Class, keyID: sealed[i].KeyID, name: op.key, context: op.item.Context, err: err}
 	}

@@ -30,7 +30,7 @@ func (s *server) putEntry(c *call) error {
 	ctx, cancel := c.withTimeout(s.timeout)
 	defer cancel()
 
-	sealed, err := c.cache.Seal(c.memory.buffer(len(item.Value)+packageOverhead), &item)
+	sealed, err := c.cache.Seal(ctx, c.memory.buffer(len(item.Value)+packageOverhead), &item)
 	use := keyUse{action: audit.KeySeal, class: item.Class, keyID: sealed.KeyID, name: item.Key, context: item.Context, err: err}
 	if err := s.recordUse(c, use); err != nil {
 		return err
@@ -61,9 +61,9 @@ func (s *server) getEntry(c *call) error {
 		return writeNotModified(c, entry.Tag, q.wantsPackage)
 	}
 	if q.wantsPackage {
-		err = s.verifyPackage(c, &q, pkg, &entry)
+		err = s.verifyPackage(ctx, c, &q, pkg, &entry)
 	} else {
-		entry, err = s.openEntry(c, &q, pkg, &entry)
+		entry, err = s.openEntry(ctx, c, &q, pkg, &entry)
 	}
 	if err != nil {
 		return err
@@ -101,7 +101,7 @@ func (s *server) headEntry(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := s.verifyPackage(c, &q, pkg, &entry); err != nil {
+	if err := s.verifyPackage(ctx, c, &q, pkg, &entry); err != nil {
 		return err
 	}
 	header := c.Response().Header()
@@ -149,8 +149,8 @@ func (s *server) countLookup(err error) {
 }
 
 // openEntry opens a package and records that. If it does not open, the record has what its header claims.
-func (s *server) openEntry(c *call, q *entryQuery, pkg []byte, found *cache.Entry) (cache.Entry, error) {
-	entry, err := c.cache.Open(c.memory.buffer(len(pkg)), q.key, pkg, cache.MinClass(q.minClass))
+func (s *server) openEntry(ctx context.Context, c *call, q *entryQuery, pkg []byte, found *cache.Entry) (cache.Entry, error) {
+	entry, err := c.cache.Open(ctx, c.memory.buffer(len(pkg)), q.key, pkg, cache.MinClass(q.minClass))
 	return entry, s.recordUse(c, keyUse{
 		action: audit.KeyOpen, class: found.Class, keyID: found.KeyID, name: q.key, context: found.Context, err: err,
 	})
@@ -158,8 +158,8 @@ func (s *server) openEntry(c *call, q *entryQuery, pkg []byte, found *cache.Entr
 
 // verifyPackage opens a package whose bytes or header will be sent, discards the value and records the read. So a package that
 // was altered or copied from another tenant is refused and raises the alarm, as if its value were read.
-func (s *server) verifyPackage(c *call, q *entryQuery, pkg []byte, found *cache.Entry) error {
-	_, err := c.cache.Open(c.memory.buffer(len(pkg)), q.key, pkg, cache.MinClass(q.minClass))
+func (s *server) verifyPackage(ctx context.Context, c *call, q *entryQuery, pkg []byte, found *cache.Entry) error {
+	_, err := c.cache.Open(ctx, c.memory.buffer(len(pkg)), q.key, pkg, cache.MinClass(q.minClass))
 	return s.recordUse(c, keyUse{
 		action: audit.EntryRead, class: found.Class, keyID: found.KeyID, name: q.key, context: found.Context, err: err,
 	})

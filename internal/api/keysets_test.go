@@ -53,7 +53,7 @@ func (s *service) issue(tenant string, scopes identity.Scopes) string {
 func conformKeysets(t *testing.T, k *checker) {
 	tenant, err := k.ring.Tenant(t.Context(), "default")
 	require.NoError(t, err)
-	former, err := tenant.Primary(format.UseCache, classify.PHI)
+	former, err := tenant.Primary(t.Context(), format.UseCache, classify.PHI)
 	require.NoError(t, err)
 	primary, err := tenant.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
 	require.NoError(t, err)
@@ -202,7 +202,7 @@ func TestOperatorListsKeysets(t *testing.T) {
 		name := fmt.Sprintf("tenant %02d/é", i)
 		tenant, err := s.ring.Tenant(t.Context(), name)
 		require.NoError(t, err)
-		_, err = tenant.Primary(format.UseCache, classify.PHI)
+		_, err = tenant.Primary(t.Context(), format.UseCache, classify.PHI)
 		require.NoError(t, err)
 		want = append(want, name)
 	}

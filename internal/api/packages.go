@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
@@ -37,7 +38,10 @@ func (s *server) encrypt(c *call) error {
 	if err := parseNoQuery(c); err != nil {
 		return err
 	}
-	pkg, err := s.encryptOne(c, text)
+	ctx, cancel := c.withTimeout(s.timeout)
+	defer cancel()
+
+	pkg, err := s.encryptOne(ctx, c, text)
 	if err != nil {
 		return err
 	}
@@ -62,8 +66,11 @@ func (s *server) encryptBatch(c *call) error {
 			return &itemError{"items", i, err}
 		}
 	}
+	ctx, cancel := c.withTimeout(s.timeout)
+	defer cancel()
+
 	return writeResults(c, len(items), func(i int) result {
-		pkg, err := s.encryptOne(c, items[i])
+		pkg, err := s.encryptOne(ctx, c, items[i])
 		c.class = 0 // a batch has no single class
 		if err != nil {
 			return failedResult(err)
@@ -73,7 +80,7 @@ func (s *server) encryptBatch(c *call) error {
 }
 
 // encryptOne seals one value and records that.
-func (s *server) encryptOne(c *call, text json.RawMessage) (json.RawMessage, error) {
+func (s *server) encryptOne(ctx context.Context, c *call, text json.RawMessage) (json.RawMessage, error) {
 	if err := s.reserveOne(c, (jsonCopies-valueCopies)*len(text)); err != nil {
 		return nil, err
 	}
@@ -82,17 +89,17 @@ func (s *server) encryptOne(c *call, text json.RawMessage) (json.RawMessage, err
 		return nil, err
 	}
 	c.class = p.class
-	pkg, keyID, err := sealJSON(c.tenant.service.Sealer(), &p)
+	pkg, keyID, err := sealJSON(ctx, c.tenant.service.Sealer(), &p)
 	return pkg, s.recordUse(c, keyUse{action: audit.KeySeal, class: p.class, keyID: keyID, context: p.context, err: err})
 }
 
 // sealJSON seals a value into the JSON form of a package.
-func sealJSON(sealer *seal.Sealer, p *plaintext) (text []byte, keyID format.KeyID, err error) {
+func sealJSON(ctx context.Context, sealer *seal.Sealer, p *plaintext) (text []byte, keyID format.KeyID, err error) {
 	context, err := format.NewContext(p.context)
 	if err != nil {
 		return nil, keyID, err
 	}
-	pkg, h, err := sealer.SealWithHeader(nil, seal.Request{Use: format.UseService, Class: p.class, Type: p.valueType, Context: context}, p.value)
+	pkg, h, err := sealer.SealWithHeader(ctx, nil, seal.Request{Use: format.UseService, Class: p.class, Type: p.valueType, Context: context}, p.value)
 	if err != nil {
 		return nil, keyID, err
 	}
@@ -113,7 +120,10 @@ func (s *server) decrypt(c *call) error {
 	if err != nil {
 		return err
 	}
-	opened, err := s.decryptOne(c, text, minClass)
+	ctx, cancel := c.withTimeout(s.timeout)
+	defer cancel()
+
+	opened, err := s.decryptOne(ctx, c, text, minClass)
 	if err != nil {
 		return err
 	}
@@ -133,8 +143,11 @@ func (s *server) decryptBatch(c *call) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := c.withTimeout(s.timeout)
+	defer cancel()
+
 	return writeResults(c, len(items), func(i int) result {
-		opened, err := s.decryptOne(c, items[i], minClass)
+		opened, err := s.decryptOne(ctx, c, items[i], minClass)
 		c.class = 0 // a batch has no single class
 		if err != nil {
 			return failedResult(err)
@@ -154,11 +167,11 @@ func parseOnlyMinClass(c *call) (classify.Class, error) {
 
 // decryptOne opens one package and records that. If the package does not open, the record has what its header claims, which
 // shows the key that was tried.
-func (s *server) decryptOne(c *call, text json.RawMessage, minClass classify.Class) (*openedJSON, error) {
+func (s *server) decryptOne(ctx context.Context, c *call, text json.RawMessage, minClass classify.Class) (*openedJSON, error) {
 	if err := s.reserveOne(c, (jsonCopies-valueCopies)*len(text)); err != nil {
 		return nil, err
 	}
-	opened, err := c.tenant.service.DecryptJSON(text, seal.MinClass(minClass))
+	opened, err := c.tenant.service.DecryptJSON(ctx, text, seal.MinClass(minClass))
 	header, context := &opened.Header, opened.Context()
 	if err != nil {
 		claimed, _ := jsonform.Unmarshal(text) // empty if the text is not a package

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -40,7 +41,7 @@ func (s *service) formerKey(tenant string) object {
 	s.t.Helper()
 	keys, err := s.ring.Tenant(s.t.Context(), tenant)
 	require.NoError(s.t, err)
-	id, err := keys.Primary(format.UseService, classify.PHI)
+	id, err := keys.Primary(context.Background(), format.UseService, classify.PHI)
 	require.NoError(s.t, err)
 	_, err = keys.Rotate(s.t.Context(), format.UseService, classify.PHI, nil)
 	require.NoError(s.t, err)
@@ -133,7 +134,7 @@ func TestConfirmationIsForOneChange(t *testing.T) {
 	require.NoError(t, err)
 	tenant, err := s.ring.Tenant(t.Context(), "clinic")
 	require.NoError(t, err)
-	_, err = tenant.Primary(format.UseCache, classify.PII)
+	_, err = tenant.Primary(t.Context(), format.UseCache, classify.PII)
 	require.NoError(t, err)
 	stale("disable", key, recent)
 	stale("disable", key, plan)

@@ -30,7 +30,7 @@ func (s *server) recordSession(c *call) session.RecordFunc {
 		e := c.event(action)
 		e.Class, e.KeyID = classify.Confidential, keyID
 		if err != nil {
-			e.Code = codes.Of(err).Code
+			e.Code = codes.Of(translate(err)).Code
 		}
 		return s.recordEvents(c, e)
 	}

@@ -16,7 +16,7 @@ func TestDecryptReturnsElementTypeOfViews(t *testing.T) {
 	s := start(t, embedded(t), nil)
 	tenant, err := s.ring.Tenant(t.Context(), "default")
 	require.NoError(t, err)
-	pkg, err := seal.NewSealer(tenant).Seal(nil, seal.Request{
+	pkg, err := seal.NewSealer(tenant).Seal(t.Context(), nil, seal.Request{
 		Use: format.UseService, Class: classify.PHI, Type: format.View, Element: format.ElementFloat32,
 		Flags: format.Padded,
 	}, []byte{0, 0, 0x80, 0x3f})

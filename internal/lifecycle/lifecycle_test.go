@@ -87,7 +87,7 @@ func newSite(t *testing.T) *site {
 // makeFormerKey rotates a keyset and returns the key that was the primary.
 func (s *site) makeFormerKey(use format.Use) lifecycle.Key {
 	s.t.Helper()
-	id, err := s.tenant.Primary(use, classify.PHI)
+	id, err := s.tenant.Primary(context.Background(), use, classify.PHI)
 	require.NoError(s.t, err)
 	time.Sleep(2 * time.Millisecond) // keys are ordered by the millisecond in which they were made
 	_, err = s.tenant.Rotate(s.t.Context(), use, classify.PHI, nil)
@@ -135,12 +135,12 @@ func TestRetirementIsRecordedAndRepeatable(t *testing.T) {
 	for _, use := range uses {
 		t.Run(use.String(), func(t *testing.T) {
 			s := newSite(t)
-			_, err := s.tenant.Primary(use, classify.PHI)
+			_, err := s.tenant.Primary(t.Context(), use, classify.PHI)
 			require.NoError(t, err)
-			pkg, err := seal.NewSealer(s.tenant).Seal(nil, seal.Request{Use: use, Class: classify.PHI, Type: format.Text}, []byte("value"))
+			pkg, err := seal.NewSealer(s.tenant).Seal(t.Context(), nil, seal.Request{Use: use, Class: classify.PHI, Type: format.Text}, []byte("value"))
 			require.NoError(t, err)
 			opens := func() string {
-				_, err := seal.NewSealer(s.tenant).Open(nil, pkg, format.Place{}, envelope.OpenPolicy{Use: use})
+				_, err := seal.NewSealer(s.tenant).Open(t.Context(), nil, pkg, format.Place{}, envelope.OpenPolicy{Use: use})
 				if err == nil {
 					return ""
 				}
@@ -183,7 +183,7 @@ func TestNeededKeysAreRefused(t *testing.T) {
 			s.requireRefused(key, envelope.Destroyed, lifecycle.ErrState, "disable it first")
 			s.requireRefused(key, envelope.Compromised, lifecycle.ErrState, "on request")
 			primary := key
-			primary.ID, _ = s.tenant.Primary(use, classify.PHI)
+			primary.ID, _ = s.tenant.Primary(t.Context(), use, classify.PHI)
 			for _, to := range []envelope.State{envelope.Disabled, envelope.Destroyed} {
 				s.requireRefused(primary, to, keyring.ErrInUse, "is the primary")
 			}
@@ -221,7 +221,7 @@ func TestRotationKeepsKeysForRollback(t *testing.T) {
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI))
 	keys := map[format.Use]lifecycle.Key{}
 	for _, use := range uses {
-		id, err := s.tenant.Primary(use, classify.PHI)
+		id, err := s.tenant.Primary(t.Context(), use, classify.PHI)
 		require.NoError(t, err)
 		keys[use] = lifecycle.Key{Tenant: "clinic", Use: use, Class: classify.PHI, ID: id}
 	}
@@ -265,7 +265,7 @@ func TestRotationKeepsKeysForRollback(t *testing.T) {
 	require.NoError(t, s.retire(keys[format.UseFile], envelope.Disabled), "the rotation cannot be rolled back anymore")
 
 	leaked := keys[format.UseField]
-	leaked.ID, err = s.tenant.Primary(format.UseField, classify.PHI)
+	leaked.ID, err = s.tenant.Primary(t.Context(), format.UseField, classify.PHI)
 	require.NoError(t, err)
 	begin(rotation.Order{Compromised: true})
 	s.clock.advance(ttl)

@@ -39,7 +39,7 @@ func StoreProbe(store kv.Store) (func(ctx context.Context) error, error) {
 	at := kv.Prefix("", collection) + name
 	return func(ctx context.Context) error {
 		value := []byte(rand.Text())
-		pkg, err := sealer.Seal(nil, seal.Request{Use: format.UseCache, Class: classify.Confidential, Type: format.Bytes, Place: place}, value)
+		pkg, err := sealer.Seal(ctx, nil, seal.Request{Use: format.UseCache, Class: classify.Confidential, Type: format.Bytes, Place: place}, value)
 		if err != nil {
 			return err
 		}
@@ -50,7 +50,7 @@ func StoreProbe(store kv.Store) (func(ctx context.Context) error, error) {
 		if err != nil {
 			return err
 		}
-		o, err := sealer.OpenStored(nil, stored, place, envelope.OpenPolicy{Use: format.UseCache})
+		o, err := sealer.OpenStored(ctx, nil, stored, place, envelope.OpenPolicy{Use: format.UseCache})
 		if !ok || err != nil || !bytes.Equal(o.Value, value) {
 			return errProbe
 		}

@@ -86,7 +86,7 @@ func TestRestoreKeepsNewerKeys(t *testing.T) {
 		time.Sleep(2 * time.Millisecond)
 		k, err := r.Keyring.Tenant(t.Context(), tenant)
 		require.NoError(t, err)
-		former, err := k.Primary(format.UseCache, classify.PHI)
+		former, err := k.Primary(t.Context(), format.UseCache, classify.PHI)
 		require.NoError(t, err)
 		_, err = k.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
 		require.NoError(t, err)

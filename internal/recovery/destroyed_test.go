@@ -29,7 +29,7 @@ func keys(r *recovery.Recovery) *lifecycle.Manager {
 func primary(t *testing.T, r *recovery.Recovery, tenant string) lifecycle.Key {
 	k, err := r.Keyring.Tenant(t.Context(), tenant)
 	require.NoError(t, err)
-	id, err := k.Primary(format.UseService, classify.PHI)
+	id, err := k.Primary(t.Context(), format.UseService, classify.PHI)
 	require.NoError(t, err)
 	return lifecycle.Key{Tenant: tenant, Use: format.UseService, Class: classify.PHI, ID: id}
 }
@@ -114,7 +114,7 @@ func TestRestoreKeepsKeysDestroyed(t *testing.T) {
 	require.NoError(t, err)
 	k, err := s.a().Keyring.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
-	_, err = k.Primary(format.UseService, classify.PHI)
+	_, err = k.Primary(t.Context(), format.UseService, classify.PHI)
 	require.ErrorIs(t, err, envelope.ErrKeyDestroyed, "no key seals")
 	rotateOf(t, s.a(), former)
 	require.NotEqual(t, former, primary(t, s.a(), "tenant"), "another key seals later")

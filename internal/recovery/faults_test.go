@@ -173,7 +173,7 @@ func steps(t *testing.T) []durableStep {
 				if err != nil {
 					return err
 				}
-				pkg, err := seal.NewSealer(k).Seal(nil, seal.Request{Use: format.UseCache, Class: classify.PHI, Type: format.Text}, []byte("v"))
+				pkg, err := seal.NewSealer(k).Seal(ctx, nil, seal.Request{Use: format.UseCache, Class: classify.PHI, Type: format.Text}, []byte("v"))
 				if err == nil {
 					w.kept = append(w.kept, sealed{"new", classify.PHI, pkg})
 				}

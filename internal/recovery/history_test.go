@@ -1,6 +1,7 @@
 package recovery_test
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -193,7 +194,7 @@ func (h *history) seal() {
 	t := h.model[id]
 	k, err := h.r.Keyring.Tenant(h.t.Context(), id)
 	require.NoError(h.t, err)
-	key, err := k.Primary(format.UseCache, classify.PHI)
+	key, err := k.Primary(context.Background(), format.UseCache, classify.PHI)
 	if t != nil && (t.shredded() || h.model.expect(sealed{tenant: id}, key) == "key_destroyed") {
 		require.Equal(h.t, "key_destroyed", code(err))
 		return
@@ -201,7 +202,7 @@ func (h *history) seal() {
 	if code(err) == "key_unusable" || code(err) == "key_destroyed" { // a merge left a primary that was destroyed or disabled: a rotation makes another
 		_, err = k.Rotate(h.t.Context(), format.UseCache, classify.PHI, nil)
 		require.NoError(h.t, err)
-		key, err = k.Primary(format.UseCache, classify.PHI)
+		key, err = k.Primary(context.Background(), format.UseCache, classify.PHI)
 	}
 	require.NoError(h.t, err)
 	h.packages, h.keys = append(h.packages, sealWith(h.t, h.r, id, classify.PHI)), append(h.keys, key)

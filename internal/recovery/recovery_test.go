@@ -130,7 +130,7 @@ type sealed struct {
 func sealWith(t testing.TB, r *recovery.Recovery, tenant string, class classify.Class) sealed {
 	k, err := r.Keyring.Tenant(context.Background(), tenant)
 	require.NoError(t, err)
-	pkg, err := seal.NewSealer(k).Seal(nil, seal.Request{Use: format.UseCache, Class: class, Type: format.Text}, []byte("a planted value"))
+	pkg, err := seal.NewSealer(k).Seal(t.Context(), nil, seal.Request{Use: format.UseCache, Class: class, Type: format.Text}, []byte("a planted value"))
 	require.NoError(t, err)
 	return sealed{tenant, class, pkg}
 }
@@ -140,7 +140,7 @@ func (p sealed) open(r *recovery.Recovery) error {
 	if err != nil {
 		return err
 	}
-	_, err = seal.NewSealer(k).Open(nil, p.bytes, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
+	_, err = seal.NewSealer(k).Open(context.Background(), nil, p.bytes, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
 	return err
 }
 

@@ -74,7 +74,7 @@ func TestRepairWritesOnlyWrongDueTimes(t *testing.T) {
 	for i := range tenants {
 		tenant, err := s.Keyring.Tenant(t.Context(), fmt.Sprint(i))
 		require.NoError(t, err)
-		_, err = tenant.Primary(format.UseFile, classify.PHI)
+		_, err = tenant.Primary(t.Context(), format.UseFile, classify.PHI)
 		require.NoError(t, err)
 	}
 	s.clock.advance(25 * time.Hour)

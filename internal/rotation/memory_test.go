@@ -117,7 +117,7 @@ func TestGrownEntryReservesItsMemory(t *testing.T) {
 	s.fill(5)
 	var sealed []cache.Sealed // under the former key
 	for _, size := range []int{20 << 10, 30 << 10} {
-		one, err := s.cache.Seal(nil, &cache.Item{Key: "entry 4", Value: make([]byte, size), Class: classify.PHI})
+		one, err := s.cache.Seal(t.Context(), nil, &cache.Item{Key: "entry 4", Value: make([]byte, size), Class: classify.PHI})
 		require.NoError(t, err)
 		sealed = append(sealed, one)
 	}

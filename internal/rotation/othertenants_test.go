@@ -68,7 +68,7 @@ func TestDamagedKeysetDelaysNoSweep(t *testing.T) {
 	s.fill(10)
 	damaged, err := s.Keyring.Tenant(t.Context(), "damaged")
 	require.NoError(t, err)
-	_, err = damaged.Primary(format.UseCache, classify.PHI)
+	_, err = damaged.Primary(t.Context(), format.UseCache, classify.PHI)
 	require.NoError(t, err)
 	for _, tenant := range []string{"damaged", "tenant"} {
 		_, err = s.Begin(t.Context(), tenant, rotation.Order{})

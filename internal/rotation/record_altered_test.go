@@ -115,7 +115,7 @@ func TestAlteredRecordStaysDue(t *testing.T) {
 		garble(s)
 		other, err := s.Keyring.Tenant(t.Context(), "other")
 		require.NoError(t, err)
-		_, err = other.Primary(format.UseCache, classify.PHI)
+		_, err = other.Primary(t.Context(), format.UseCache, classify.PHI)
 		require.NoError(t, err)
 		_, err = s.Begin(t.Context(), "other", rotation.Order{})
 		require.NoError(t, err)

@@ -212,7 +212,7 @@ func TestRotationStates(t *testing.T) {
 	const n = 1000
 	s := newLocalSite(t, nil)
 	s.fill(n)
-	field, err := s.tenant().Primary(format.UseField, classify.PHI)
+	field, err := s.tenant().Primary(t.Context(), format.UseField, classify.PHI)
 	require.NoError(t, err)
 
 	record := s.begin(rotation.Order{})
@@ -237,7 +237,7 @@ func TestRotationStates(t *testing.T) {
 	require.Equal(t, first+2, s.sweep().Number, "two sweeps found nothing")
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Destroyed: classes}, s.states(format.UseCache))
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: 2}, s.states(format.UseField), "no sweep sees the data under them")
-	now, err := s.tenant().Primary(format.UseField, classify.PHI)
+	now, err := s.tenant().Primary(t.Context(), format.UseField, classify.PHI)
 	require.NoError(t, err)
 	require.NotEqual(t, field, now)
 	s.requireReadable(n)
@@ -277,7 +277,7 @@ func TestLateWriteKeepsFormerKey(t *testing.T) {
 
 // prepareLateWrite seals a value now and returns a function that writes it.
 func (s *site) prepareLateWrite(key, value string) func() {
-	sealed, err := s.cache.Seal(nil, &cache.Item{Key: key, Value: []byte(value), Class: classify.PHI})
+	sealed, err := s.cache.Seal(context.Background(), nil, &cache.Item{Key: key, Value: []byte(value), Class: classify.PHI})
 	require.NoError(s.t, err)
 	return func() { require.NoError(s.t, s.cache.Put(s.t.Context(), &sealed, cache.Condition{})) }
 }

@@ -158,7 +158,7 @@ func (m *Manager) Create(ctx context.Context, data []byte, ttl time.Duration, re
 	if err != nil {
 		return "", s, err
 	}
-	pkg, h, err := m.seal(&k, data)
+	pkg, h, err := m.seal(ctx, &k, data)
 	if err != nil {
 		return "", s, err
 	}
@@ -172,11 +172,11 @@ func (m *Manager) Create(ctx context.Context, data []byte, ttl time.Duration, re
 }
 
 // seal returns the session's package and its header.
-func (m *Manager) seal(k *derivedKey, data []byte) (pkg []byte, h format.Header, err error) {
+func (m *Manager) seal(ctx context.Context, k *derivedKey, data []byte) (pkg []byte, h format.Header, err error) {
 	req := seal.Request{Use: format.UseCache, Class: class, Type: format.Bytes, Place: k.place, EncryptedAt: clock.System.Date().UnixMilli()}
-	pkg, err = k.sealer.Seal(nil, req, data)
+	pkg, err = k.sealer.Seal(ctx, nil, req, data)
 	if req.Use = format.UseService; err == nil && m.tenant != nil {
-		pkg, err = m.tenant.Seal(nil, req, pkg)
+		pkg, err = m.tenant.Seal(ctx, nil, req, pkg)
 	}
 	if err == nil {
 		h, _, err = format.ParseHeader(pkg)
@@ -185,15 +185,15 @@ func (m *Manager) seal(k *derivedKey, data []byte) (pkg []byte, h format.Header,
 }
 
 // unseal opens a session's package.
-func (m *Manager) unseal(k *derivedKey, pkg []byte) (seal.Opened, error) {
+func (m *Manager) unseal(ctx context.Context, k *derivedKey, pkg []byte) (seal.Opened, error) {
 	if m.tenant != nil {
-		outer, err := m.tenant.OpenStored(nil, pkg, k.place, envelope.OpenPolicy{Use: format.UseService, MinClass: class})
+		outer, err := m.tenant.OpenStored(ctx, nil, pkg, k.place, envelope.OpenPolicy{Use: format.UseService, MinClass: class})
 		if err != nil {
 			return seal.Opened{}, err
 		}
 		pkg = outer.Value
 	}
-	return k.sealer.OpenStored(nil, pkg, k.place, envelope.OpenPolicy{Use: format.UseCache, MinClass: class})
+	return k.sealer.OpenStored(ctx, nil, pkg, k.place, envelope.OpenPolicy{Use: format.UseCache, MinClass: class})
 }
 
 // create stores a new session. After an error, it reads the session back: the package has a random nonce, so an equal
@@ -250,7 +250,7 @@ func (m *Manager) open(ctx context.Context, k *derivedKey, action audit.Action, 
 	}
 	var o seal.Opened
 	if err == nil {
-		o, err = m.unseal(k, pkg)
+		o, err = m.unseal(ctx, k, pkg)
 	}
 	err = seal.StoredError(err)
 	claimed, _, _ := format.ParseHeader(pkg) // also of a package that does not open

@@ -77,7 +77,7 @@ func TestSessionsSurviveRotation(t *testing.T) {
 		require.NoError(t, err)
 		tenant, err := ring.Tenant(ctx, "clinic")
 		require.NoError(t, err)
-		former, err := tenant.Primary(format.UseService, classify.Confidential)
+		former, err := tenant.Primary(ctx, format.UseService, classify.Confidential)
 		require.NoError(t, err)
 		require.Equal(t, former, key)
 		_, err = tenant.Rotate(ctx, format.UseService, classify.Confidential, nil)

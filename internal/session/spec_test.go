@@ -34,7 +34,7 @@ func TestDerivationMatchesVectors(t *testing.T) {
 			names[v.StoredAs] = true
 			service, err := seal.NewService(v.MasterKey)
 			require.NoError(t, err)
-			pkg, err := service.Sealer().Seal(nil, seal.Request{
+			pkg, err := service.Sealer().Seal(t.Context(), nil, seal.Request{
 				Use: format.UseCache, Class: classify.Confidential, Type: format.Bytes, Place: placeOf(v),
 			}, []byte("planted"))
 			require.NoError(t, err)
@@ -97,7 +97,7 @@ func TestSessionOpensBySpecAlone(t *testing.T) {
 	service, err := seal.NewService(masterKey)
 	require.NoError(t, err)
 	place := format.Place{Owner: "clinic-7", Collection: "session", Name: name, Named: true}
-	o, err := service.Sealer().Open(nil, pkg, place, envelope.OpenPolicy{Use: format.UseCache})
+	o, err := service.Sealer().Open(t.Context(), nil, pkg, place, envelope.OpenPolicy{Use: format.UseCache})
 	require.NoError(t, err)
 	require.Equal(t, "data", string(o.Value))
 	require.Equal(t, format.FromMasterKey, o.Header.Source)

@@ -37,7 +37,7 @@ func (c *Cache) SetMany(ctx context.Context, items []Item) error {
 	for i := range items {
 		ttl, err := c.ttl(items[i].Class, items[i].TTL)
 		if err == nil {
-			_, err = c.seal(b, &items[i])
+			_, err = c.seal(ctx, b, &items[i])
 		}
 		if err != nil {
 			return fmt.Errorf("cache: item %d: %w", i, err)

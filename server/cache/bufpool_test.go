@@ -38,7 +38,7 @@ func TestReencryptClearsItsBuffer(t *testing.T) {
 	for _, key := range []string{"long", "short", "longer", "short"} {
 		sized, err := store.Read(t.Context(), c.storeKeys([]string{key}), 1<<20)
 		require.NoError(t, err)
-		require.NoError(t, c.reencrypt(sealed, plain, key, sized[0].Value))
+		require.NoError(t, c.reencrypt(t.Context(), sealed, plain, key, sized[0].Value))
 		memories = append(memories, plain.bytes[:cap(plain.bytes)])
 	}
 	require.True(t, bytes.Contains(memories[len(memories)-1], secret))

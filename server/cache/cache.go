@@ -1,6 +1,9 @@
 // Package cache is an encrypted cache: it stores values as encrypted packages in a key-value store, and returns only
 // authentic values.
 //
+// A call that seals or opens a value may have to unlock the keys of the owner, which may call a KMS. It waits until ctx
+// ends, and then returns the error of ctx, such as context.DeadlineExceeded.
+//
 // It guarantees that
 //   - the store contains packages only; those of the class public are readable, but authenticated,
 //   - a value that was altered, moved to another key or taken from another tenant is never returned, but
@@ -140,14 +143,14 @@ func (c *Cache) SetEncrypted(ctx context.Context, key string, value []byte, clas
 	}
 	b := getBuffer()
 	defer b.put()
-	if _, err := c.seal(b, &item); err != nil {
+	if _, err := c.seal(ctx, b, &item); err != nil {
 		return err
 	}
 	return kv.Set(ctx, c.store, c.prefix+key, b.bytes, ttl)
 }
 
 // seal appends the package of the item to b, and returns the header of the package.
-func (c *Cache) seal(b *buffer, item *Item) (format.Header, error) {
+func (c *Cache) seal(ctx context.Context, b *buffer, item *Item) (format.Header, error) {
 	itemContext, err := format.NewContext(item.Context)
 	if err != nil {
 		return format.Header{}, err
@@ -159,7 +162,7 @@ func (c *Cache) seal(b *buffer, item *Item) (format.Header, error) {
 	if item.MediaType != "" {
 		request.Type, request.MediaType = format.Blob, item.MediaType
 	}
-	sealed, h, err := c.pack(b.bytes, &request, item.Value)
+	sealed, h, err := c.pack(ctx, b.bytes, &request, item.Value)
 	if err != nil {
 		return format.Header{}, err
 	}
@@ -168,11 +171,11 @@ func (c *Cache) seal(b *buffer, item *Item) (format.Header, error) {
 }
 
 // pack appends the package of value to dst, and returns its header. It does not encrypt if the cache is Unencrypted.
-func (c *Cache) pack(dst []byte, request *seal.Request, value []byte) ([]byte, format.Header, error) {
+func (c *Cache) pack(ctx context.Context, dst []byte, request *seal.Request, value []byte) ([]byte, format.Header, error) {
 	if c.plain {
 		return appendPlain(dst, request, value)
 	}
-	return c.sealer.SealWithHeader(dst, *request, value)
+	return c.sealer.SealWithHeader(ctx, dst, *request, value)
 }
 
 // place returns the place of the package under key.

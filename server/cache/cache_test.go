@@ -259,7 +259,7 @@ func TestTamperedValuesAreRefused(t *testing.T) {
 			require.NoError(t, err)
 		}
 		// a package of another use of the same tenant
-		pkg, err := sealer("tenant").Seal(nil, seal.Request{
+		pkg, err := sealer("tenant").Seal(ctx, nil, seal.Request{
 			Use: format.UseField, Class: classify.PHI, Type: format.Bytes,
 			Place: format.Place{Owner: "tenant", Collection: cache.Collection, Name: "k", Named: true},
 		}, []byte("value"))

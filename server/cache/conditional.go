@@ -44,13 +44,13 @@ func tagAt(pkg []byte, n int) string {
 
 // Seal encrypts an item, which Put then stores. Between the two, a caller may record the use of the key. The package is
 // in the capacity of dst if that suffices; dst must not overlap the value. It returns the errors of SetEncrypted.
-func (c *Cache) Seal(dst []byte, item *Item) (Sealed, error) {
+func (c *Cache) Seal(ctx context.Context, dst []byte, item *Item) (Sealed, error) {
 	ttl, err := c.ttl(item.Class, item.TTL)
 	if err != nil {
 		return Sealed{}, err
 	}
 	b := buffer{dst[:0]}
-	h, err := c.seal(&b, item)
+	h, err := c.seal(ctx, &b, item)
 	if err != nil {
 		return Sealed{}, err
 	}
@@ -113,7 +113,7 @@ func (c *Cache) Remove(ctx context.Context, key string, condition Condition) err
 func (c *Cache) Expire(ctx context.Context, key string, ttl time.Duration, condition Condition) (Entry, error) {
 	var entry Entry
 	err := c.change(ctx, key, condition, func(old []byte) (_ bool, err error) {
-		if entry, err = c.authenticate(key, old); err != nil {
+		if entry, err = c.authenticate(ctx, key, old); err != nil {
 			return false, err
 		}
 		maxTTL := c.maxTTL[entry.Class]
@@ -129,10 +129,10 @@ func (c *Cache) Expire(ctx context.Context, key string, ttl time.Duration, condi
 }
 
 // authenticate opens a package and returns its entry without the value.
-func (c *Cache) authenticate(key string, pkg []byte) (Entry, error) {
+func (c *Cache) authenticate(ctx context.Context, key string, pkg []byte) (Entry, error) {
 	b := getBuffer()
 	defer b.putCleared()
-	entry, err := c.Open(b.reserve(len(pkg)), key, pkg)
+	entry, err := c.Open(ctx, b.reserve(len(pkg)), key, pkg)
 	entry.Value = nil
 	return entry, err
 }

@@ -23,7 +23,7 @@ import (
 // put writes a value under k and returns its tag.
 func put(t *testing.T, c *cache.Cache, value string, condition cache.Condition) (string, error) {
 	t.Helper()
-	sealed, err := c.Seal(nil, &cache.Item{Key: "k", Value: []byte(value), Class: classify.PHI, TTL: time.Hour, MediaType: "text/plain"})
+	sealed, err := c.Seal(t.Context(), nil, &cache.Item{Key: "k", Value: []byte(value), Class: classify.PHI, TTL: time.Hour, MediaType: "text/plain"})
 	require.NoError(t, err)
 	require.Equal(t, time.Hour, sealed.TTL)
 	return sealed.Tag, c.Put(t.Context(), &sealed, condition)
@@ -183,7 +183,7 @@ func TestEveryWriteHasItsOwnTag(t *testing.T) {
 	known := map[string]bool{}
 	for _, class := range classify.All {
 		for range 100 {
-			sealed, err := c.Seal(nil, &cache.Item{Key: "k", Class: class})
+			sealed, err := c.Seal(t.Context(), nil, &cache.Item{Key: "k", Class: class})
 			require.NoError(t, err)
 			require.Regexp(t, `^[A-Za-z0-9_-]{16}$`, sealed.Tag)
 			require.False(t, known[sealed.Tag])
@@ -191,6 +191,6 @@ func TestEveryWriteHasItsOwnTag(t *testing.T) {
 		}
 	}
 	require.Empty(t, cache.TagOf([]byte("no package")))
-	_, err := c.Seal(nil, &cache.Item{Key: "k", Class: classify.PHI, MediaType: string(make([]byte, format.MaxMediaType+1))})
+	_, err := c.Seal(t.Context(), nil, &cache.Item{Key: "k", Class: classify.PHI, MediaType: string(make([]byte, format.MaxMediaType+1))})
 	require.ErrorIs(t, err, format.ErrTooLarge)
 }

@@ -92,7 +92,7 @@ func TestExpiredEntryIsDeleted(t *testing.T) {
 
 // putIf puts an item under k.
 func putIf(ctx context.Context, t *testing.T, c *cache.Cache, condition cache.Condition) error {
-	sealed, err := c.Seal(nil, &cache.Item{Key: "k", Class: classify.PHI})
+	sealed, err := c.Seal(ctx, nil, &cache.Item{Key: "k", Class: classify.PHI})
 	require.NoError(t, err)
 	return c.Put(ctx, &sealed, condition)
 }

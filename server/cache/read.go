@@ -131,7 +131,7 @@ func (c *Cache) open(ctx context.Context, key string, options []ReadOption) (Ent
 
 // openStored opens the stored value under a key. If it has expired, openStored deletes it and returns ErrNotFound.
 func (c *Cache) openStored(ctx context.Context, key string, stored []byte, options []ReadOption) (Entry, error) {
-	entry, err := c.Open(nil, key, stored, options...)
+	entry, err := c.Open(ctx, nil, key, stored, options...)
 	if err == nil {
 		err = c.deleteExpired(ctx, key, stored, &entry)
 	}
@@ -143,7 +143,7 @@ func (c *Cache) openStored(ctx context.Context, key string, stored []byte, optio
 
 // Open opens the package that Package returned for key. The value is in the capacity of dst if that suffices; dst must
 // not overlap the package. It returns the errors of Get, except ErrNotFound and those of the store.
-func (c *Cache) Open(dst []byte, key string, pkg []byte, options ...ReadOption) (Entry, error) {
+func (c *Cache) Open(ctx context.Context, dst []byte, key string, pkg []byte, options ...ReadOption) (Entry, error) {
 	pkg, err := c.unmark(pkg)
 	if err != nil {
 		return Entry{}, err
@@ -152,7 +152,7 @@ func (c *Cache) Open(dst []byte, key string, pkg []byte, options ...ReadOption) 
 	if policy := seal.NewOpenPolicy(format.UseCache, options...); c.plain {
 		o, err = openPlain(pkg, policy)
 	} else {
-		o, err = c.sealer.OpenStored(dst[:0], pkg, c.place(key), policy)
+		o, err = c.sealer.OpenStored(ctx, dst[:0], pkg, c.place(key), policy)
 	}
 	if err != nil {
 		return Entry{}, err

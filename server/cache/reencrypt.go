@@ -107,18 +107,18 @@ func (c *Cache) reencryptIfDue(ctx context.Context, r *ReencryptResult, sealed, 
 		r.Entry, r.Outcome, r.StoredSize = Entry{}, TooLong, old.Size
 		return false
 	}
-	r.Err = c.reencrypt(sealed, plain, key, old.Value)
+	r.Err = c.reencrypt(ctx, sealed, plain, key, old.Value)
 	return r.Err == nil
 }
 
 // reencrypt opens a package and appends a package with the same content to dst.
-func (c *Cache) reencrypt(dst, plain *buffer, key string, pkg []byte) error {
-	o, err := c.sealer.OpenStored(plain.reserve(len(pkg)), pkg, c.place(key), envelope.OpenPolicy{Use: format.UseCache})
+func (c *Cache) reencrypt(ctx context.Context, dst, plain *buffer, key string, pkg []byte) error {
+	o, err := c.sealer.OpenStored(ctx, plain.reserve(len(pkg)), pkg, c.place(key), envelope.OpenPolicy{Use: format.UseCache})
 	if err != nil {
 		return err
 	}
 	h := &o.Header
-	sealed, err := c.sealer.Seal(dst.bytes, seal.Request{
+	sealed, err := c.sealer.Seal(ctx, dst.bytes, seal.Request{
 		Use: h.Use, Class: classify.Class(h.Class), Type: h.Type, Flags: h.Flags, Place: c.place(key), Context: o.Context(), Revision: h.Revision,
 		EncryptedAt: h.EncryptedAt, MediaType: o.Details.MediaType, FileName: o.Details.FileName, LastModified: o.Details.LastModified,
 	}, o.Value)

@@ -71,7 +71,7 @@ func TestReencryptKeepsTheEntry(t *testing.T) {
 				require.NoError(t, err)
 				_, err = tenant.Rotate(ctx, format.UseCache, class, nil)
 				require.NoError(t, err)
-				primary, err := tenant.Primary(format.UseCache, class)
+				primary, err := tenant.Primary(ctx, format.UseCache, class)
 				require.NoError(t, err)
 				time.Sleep(2 * time.Millisecond) // so that the entry would show it if Reencrypt dated it again
 
@@ -115,7 +115,7 @@ func TestReencryptLeavesOtherValues(t *testing.T) {
 
 	moved, _, err := kv.Get(ctx, inner, stored("k"))
 	require.NoError(t, err)
-	field, err := sealer.Seal(nil, seal.Request{Use: format.UseField, Class: classify.PHI, Type: format.Bytes}, []byte("value"))
+	field, err := sealer.Seal(ctx, nil, seal.Request{Use: format.UseField, Class: classify.PHI, Type: format.Bytes}, []byte("value"))
 	require.NoError(t, err)
 	for _, there := range []struct {
 		content []byte

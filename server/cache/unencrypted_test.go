@@ -18,7 +18,7 @@ func TestUnencryptedCacheStoresReadableValues(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx, c := t.Context(), cache.New(store, sealer("tenant"), cache.Unencrypted())
 		for _, class := range classify.All {
-			sealed, err := c.Seal(nil, &cache.Item{
+			sealed, err := c.Seal(ctx, nil, &cache.Item{
 				Key: "k", Value: []byte("a planted value"), Class: class, TTL: time.Minute, MediaType: "text/plain", Context: map[string]string{"a": "b"},
 			})
 			require.NoError(t, err)
@@ -91,7 +91,7 @@ func requireRefused(t *testing.T, writer, reader *cache.Cache, class classify.Cl
 	_, err = reader.Expire(ctx, "k", time.Second, present)
 	require.ErrorIs(t, err, cache.ErrEncryption)
 	require.ErrorIs(t, reader.Remove(ctx, "k", present), cache.ErrEncryption)
-	sealed, err := reader.Seal(nil, &cache.Item{Key: "k", Value: []byte("new"), Class: class})
+	sealed, err := reader.Seal(ctx, nil, &cache.Item{Key: "k", Value: []byte("new"), Class: class})
 	require.NoError(t, err)
 	require.ErrorIs(t, reader.Put(ctx, &sealed, present), cache.ErrEncryption)
 	value, err = writer.GetDecrypted(ctx, "k")

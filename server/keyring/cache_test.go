@@ -61,7 +61,7 @@ func cached(t *testing.T, options ...Option) (*Keyring, *Tenant, *flaky, *keysto
 }
 
 func works(tenant *Tenant) error {
-	_, err := tenant.Primary(format.UseCache, classify.PHI)
+	_, err := tenant.Primary(context.Background(), format.UseCache, classify.PHI)
 	return err
 }
 
@@ -189,7 +189,7 @@ func TestMaxUses(t *testing.T) {
 func TestDrainSealCounts(t *testing.T) {
 	r, tenant, _, _ := cached(t)
 	require.NoError(t, works(tenant))
-	id, err := tenant.Primary(format.UseCache, classify.PHI)
+	id, err := tenant.Primary(t.Context(), format.UseCache, classify.PHI)
 	require.NoError(t, err)
 	counted := func() map[format.KeyID]uint64 {
 		all := map[format.KeyID]uint64{}
@@ -224,7 +224,7 @@ func TestKeysSurviveAStoreOutage(t *testing.T) {
 		other := ringOver(t, store, newFlaky(t))
 		theirs, err := other.Tenant(t.Context(), "tenant")
 		require.NoError(t, err)
-		_, err = theirs.Primary(format.UseFile, classify.PHI)
+		_, err = theirs.Primary(t.Context(), format.UseFile, classify.PHI)
 		require.NoError(t, err)
 		content := contentOf(t, store, "tenant")
 		keystoretest.Put(t, store, keystore.Keysets, "tenant", []byte("damaged"))

@@ -38,7 +38,7 @@ func TestKeysExpireWithoutTheTimer(t *testing.T) {
 			tenant.timer.Stop()
 			tenant.mu.Unlock()
 			before := kek.calls.Load()
-			_, err := tenant.Primary(format.UseCache, classify.PHI)
+			_, err := tenant.Primary(t.Context(), format.UseCache, classify.PHI)
 			require.NoError(t, err)
 			return kek.calls.Load() - before
 		}

@@ -20,7 +20,7 @@ func TestCloseEndsUnlocking(t *testing.T) {
 		require.NoError(t, err)
 		tenant.lock()
 		slow.hangs.Store(true)
-		go func() { _, _ = tenant.usableKeys() }()
+		go func() { _, _ = tenant.usableKeys(t.Context()) }()
 		synctest.Wait()
 		begun := time.Now()
 		r.Close()

@@ -36,7 +36,7 @@ func TestOnDropReportsDroppedKeys(t *testing.T) {
 		"destroyed elsewhere": {func(t *testing.T, _, other *Keyring) {
 			theirs, err := other.Tenant(t.Context(), "tenant")
 			require.NoError(t, err)
-			former, err := theirs.Primary(format.UseCache, classify.PHI)
+			former, err := theirs.Primary(t.Context(), format.UseCache, classify.PHI)
 			require.NoError(t, err)
 			_, err = theirs.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
 			require.NoError(t, err)
@@ -47,7 +47,7 @@ func TestOnDropReportsDroppedKeys(t *testing.T) {
 		"another key elsewhere": {func(t *testing.T, _, other *Keyring) {
 			theirs, err := other.Tenant(t.Context(), "tenant")
 			require.NoError(t, err)
-			_, err = theirs.Primary(format.UseFile, classify.PHI)
+			_, err = theirs.Primary(t.Context(), format.UseFile, classify.PHI)
 			require.NoError(t, err)
 			time.Sleep(2 * time.Second)
 		}, false},
@@ -57,7 +57,7 @@ func TestOnDropReportsDroppedKeys(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, tenant, kek, store := cached(t, WithTTL(10*time.Minute), WithMaxTenants(1))
 				other := ringOver(t, store, kek)
-				_, err := tenant.Primary(format.UseCache, classify.PHI)
+				_, err := tenant.Primary(t.Context(), format.UseCache, classify.PHI)
 				require.NoError(t, err)
 				if name == "expired" { // not in use since it was unlocked
 					tenant.state.Load().used.Store(false)

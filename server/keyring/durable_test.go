@@ -129,7 +129,7 @@ func TestKilledProcessLosesNoKey(t *testing.T) {
 			var id, key string
 			_, err := fmt.Sscan(line, &id, &key)
 			require.NoError(t, err)
-			got, err := tenantOf(t, openRing(t, dir), id).Primary(format.UseCache, classify.PHI)
+			got, err := tenantOf(t, openRing(t, dir), id).Primary(t.Context(), format.UseCache, classify.PHI)
 			require.NoError(t, err)
 			require.Equal(t, key, fmt.Sprintf("%x", got))
 			made++
@@ -160,7 +160,7 @@ func makeKeysForEver(t *testing.T, dir string) {
 	fmt.Println("begun")
 	for i := 0; ; i++ {
 		id := fmt.Sprintf("tenant-%d-%d", os.Getpid(), i)
-		key, err := tenantOf(t, r, id).Primary(format.UseCache, classify.PHI)
+		key, err := tenantOf(t, r, id).Primary(t.Context(), format.UseCache, classify.PHI)
 		require.NoError(t, err)
 		fmt.Printf("%s %x\n", id, key)
 	}

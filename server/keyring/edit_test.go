@@ -43,14 +43,14 @@ func TestEditChangesAllInOneWrite(t *testing.T) {
 			tenant, err := r.Tenant(t.Context(), "tenant")
 			require.NoError(t, err)
 			require.NoError(t, works(tenant))
-			former, err := tenant.Primary(format.UseCache, classify.PHI)
+			former, err := tenant.Primary(t.Context(), format.UseCache, classify.PHI)
 			require.NoError(t, err)
 			if name == "locked" {
 				tenant.lock()
 			}
 			other, err := ringOver(t, store.Memory, newFlaky(t)).Tenant(t.Context(), "tenant")
 			require.NoError(t, err)
-			store.before = func() { _, _ = other.Primary(format.UseFile, classify.PII) }
+			store.before = func() { _, _ = other.Primary(t.Context(), format.UseFile, classify.PII) }
 
 			key := secret.New()
 			calls := 0
@@ -73,7 +73,7 @@ func TestEditChangesAllInOneWrite(t *testing.T) {
 			require.NotNil(t, d.Keyset(format.UseFile, classify.PII), "the other process's key")
 			require.Len(t, d.Roots(), 1)
 			require.EqualValues(t, 2, d.Roots()[0].Generation)
-			primary, err := tenant.Primary(format.UseCache, classify.PHI)
+			primary, err := tenant.Primary(t.Context(), format.UseCache, classify.PHI)
 			require.NoError(t, err)
 			require.Equal(t, key.ID(), primary)
 		})
@@ -177,10 +177,10 @@ func TestEditFindsItsChangeAfterALostReply(t *testing.T) {
 	require.NoError(t, err)
 	other, err := ringOver(t, store.Memory, newFlaky(t)).Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
-	store.follow = func() { _, _ = other.Primary(format.UseFile, classify.PII) }
+	store.follow = func() { _, _ = other.Primary(t.Context(), format.UseFile, classify.PII) }
 	key := secret.New()
 	require.NoError(t, r.Edit(t.Context(), "tenant", func(e *Edit) error { return e.AddKey(t.Context(), format.UseCache, classify.PHI, key) }))
-	primary, err := tenant.Primary(format.UseCache, classify.PHI)
+	primary, err := tenant.Primary(t.Context(), format.UseCache, classify.PHI)
 	require.NoError(t, err)
 	require.Equal(t, key.ID(), primary)
 }

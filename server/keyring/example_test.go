@@ -40,11 +40,11 @@ func ExampleOpen() {
 		log.Fatal(err)
 	}
 	service := seal.NewKeysetService(clinic)
-	pkg, err := service.Encrypt([]byte("Ada"), classify.PHI, nil)
+	pkg, err := service.Encrypt(ctx, []byte("Ada"), classify.PHI, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	opened, err := service.Decrypt(pkg)
+	opened, err := service.Decrypt(ctx, pkg)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -62,11 +62,11 @@ func ExampleTenant_Rotate() {
 		log.Fatal(err)
 	}
 	service := seal.NewKeysetService(clinic)
-	before, err := service.Encrypt([]byte("sealed before"), classify.PHI, nil)
+	before, err := service.Encrypt(ctx, []byte("sealed before"), classify.PHI, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	former, err := clinic.Primary(format.UseService, classify.PHI)
+	former, err := clinic.Primary(ctx, format.UseService, classify.PHI)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func ExampleTenant_Rotate() {
 		log.Fatal(err)
 	}
 	fmt.Println("new primary:", primary != former)
-	opened, err := service.Decrypt(before)
+	opened, err := service.Decrypt(ctx, before)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func ExampleKeyring_Backup() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	pkg, err := seal.NewKeysetService(clinic).Encrypt([]byte("Ada"), classify.PHI, nil)
+	pkg, err := seal.NewKeysetService(clinic).Encrypt(ctx, []byte("Ada"), classify.PHI, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func ExampleKeyring_Backup() {
 	if clinic, err = empty.Tenant(ctx, "clinic-7"); err != nil {
 		log.Fatal(err)
 	}
-	opened, err := seal.NewKeysetService(clinic).Decrypt(pkg)
+	opened, err := seal.NewKeysetService(clinic).Decrypt(ctx, pkg)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func ExampleTenant_ExportKeyset() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	pkg, err := seal.NewKeysetService(clinic).Encrypt([]byte("Ada"), classify.PHI, nil)
+	pkg, err := seal.NewKeysetService(clinic).Encrypt(ctx, []byte("Ada"), classify.PHI, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func ExampleTenant_ExportKeyset() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	opened, err := seal.NewKeysetService(vault).Decrypt(pkg)
+	opened, err := seal.NewKeysetService(vault).Decrypt(ctx, pkg)
 	if err != nil {
 		log.Fatal(err)
 	}

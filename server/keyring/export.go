@@ -69,7 +69,7 @@ func (t *Tenant) ExportKeyset(ctx context.Context, secret Secret, uses ...format
 	if err := t.addMissingKeys(ctx, uses, classify.All[:]); err != nil {
 		return nil, err
 	}
-	u, err := t.usableKeys()
+	u, err := t.usableKeys(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -47,16 +47,16 @@ func TestExportedKeysetHasOnlyItsUses(t *testing.T) {
 				for _, pair := range [][2]seal.Keys{{tenant, vault}, {vault, tenant}} {
 					r := request(class)
 					r.Use = use
-					pkg, err := seal.NewSealer(pair[0]).Seal(nil, r, []byte("value"))
+					pkg, err := seal.NewSealer(pair[0]).Seal(t.Context(), nil, r, []byte("value"))
 					require.NoError(t, err)
-					_, err = seal.NewSealer(pair[1]).Open(nil, pkg, format.Place{}, envelope.OpenPolicy{Use: use, MinClass: class})
+					_, err = seal.NewSealer(pair[1]).Open(t.Context(), nil, pkg, format.Place{}, envelope.OpenPolicy{Use: use, MinClass: class})
 					require.NoError(t, err)
 				}
 			}
 		}
-		_, err = seal.NewSealer(vault).Open(nil, hidden, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
+		_, err = seal.NewSealer(vault).Open(t.Context(), nil, hidden, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
 		require.ErrorIs(t, err, envelope.ErrUnknownKey)
-		_, err = seal.NewSealer(vault).Seal(nil, request(classify.PHI), nil)
+		_, err = seal.NewSealer(vault).Seal(t.Context(), nil, request(classify.PHI), nil)
 		require.ErrorIs(t, err, envelope.ErrKeyUnusable)
 		for _, wrong := range []keyring.Secret{keyring.Password("another"), keyring.MasterKey(make([]byte, 32)), {}} {
 			_, err = keyring.OpenVault(document, wrong)
@@ -72,7 +72,7 @@ func TestExportKeysetOfOneUse(t *testing.T) {
 	vault, err := keyring.OpenVault(document, keyring.MasterKey(masterKey))
 	require.NoError(t, err)
 	opens(t, vault, sealed(t, tenant, classify.PHI))
-	_, err = vault.Primary(format.UseStorage, classify.PHI)
+	_, err = vault.Primary(t.Context(), format.UseStorage, classify.PHI)
 	require.ErrorIs(t, err, envelope.ErrKeyUnusable)
 }
 
@@ -109,11 +109,11 @@ func TestNewVaultDocumentOpens(t *testing.T) {
 	require.NoError(t, err)
 	vault, err := keyring.OpenVault(document, keyring.MasterKey(masterKey))
 	require.NoError(t, err)
-	pkg, err := seal.NewKeysetService(vault).Encrypt([]byte("value"), classify.PHI, nil)
+	pkg, err := seal.NewKeysetService(vault).Encrypt(t.Context(), []byte("value"), classify.PHI, nil)
 	require.NoError(t, err)
 	again, err := keyring.OpenVault(document, keyring.MasterKey(masterKey))
 	require.NoError(t, err)
-	_, err = seal.NewKeysetService(again).Decrypt(pkg)
+	_, err = seal.NewKeysetService(again).Decrypt(t.Context(), pkg)
 	require.NoError(t, err)
 	_, err = keyring.NewVaultDocument("dev", "", keyring.MasterKey(masterKey))
 	require.ErrorIs(t, err, envelope.ErrInvalid)
@@ -146,14 +146,14 @@ func TestVectorDocuments(t *testing.T) {
 				opens[string(other.RootID)] = opens[string(other.RootID)] || other.Secret != nil && *other.Secret == *s.Secret
 			}
 			for _, set := range v.Keysets {
-				if primary, err := vault.Primary(format.Use(set.Use), classify.Class(set.Class)); err == nil {
-					_, err := vault.MessageCipher(primary, format.Salt{})
+				if primary, err := vault.Primary(t.Context(), format.Use(set.Use), classify.Class(set.Class)); err == nil {
+					_, err := vault.MessageCipher(t.Context(), primary, format.Salt{})
 					require.NoError(t, err, v.Name+": a key that seals is one that opened")
 				} else {
 					require.False(t, set.Seals && v.Name == "foreign root")
 				}
 				for _, k := range set.Keys {
-					_, err := vault.MessageCipher(format.KeyID(k.ID), format.Salt{})
+					_, err := vault.MessageCipher(t.Context(), format.KeyID(k.ID), format.Salt{})
 					if k.Key != nil && opens[string(k.RootID)] {
 						require.NoError(t, err, v.Name)
 					} else {

@@ -210,8 +210,8 @@ func TestShredReachesAllServers(t *testing.T) {
 		for _, f := range fleets {
 			tenant, err := f.ring.Tenant(t.Context(), id)
 			require.NoError(t, err)
-			_, err = tenant.Primary(format.UseCache, classify.PHI)
-			for ; err == nil; _, err = tenant.Primary(format.UseCache, classify.PHI) {
+			_, err = tenant.Primary(t.Context(), format.UseCache, classify.PHI)
+			for ; err == nil; _, err = tenant.Primary(t.Context(), format.UseCache, classify.PHI) {
 				time.Sleep(10 * time.Millisecond)
 				require.Less(t, time.Since(begun), time.Minute)
 			}

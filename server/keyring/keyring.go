@@ -89,6 +89,7 @@ type Keyring struct {
 	maxUnlocks    int64 // concurrent
 	unlockSem     *semaphore.Weighted
 	unlocking     singleflight.Group // by tenant id
+	creating      singleflight.Group // of keysets, by use, class and tenant id
 	health        health
 	rejected      rejected
 	provenKEKs    sync.Map      // KEKs that opened a root
@@ -244,7 +245,7 @@ func (r *Keyring) tenant(id string) *Tenant {
 	if t := r.tenants[id].Value(); t != nil {
 		return t
 	}
-	t := &Tenant{ring: r, id: id}
+	t := &Tenant{ring: r, id: id, mu: newMutex()}
 	made := weak.Make(t)
 	r.tenants[id] = made
 	runtime.AddCleanup(t, func(id string) {

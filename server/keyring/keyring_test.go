@@ -83,14 +83,14 @@ func request(class classify.Class) seal.Request {
 }
 
 func sealed(t testing.TB, k seal.Keys, class classify.Class) []byte {
-	pkg, err := seal.NewSealer(k).Seal(nil, request(class), []byte("value"))
+	pkg, err := seal.NewSealer(k).Seal(t.Context(), nil, request(class), []byte("value"))
 	require.NoError(t, err)
 	return pkg
 }
 
 func opens(t testing.TB, k seal.Keys, pkg []byte) {
 	t.Helper()
-	o, err := seal.NewSealer(k).Open(nil, pkg, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
+	o, err := seal.NewSealer(k).Open(t.Context(), nil, pkg, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
 	require.NoError(t, err)
 	require.Equal(t, "value", string(o.Value))
 }
@@ -123,9 +123,9 @@ func TestKeysSurviveARestart(t *testing.T) {
 	second := tenantOf(t, openRing(t, dir), "tenant")
 	for i, class := range classify.All {
 		opens(t, second, packages[i])
-		a, err := first.Primary(format.UseCache, class)
+		a, err := first.Primary(t.Context(), format.UseCache, class)
 		require.NoError(t, err)
-		b, err := second.Primary(format.UseCache, class)
+		b, err := second.Primary(t.Context(), format.UseCache, class)
 		require.NoError(t, err)
 		require.Equal(t, a, b)
 	}
@@ -165,7 +165,7 @@ func TestTenantIDsAreDistinct(t *testing.T) {
 		require.ErrorIs(t, err, keyring.ErrInvalidTenant)
 	}
 	pkg := sealed(t, tenantOf(t, r, "a"), classify.PHI)
-	_, err = seal.NewSealer(tenantOf(t, r, "A")).Open(nil, pkg, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
+	_, err = seal.NewSealer(tenantOf(t, r, "A")).Open(t.Context(), nil, pkg, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
 	require.ErrorIs(t, err, envelope.ErrUnknownKey)
 }
 

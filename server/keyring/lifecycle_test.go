@@ -23,7 +23,7 @@ import (
 
 func primary(t testing.TB, k seal.Keys) format.KeyID {
 	t.Helper()
-	id, err := k.Primary(format.UseCache, classify.PHI)
+	id, err := k.Primary(t.Context(), format.UseCache, classify.PHI)
 	require.NoError(t, err)
 	return id
 }
@@ -41,7 +41,7 @@ func advance(r *keyring.Keyring, id format.KeyID, to envelope.State) error {
 }
 
 func openError(k seal.Keys, pkg []byte) error {
-	_, err := seal.NewSealer(k).Open(nil, pkg, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
+	_, err := seal.NewSealer(k).Open(context.Background(), nil, pkg, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
 	return err
 }
 
@@ -116,7 +116,7 @@ func TestShredIsFinal(t *testing.T) {
 	for _, ring := range []*keyring.Keyring{a, b, openRing(t, dir)} {
 		tenant := tenantOf(t, ring, "tenant")
 		for _, use := range []format.Use{format.UseCache, format.UseField} {
-			_, err := tenant.Primary(use, classify.PHI)
+			_, err := tenant.Primary(t.Context(), use, classify.PHI)
 			require.ErrorIs(t, err, envelope.ErrKeyDestroyed)
 		}
 		_, err := tenant.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
@@ -242,7 +242,7 @@ func TestConcurrentRotationsAgreeOnOnePrimary(t *testing.T) {
 				} else {
 					made, err = tenant.Rotate(context.Background(), format.UseCache, classify.PHI, nil)
 				}
-				pkg, err2 := seal.NewSealer(tenant).Seal(nil, request(classify.PHI), []byte("value"))
+				pkg, err2 := seal.NewSealer(tenant).Seal(t.Context(), nil, request(classify.PHI), []byte("value"))
 				if err != nil || err2 != nil {
 					failures <- fmt.Errorf("%w, %w", err, err2)
 				}

@@ -139,7 +139,7 @@ func TestLostLastWritesAreMergedWithLaterOnes(t *testing.T) {
 		r, other := ringOver(t, store, newFlaky(t)), ringOver(t, store, newFlaky(t))
 		tenant, err := r.Tenant(t.Context(), "tenant")
 		require.NoError(t, err)
-		former, err := tenant.Primary(format.UseCache, classify.PHI)
+		former, err := tenant.Primary(t.Context(), format.UseCache, classify.PHI)
 		require.NoError(t, err)
 		_, err = tenant.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
 		require.NoError(t, err)

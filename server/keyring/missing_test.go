@@ -153,7 +153,7 @@ func TestServersMergeVanishedDocument(t *testing.T) {
 			r.Close() // does not follow changes
 			tenant, err := r.Tenant(t.Context(), "tenant")
 			require.NoError(t, err)
-			_, err = tenant.Primary(format.UseCache, classify.All[i])
+			_, err = tenant.Primary(t.Context(), format.UseCache, classify.All[i])
 			require.NoError(t, err)
 			rings, tenants = append(rings, r), append(tenants, tenant)
 		}

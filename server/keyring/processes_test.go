@@ -57,7 +57,7 @@ func TestTwoProcessesShareKeys(t *testing.T) {
 		for use := format.UseStorage; use <= format.NumUses; use++ {
 			for _, tenant := range []*keyring.Tenant{a, b} {
 				wg.Go(func() {
-					if _, err := tenant.Primary(use, class); err != nil {
+					if _, err := tenant.Primary(t.Context(), use, class); err != nil {
 						failed.Add(1)
 					}
 				})
@@ -69,10 +69,10 @@ func TestTwoProcessesShareKeys(t *testing.T) {
 	c := tenantOf(t, openRing(t, dir), "tenant")
 	for _, class := range classify.All {
 		for use := format.UseStorage; use <= format.NumUses; use++ {
-			want, err := c.Primary(use, class)
+			want, err := c.Primary(t.Context(), use, class)
 			require.NoError(t, err)
 			for _, tenant := range []*keyring.Tenant{a, b} {
-				got, err := tenant.Primary(use, class)
+				got, err := tenant.Primary(t.Context(), use, class)
 				require.NoError(t, err)
 				require.Equal(t, want, got)
 			}
@@ -116,12 +116,12 @@ func TestPrimaryRefusesInvalidUseAndClass(t *testing.T) {
 		use   format.Use
 		class classify.Class
 	}{{0, classify.PHI}, {6, classify.PHI}, {format.UseCache, 0}, {format.UseCache, 6}, {255, 255}} {
-		_, err := tenant.Primary(c.use, c.class)
+		_, err := tenant.Primary(t.Context(), c.use, c.class)
 		require.ErrorIs(t, err, envelope.ErrKeyUnusable)
 	}
 	h := format.Header{Source: format.FromKeyset, Use: format.UseCache, Class: 5}
-	require.ErrorIs(t, tenant.CheckOpen(&h, envelope.OpenPolicy{Use: format.UseCache}), envelope.ErrUnknownKey)
-	_, err := tenant.MessageCipher(format.KeyID{}, format.Salt{})
+	require.ErrorIs(t, tenant.CheckOpen(t.Context(), &h, envelope.OpenPolicy{Use: format.UseCache}), envelope.ErrUnknownKey)
+	_, err := tenant.MessageCipher(t.Context(), format.KeyID{}, format.Salt{})
 	require.ErrorIs(t, err, envelope.ErrUnknownKey)
 	require.Equal(t, before, documentIn(t, dir, "tenant"), "reading makes no key")
 }

@@ -30,7 +30,9 @@ func (t *Tenant) reload(ctx context.Context, more roots) error {
 // reread implements reload, except for a document that another process created again after the one in memory had
 // vanished. It then returns true: the KEKs have to open the new document before both can be merged.
 func (t *Tenant) reread(ctx context.Context, more roots) (replaced bool, err error) {
-	t.mu.Lock()
+	if err := t.mu.LockContext(ctx); err != nil { // a call of a keystore that does not answer may hold it
+		return false, err
+	}
 	defer t.mu.Unlock()
 	s := t.state.Load()
 	if s == nil && !t.keepContent {

@@ -97,7 +97,7 @@ func TestOnlyWrappedKeysAtRest(t *testing.T) {
 	tenant, err := r.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
 	for _, class := range classify.All {
-		_, err := tenant.Primary(format.UseCache, class)
+		_, err := tenant.Primary(t.Context(), format.UseCache, class)
 		require.NoError(t, err)
 	}
 	var secrets [][]byte

@@ -86,10 +86,10 @@ func (s *System) CreateKey(ctx context.Context, use format.Use) (created bool, e
 
 // keys returns the keys of a use, the primary first. It returns no keys if the document has no keyset of the use.
 func (s *System) keys(ctx context.Context, use format.Use) ([]*secret.Key, error) {
-	v, err := s.tenant.usableKeys()
+	v, err := s.tenant.usableKeys(ctx)
 	if err == nil && v.document.Keyset(use, 0) == nil { // another process may have added it
 		if err = s.tenant.reload(ctx, nil); err == nil {
-			v, err = s.tenant.usableKeys()
+			v, err = s.tenant.usableKeys(ctx)
 		}
 	}
 	if err != nil {

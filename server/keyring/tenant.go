@@ -12,8 +12,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Tenant has the keys of one tenant. It implements seal.Keys. If its keys were dropped from memory, its methods
-// unlock it again, and wait for the KEK. A Tenant needs no closing, and is safe for concurrent use.
+// Tenant has the keys of one tenant. It implements seal.Keys. A Tenant needs no closing, and is safe for concurrent
+// use.
+//
+// If its keys were dropped from memory, its methods unlock it again, and wait for the KEK until ctx ends, but at most
+// for the unlock timeout of the keyring. A method that stops waiting returns the error of ctx. The unlock then
+// continues, for the other callers that wait for it and for the next call. While the keys are in memory, the methods
+// do not observe ctx.
 type Tenant struct {
 	ring      *Keyring
 	id        string
@@ -22,11 +27,11 @@ type Tenant struct {
 
 	reloading atomic.Bool // by reloadWithTimeout
 
-	mu          sync.Mutex // held while a document is read into state, so that state never goes back to an earlier document
-	roots       roots      // as long as the keys are in memory, to wrap new keys
-	existed     bool       // this process read or wrote its document before
-	lastContent []byte     // the document that this process read or wrote last; nil if it is not in memory
-	keepContent bool       // keep lastContent when the keys are dropped: the document is shredded, missing or under other roots, or may have to be written again
+	mu          mutex  // held while a document is read into state, so that state never goes back to an earlier document
+	roots       roots  // as long as the keys are in memory, to wrap new keys
+	existed     bool   // this process read or wrote its document before
+	lastContent []byte // the document that this process read or wrote last; nil if it is not in memory
+	keepContent bool   // keep lastContent when the keys are dropped: the document is shredded, missing or under other roots, or may have to be written again
 	timer       *time.Timer
 }
 
@@ -35,14 +40,12 @@ func (t *Tenant) Owner() string { return t.id }
 
 // Primary returns the id of the key that seals for a use and class. If the keyset does not exist yet, Primary makes
 // it, durable before Primary returns. It returns envelope.ErrKeyUnusable if the primary may not seal,
-// envelope.ErrKeyDestroyed for a shredded tenant, ErrUnreadable, or an error of a KEK.
-func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
-	s, err := t.usableKeys()
+// envelope.ErrKeyDestroyed for a shredded tenant, ErrUnreadable, an error of a KEK, or the error of ctx.
+func (t *Tenant) Primary(ctx context.Context, use format.Use, class classify.Class) (format.KeyID, error) {
+	s, err := t.usableKeys(ctx)
 	if err == nil && s.counter(use, class) == nil && s.lacksKeyset(use, class) {
-		ctx, cancel := context.WithTimeout(context.Background(), t.ring.unlockTimeout)
-		defer cancel()
-		if err = t.addMissingKeys(ctx, []format.Use{use}, []classify.Class{class}); err == nil {
-			s, err = t.usableKeys()
+		if err = t.createKeyset(ctx, use, class); err == nil {
+			s, err = t.usableKeys(ctx)
 		}
 	}
 	if err != nil {
@@ -50,7 +53,7 @@ func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, er
 	}
 	c := s.counter(use, class)
 	if c == nil {
-		return s.Primary(use, class)
+		return s.Primary(ctx, use, class)
 	}
 	c.count()
 	return c.key, nil
@@ -66,45 +69,45 @@ func (s *unlocked) counter(use format.Use, class classify.Class) *counter {
 
 // CheckOpen decides whether a package may be opened; see envelope.Index.CheckOpen. For an unknown key it rereads the
 // document first, because another process may have made the key.
-func (t *Tenant) CheckOpen(h *format.Header, policy envelope.OpenPolicy) error {
-	s, err := t.usableKeys()
+func (t *Tenant) CheckOpen(ctx context.Context, h *format.Header, policy envelope.OpenPolicy) error {
+	s, err := t.usableKeys(ctx)
 	if err != nil {
 		return err
 	}
-	if err = s.CheckOpen(h, policy); err != envelope.ErrUnknownKey || h.Source != format.FromKeyset {
+	if err = s.CheckOpen(ctx, h, policy); err != envelope.ErrUnknownKey || h.Source != format.FromKeyset {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), t.ring.unlockTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.ring.unlockTimeout)
 	defer cancel()
 	if err := t.reload(ctx, nil); err != nil {
 		return err
 	}
-	if s, err = t.usableKeys(); err != nil {
+	if s, err = t.usableKeys(ctx); err != nil {
 		return err
 	}
-	return s.CheckOpen(h, policy)
+	return s.CheckOpen(ctx, h, policy)
 }
 
 // MessageCipher returns the cipher for the packages of a key and salt. It returns envelope.ErrUnknownKey if there is
 // no such key.
-func (t *Tenant) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error) {
+func (t *Tenant) MessageCipher(ctx context.Context, id format.KeyID, salt format.Salt) (cipher.AEAD, error) {
 	s := t.state.Load()
 	if s == nil {
 		var err error
-		if s, err = t.usableKeys(); err != nil {
+		if s, err = t.usableKeys(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return s.MessageCipher(id, salt)
+	return s.MessageCipher(ctx, id, salt)
 }
 
 // usableKeys returns the keys and counts a use of them. It unlocks the tenant if necessary.
-func (t *Tenant) usableKeys() (*unlocked, error) {
+func (t *Tenant) usableKeys(ctx context.Context) (*unlocked, error) {
 	s := t.state.Load()
 	if s != nil && t.countUse(s) {
 		return s, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), t.ring.unlockTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.ring.unlockTimeout)
 	defer cancel()
 	return t.unlock(ctx)
 }
@@ -124,6 +127,20 @@ func (t *Tenant) expired(s *unlocked, at moment) bool {
 
 // pinned reports whether the keys stay in memory until Close. This is true for the system document only.
 func (t *Tenant) pinned() bool { return t.id == systemID }
+
+// createKeyset makes the first key of a use and class. Concurrent callers share one change of the document, which
+// continues if their contexts end.
+func (t *Tenant) createKeyset(ctx context.Context, use format.Use, class classify.Class) error {
+	ctx, cancel := context.WithTimeout(ctx, t.ring.unlockTimeout)
+	defer cancel()
+	flight := t.ring.creating.DoChan(string([]byte{byte(use), byte(class)})+t.id, func() (any, error) {
+		ctx, done := t.ring.startWork()
+		defer done()
+		return nil, t.addMissingKeys(ctx, []format.Use{use}, []classify.Class{class})
+	})
+	_, err := waitFor(ctx, flight)
+	return err
+}
 
 // addMissingKeys makes a key for each of the uses and classes that have no keyset in the stored document.
 func (t *Tenant) addMissingKeys(ctx context.Context, uses []format.Use, classes []classify.Class) error {

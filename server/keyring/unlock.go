@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -32,7 +34,7 @@ const (
 // contexts end. An error is not kept: the next call tries again.
 func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
 	t.ring.misses.Add(1)
-	landing := t.ring.unlocking.DoChan(t.id, func() (any, error) {
+	flight := t.ring.unlocking.DoChan(t.id, func() (any, error) {
 		if s := t.state.Load(); s != nil && t.countUse(s) { // another call unlocked it in the meantime
 			return s, nil
 		}
@@ -47,10 +49,16 @@ func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
 		defer t.ring.unlockSem.Release(1)
 		return t.unlockKeys(ctx)
 	})
+	v, err := waitFor(ctx, flight)
+	s, _ := v.(*unlocked)
+	return s, err
+}
+
+// waitFor returns the result of a call that several callers share, or the error of ctx if that ends first.
+func waitFor(ctx context.Context, flight <-chan singleflight.Result) (any, error) {
 	select {
-	case landed := <-landing:
-		s, _ := landed.Val.(*unlocked)
-		return s, landed.Err
+	case landed := <-flight:
+		return landed.Val, landed.Err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -109,7 +117,7 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since moment) (*unlock
 	s.usesLeft.Store(t.ring.maxUses)
 	for i := range d.Keysets {
 		set := &d.Keysets[i]
-		if id, err := v.Primary(set.Use, set.Class); err == nil && set.Class.Valid() { // the system document has no classes
+		if id, err := v.Primary(ctx, set.Use, set.Class); err == nil && set.Class.Valid() { // the system document has no classes
 			s.counters[set.Use][set.Class] = t.counter(id)
 		}
 	}

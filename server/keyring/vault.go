@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"context"
 	"crypto/cipher"
 	"runtime"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // Vault has the unlocked keys of one keyset document. It implements seal.Keys. Its keys never change, and stay in
-// memory as long as the Vault is reachable. It is safe for concurrent use.
+// memory as long as the Vault is reachable, so its methods do not observe their context. It is safe for concurrent use.
 type Vault struct {
 	document *envelope.Document
 	index    *envelope.Index
@@ -92,18 +93,18 @@ func (v *Vault) Environment() string { return v.document.Environment }
 
 // Primary returns the id of the key that seals for a use and class. It returns envelope.ErrKeyUnusable if there is
 // none.
-func (v *Vault) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
+func (v *Vault) Primary(_ context.Context, use format.Use, class classify.Class) (format.KeyID, error) {
 	return v.index.Primary(use, class)
 }
 
 // CheckOpen decides whether a package may be opened; see envelope.Index.CheckOpen.
-func (v *Vault) CheckOpen(h *format.Header, policy envelope.OpenPolicy) error {
+func (v *Vault) CheckOpen(_ context.Context, h *format.Header, policy envelope.OpenPolicy) error {
 	return v.index.CheckOpen(h, policy)
 }
 
 // MessageCipher returns the cipher for the packages of a key and salt. It returns envelope.ErrUnknownKey if there is
 // no such key.
-func (v *Vault) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error) {
+func (v *Vault) MessageCipher(_ context.Context, id format.KeyID, salt format.Salt) (cipher.AEAD, error) {
 	key, ok := v.keys[id]
 	if !ok {
 		return nil, envelope.ErrUnknownKey

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"context"
 	"crypto/cipher"
 	"runtime"
 	"sync"
@@ -30,13 +31,15 @@ func newDroppableKeys() *droppableKeys {
 func (d *droppableKeys) Owner() string       { return "tenant" }
 func (d *droppableKeys) Environment() string { return "test" }
 
-func (d *droppableKeys) Primary(format.Use, classify.Class) (format.KeyID, error) {
+func (d *droppableKeys) Primary(_ context.Context, _ format.Use, _ classify.Class) (format.KeyID, error) {
 	return d.key.ID(), nil
 }
 
-func (d *droppableKeys) CheckOpen(*format.Header, envelope.OpenPolicy) error { return nil }
+func (d *droppableKeys) CheckOpen(_ context.Context, _ *format.Header, _ envelope.OpenPolicy) error {
+	return nil
+}
 
-func (d *droppableKeys) MessageCipher(_ format.KeyID, salt format.Salt) (cipher.AEAD, error) {
+func (d *droppableKeys) MessageCipher(_ context.Context, _ format.KeyID, salt format.Salt) (cipher.AEAD, error) {
 	c, err := d.key.MessageCipher(salt)
 	if d.onDerive != nil {
 		d.onDerive()
@@ -82,13 +85,13 @@ func TestSealersDropCiphersWithTheirKeys(t *testing.T) {
 	other, s := NewSealer(keys), NewSealer(keys)
 	request := Request{Use: format.UseCache, Class: classify.PHI, Type: format.Bytes}
 	policy := envelope.OpenPolicy{Use: format.UseCache}
-	pkg, err := other.Seal(nil, request, []byte("value"))
+	pkg, err := other.Seal(t.Context(), nil, request, []byte("value"))
 	require.NoError(t, err)
 	use := func() {
 		t.Helper()
-		_, err := s.Seal(nil, request, []byte("value"))
+		_, err := s.Seal(t.Context(), nil, request, []byte("value"))
 		require.NoError(t, err)
-		_, err = s.Open(nil, pkg, format.Place{}, policy)
+		_, err = s.Open(t.Context(), nil, pkg, format.Place{}, policy)
 		require.NoError(t, err)
 	}
 	use()

@@ -29,13 +29,13 @@ func TestReadersOfOneSaltShareOneDerivation(t *testing.T) {
 	writer := services(t)["passphrase"]
 	var packages [][]byte
 	for _, class := range classify.All {
-		pkg, err := writer.Encrypt([]byte("x"), class, nil)
+		pkg, err := writer.Encrypt(t.Context(), []byte("x"), class, nil)
 		require.NoError(t, err)
 		packages = append(packages, pkg)
 	}
 	reader := services(t)["passphrase"]
 	start := cpuTime(t)
-	_, err := reader.Decrypt(packages[0])
+	_, err := reader.Decrypt(t.Context(), packages[0])
 	require.NoError(t, err)
 	one := cpuTime(t) - start
 
@@ -44,7 +44,7 @@ func TestReadersOfOneSaltShareOneDerivation(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
-			if _, err := reader.Decrypt(packages[i%len(packages)]); err != nil {
+			if _, err := reader.Decrypt(t.Context(), packages[i%len(packages)]); err != nil {
 				t.Error(err)
 			}
 		})
@@ -55,7 +55,7 @@ func TestReadersOfOneSaltShareOneDerivation(t *testing.T) {
 	tampered[len(tampered)-1] ^= 1
 	start = cpuTime(t)
 	for range 64 {
-		_, err := reader.Decrypt(tampered)
+		_, err := reader.Decrypt(t.Context(), tampered)
 		require.ErrorIs(t, err, envelope.ErrAuthentication)
 	}
 	require.Less(t, cpuTime(t)-start, 20*one)

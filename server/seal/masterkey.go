@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"context"
 	"crypto/cipher"
 	"crypto/subtle"
 
@@ -24,21 +25,25 @@ func (m *masterKey) owner() string { return "" }
 
 func (m *masterKey) single() bool { return true }
 
-func (m *masterKey) primary(format.Use, classify.Class) (format.KeyID, error) { return m.id, nil }
-
-func (m *masterKey) begin(h *format.Header) (cipher.AEAD, error) {
-	h.Source = format.FromMasterKey
-	return m.cipher(h)
+func (m *masterKey) primary(_ context.Context, _ format.Use, _ classify.Class) (format.KeyID, error) {
+	return m.id, nil
 }
 
-func (m *masterKey) check(h *format.Header, policy envelope.OpenPolicy) error {
+func (m *masterKey) begin(ctx context.Context, h *format.Header) (cipher.AEAD, error) {
+	h.Source = format.FromMasterKey
+	return m.cipher(ctx, h)
+}
+
+func (m *masterKey) check(_ context.Context, h *format.Header, policy envelope.OpenPolicy) error {
 	if err := checkSource(h, format.FromMasterKey, policy); err != nil {
 		return err
 	}
 	return checkKeyID(h, m.id)
 }
 
-func (m *masterKey) cipher(h *format.Header) (cipher.AEAD, error) { return m.key.MessageCipher(h.Salt) }
+func (m *masterKey) cipher(_ context.Context, h *format.Header) (cipher.AEAD, error) {
+	return m.key.MessageCipher(h.Salt)
+}
 
 // checkSource checks the header like envelope.CheckSecret, except for the key id, since no key is derived yet. It
 // returns envelope.ErrWrongSecret if the package has another key source.

@@ -1,6 +1,7 @@
 package seal_test
 
 import (
+	"context"
 	"crypto/cipher"
 	"sync/atomic"
 	"testing"
@@ -53,15 +54,15 @@ func (k *keys) advance(t testing.TB, use format.Use, class classify.Class, id fo
 
 func (k *keys) Owner() string { return k.document.Owner }
 
-func (k *keys) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
+func (k *keys) Primary(_ context.Context, use format.Use, class classify.Class) (format.KeyID, error) {
 	return k.index.Load().Primary(use, class)
 }
 
-func (k *keys) CheckOpen(h *format.Header, policy envelope.OpenPolicy) error {
+func (k *keys) CheckOpen(_ context.Context, h *format.Header, policy envelope.OpenPolicy) error {
 	return k.index.Load().CheckOpen(h, policy)
 }
 
-func (k *keys) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error) {
+func (k *keys) MessageCipher(_ context.Context, id format.KeyID, salt format.Salt) (cipher.AEAD, error) {
 	dek, ok := k.deks[id]
 	if !ok {
 		return nil, envelope.ErrUnknownKey

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"context"
 	"crypto/cipher"
 
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -15,8 +16,8 @@ import (
 //     bounds,
 //   - envelope.ErrUnknownKey, ErrKeyDestroyed, ErrKeyUnusable or ErrWrongSecret for its key,
 //   - envelope.ErrAuthentication if the package was altered, moved or forged,
-//   - the errors of the keys, which do not concern the package.
-func (s *Sealer) Open(dst, pkg []byte, place format.Place, policy envelope.OpenPolicy) (o Opened, err error) {
+//   - the errors of the keys and the error of ctx, which do not concern the package.
+func (s *Sealer) Open(ctx context.Context, dst, pkg []byte, place format.Place, policy envelope.OpenPolicy) (o Opened, err error) {
 	b := getBuffers()
 	defer b.put()
 	h, n := &b.parsed, 0
@@ -29,11 +30,11 @@ func (s *Sealer) Open(dst, pkg []byte, place format.Place, policy envelope.OpenP
 	if h.Algorithm == format.Chunked {
 		return Opened{}, format.ErrUnsupportedVersion
 	}
-	if err := s.source.check(h, policy); err != nil {
+	if err := s.source.check(ctx, h, policy); err != nil {
 		return Opened{}, err
 	}
 	drops := s.drops.Load()
-	c, cached, err := s.cipher(h)
+	c, cached, err := s.cipher(ctx, h)
 	if err != nil {
 		return Opened{}, err
 	}
@@ -56,14 +57,14 @@ func (s *Sealer) Open(dst, pkg []byte, place format.Place, policy envelope.OpenP
 
 // cipher returns the cipher of a package, and whether it comes from the cache. The caller adds a derived cipher to the
 // cache only after it has opened the package, so that forged packages do not evict ciphers in use.
-func (s *Sealer) cipher(h *format.Header) (c cipher.AEAD, cached bool, err error) {
+func (s *Sealer) cipher(ctx context.Context, h *format.Header) (c cipher.AEAD, cached bool, err error) {
 	if w := s.writerSlot(h.Use, classify.Class(h.Class)).Load(); w != nil && w.sealed(h) {
 		return w.cipher, true, nil
 	}
 	if c, ok := s.ciphers.Get(messageIDOf(h)); ok {
 		return c, true, nil
 	}
-	c, err = s.source.cipher(h)
+	c, err = s.source.cipher(ctx, h)
 	return c, false, err
 }
 

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"context"
 	"errors"
 
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -21,12 +22,12 @@ type ForeignKeyChecker interface {
 // format, and a package with another use, key source or owner. The other errors are
 //   - envelope.ErrUnknownKey, ErrKeyDestroyed or ErrKeyUnusable, unless the key is known to belong to another owner,
 //   - classify.ErrTooLow for an authentic package whose class is below policy.MinClass,
-//   - the errors of the keys, which do not concern the package.
-func (s *Sealer) OpenStored(dst, pkg []byte, place format.Place, policy envelope.OpenPolicy) (Opened, error) {
-	o, err := s.Open(dst, pkg, place, policy)
+//   - the errors of the keys and the error of ctx, which do not concern the package.
+func (s *Sealer) OpenStored(ctx context.Context, dst, pkg []byte, place format.Place, policy envelope.OpenPolicy) (Opened, error) {
+	o, err := s.Open(ctx, dst, pkg, place, policy)
 	if errors.Is(err, classify.ErrTooLow) { // report it only if the package, and so its class, is authentic
 		policy.MinClass = 0
-		if o, open := s.Open(dst, pkg, place, policy); open == nil {
+		if o, open := s.Open(ctx, dst, pkg, place, policy); open == nil {
 			clear(o.Value)
 			return Opened{}, err
 		} else {

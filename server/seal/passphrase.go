@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"context"
 	"crypto/cipher"
 	"sync"
 
@@ -51,11 +52,11 @@ func (p *passphrase) owner() string { return "" }
 
 func (p *passphrase) single() bool { return true }
 
-func (p *passphrase) primary(format.Use, classify.Class) (format.KeyID, error) {
+func (p *passphrase) primary(_ context.Context, _ format.Use, _ classify.Class) (format.KeyID, error) {
 	return format.KeyID{}, nil
 }
 
-func (p *passphrase) begin(h *format.Header) (cipher.AEAD, error) {
+func (p *passphrase) begin(_ context.Context, h *format.Header) (cipher.AEAD, error) {
 	h.Source, h.Iterations = format.FromPassphrase, p.iterations
 	id := derivation{h.Salt, h.Iterations}
 	d := p.derive(id)
@@ -67,7 +68,7 @@ func (p *passphrase) begin(h *format.Header) (cipher.AEAD, error) {
 	return d.key.MessageCipher(h.Salt)
 }
 
-func (p *passphrase) check(h *format.Header, policy envelope.OpenPolicy) error {
+func (p *passphrase) check(_ context.Context, h *format.Header, policy envelope.OpenPolicy) error {
 	if err := checkSource(h, format.FromPassphrase, policy); err != nil {
 		return err
 	}
@@ -77,7 +78,7 @@ func (p *passphrase) check(h *format.Header, policy envelope.OpenPolicy) error {
 	return classify.Class(h.Class).CheckIterations(h.Iterations) // the class requires more than the format
 }
 
-func (p *passphrase) cipher(h *format.Header) (cipher.AEAD, error) {
+func (p *passphrase) cipher(_ context.Context, h *format.Header) (cipher.AEAD, error) {
 	id := derivation{h.Salt, h.Iterations}
 	d, ok := p.cached.Get(id)
 	if !ok {

@@ -13,6 +13,7 @@
 package seal
 
 import (
+	"context"
 	"crypto/cipher"
 	"unicode/utf8"
 
@@ -23,18 +24,21 @@ import (
 
 // Keys holds the data keys of one owner, such as keyring.Tenant or keyring.Vault. It must be safe for concurrent use.
 // Every call of Seal and Open calls Primary or CheckOpen, so these must be fast when the keys are in memory.
+//
+// If the keys are not in memory, a method may unlock them, which may call a KMS. It then waits until ctx ends, and
+// returns the error of ctx, such as context.DeadlineExceeded.
 type Keys interface {
 	// Owner returns the id of the tenant or vault.
 	Owner() string
 	// Primary returns the id of the key that seals for a use and class. It returns envelope.ErrKeyUnusable if no key
 	// may.
-	Primary(use format.Use, class classify.Class) (format.KeyID, error)
+	Primary(ctx context.Context, use format.Use, class classify.Class) (format.KeyID, error)
 	// CheckOpen returns the error of envelope.Index.CheckOpen: nil if a package with header h may be opened. It must
 	// not keep h.
-	CheckOpen(h *format.Header, policy envelope.OpenPolicy) error
+	CheckOpen(ctx context.Context, h *format.Header, policy envelope.OpenPolicy) error
 	// MessageCipher returns the cipher for the packages of a key under one salt (SPEC.md section 4). It returns
 	// envelope.ErrUnknownKey if the owner has no such key.
-	MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error)
+	MessageCipher(ctx context.Context, id format.KeyID, salt format.Salt) (cipher.AEAD, error)
 }
 
 // Request describes a value to seal. Use, Class and Type have no default.

@@ -1,13 +1,14 @@
 package seal
 
 import (
+	"context"
 	"crypto/cipher"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -17,10 +18,14 @@ import (
 // Sealer seals and opens the packages of one owner. It is safe for concurrent use. It caches ciphers, so a program
 // makes one for each owner and reuses it. A call allocates only its result, and nothing if the capacity of the given
 // buffer suffices.
+//
+// A call that seals or opens waits if the keys must be unlocked, which may call a KMS. If ctx ends first, the call
+// returns the error of ctx, such as context.DeadlineExceeded. While the keys are in memory, a call need not observe
+// ctx.
 type Sealer struct {
 	source  keySource
 	writers [format.NumUses + 1][classify.PHI + 1]atomic.Pointer[writer]
-	mu      sync.Mutex // held while a writer is made
+	making  *semaphore.Weighted // of 1, acquired while a writer is made; unlike a sync.Mutex, it observes a context
 	ciphers *lru.Cache[messageID, cipher.AEAD]
 
 	drops atomic.Uint64 // calls of dropCiphers
@@ -50,7 +55,7 @@ type messageID struct {
 func messageIDOf(h *format.Header) messageID { return messageID{h.KeyID, h.Salt, h.Iterations} }
 
 func newSealer(s keySource) *Sealer {
-	return &Sealer{source: s, ciphers: newLRU[messageID, cipher.AEAD](maxCiphers)}
+	return &Sealer{source: s, making: semaphore.NewWeighted(1), ciphers: newLRU[messageID, cipher.AEAD](maxCiphers)}
 }
 
 // Owner returns the id of the tenant or vault. It is empty for a single secret.
@@ -58,24 +63,24 @@ func (s *Sealer) Owner() string { return s.source.owner() }
 
 // Seal encrypts value and appends the package to dst, which must not overlap value. It returns classify.ErrUnknown for
 // an invalid class, format.ErrInvalid or format.ErrTooLarge for a request that the format does not allow,
-// envelope.ErrKeyUnusable or ErrKeyDestroyed if no key may seal, and the errors of the keys.
-func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
+// envelope.ErrKeyUnusable or ErrKeyDestroyed if no key may seal, the errors of the keys, and the error of ctx.
+func (s *Sealer) Seal(ctx context.Context, dst []byte, req Request, value []byte) ([]byte, error) {
 	var h format.Header
-	return s.seal(dst, &h, &req, value)
+	return s.seal(ctx, dst, &h, &req, value)
 }
 
 // SealWithHeader is Seal, and also returns the header of the new package, which has h.Size bytes.
-func (s *Sealer) SealWithHeader(dst []byte, req Request, value []byte) (pkg []byte, h format.Header, err error) {
-	pkg, err = s.seal(dst, &h, &req, value)
+func (s *Sealer) SealWithHeader(ctx context.Context, dst []byte, req Request, value []byte) (pkg []byte, h format.Header, err error) {
+	pkg, err = s.seal(ctx, dst, &h, &req, value)
 	return pkg, h, err
 }
 
 // seal appends the package of value to dst and sets h to its header.
-func (s *Sealer) seal(dst []byte, h *format.Header, req *Request, value []byte) ([]byte, error) {
+func (s *Sealer) seal(ctx context.Context, dst []byte, h *format.Header, req *Request, value []byte) ([]byte, error) {
 	if err := req.check(value); err != nil {
 		return nil, err
 	}
-	w, err := s.writer(req.Use, req.Class, len(value))
+	w, err := s.writer(ctx, req.Use, req.Class, len(value))
 	if err != nil {
 		return nil, err
 	}

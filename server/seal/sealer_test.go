@@ -51,11 +51,11 @@ func TestOpenReturnsTheSealedValue(t *testing.T) {
 					r.FileName, r.LastModified = "planted scan é.png", -1
 				}
 				before := time.Now().UnixMilli()
-				pkg, err := s.Seal([]byte("prefix"), r, value)
+				pkg, err := s.Seal(t.Context(), []byte("prefix"), r, value)
 				require.NoError(t, err)
 				require.Equal(t, "prefix", string(pkg[:6]))
 				pkg = pkg[6:]
-				o, err := s.Open([]byte("prefix"), pkg, home, cachePolicy)
+				o, err := s.Open(t.Context(), []byte("prefix"), pkg, home, cachePolicy)
 				require.NoError(t, err)
 				require.Equal(t, value, o.Value)
 				require.Equal(t, map[string]string{"patient": "planted patient"}, o.Context().Map())
@@ -87,14 +87,14 @@ func TestResultIsInTheGivenBuffer(t *testing.T) {
 		for _, size := range []int{0, 1, 100, 5000, 200_000} {
 			value := bytes.Repeat([]byte{7}, size)
 			dst := make([]byte, 4, size+1000)
-			pkg, err := s.Seal(dst, request(class), value)
+			pkg, err := s.Seal(t.Context(), dst, request(class), value)
 			require.NoError(t, err)
 			require.Same(t, &dst[:1][0], &pkg[:1][0])
-			o, err := s.Open(dst[:0:0], pkg[4:], home, cachePolicy)
+			o, err := s.Open(t.Context(), dst[:0:0], pkg[4:], home, cachePolicy)
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(value, o.Value))
 			dst = make([]byte, 3, size+1000)
-			o, err = s.Open(dst, pkg[4:], home, cachePolicy)
+			o, err = s.Open(t.Context(), dst, pkg[4:], home, cachePolicy)
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(value, o.Value))
 			if size > 0 {
@@ -138,7 +138,7 @@ func TestSealRefusesInvalidRequests(t *testing.T) {
 	} {
 		r := request(classify.PHI)
 		c.change(&r)
-		pkg, err := s.Seal(nil, r, c.value)
+		pkg, err := s.Seal(t.Context(), nil, r, c.value)
 		require.ErrorIs(t, err, c.err, name)
 		require.Nil(t, pkg, name)
 	}
@@ -149,12 +149,12 @@ func TestLargestValueOpens(t *testing.T) {
 	s := seal.NewSealer(newKeys(t, "tenant"))
 	value := make([]byte, format.MaxValue)
 	value[len(value)-1] = 1
-	pkg, err := s.Seal(nil, request(classify.PHI), value)
+	pkg, err := s.Seal(t.Context(), nil, request(classify.PHI), value)
 	require.NoError(t, err)
-	o, err := s.Open(nil, pkg, home, cachePolicy)
+	o, err := s.Open(t.Context(), nil, pkg, home, cachePolicy)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(value, o.Value))
-	_, err = s.Open(nil, append(pkg, make([]byte, format.MaxContext+4096)...), home, cachePolicy)
+	_, err = s.Open(t.Context(), nil, append(pkg, make([]byte, format.MaxContext+4096)...), home, cachePolicy)
 	require.ErrorIs(t, err, format.ErrTooLarge)
 }
 
@@ -163,17 +163,17 @@ func TestAllocationsPerCall(t *testing.T) {
 	s := seal.NewSealer(newKeys(t, "tenant"))
 	value := make([]byte, 1024)
 	r := request(classify.PHI)
-	pkg, err := s.Seal(nil, r, value)
+	pkg, err := s.Seal(t.Context(), nil, r, value)
 	require.NoError(t, err)
 	buffer := make([]byte, 0, 4096)
 	for name, c := range map[string]struct {
 		f   func() error
 		max float64
 	}{
-		"seal":               {func() error { _, err := s.Seal(nil, r, value); return err }, 1},
-		"open":               {func() error { _, err := s.Open(nil, pkg, home, cachePolicy); return err }, 1},
-		"seal into a buffer": {func() error { _, err := s.Seal(buffer, r, value); return err }, 0},
-		"open into a buffer": {func() error { _, err := s.Open(buffer, pkg, home, cachePolicy); return err }, 0},
+		"seal":               {func() error { _, err := s.Seal(t.Context(), nil, r, value); return err }, 1},
+		"open":               {func() error { _, err := s.Open(t.Context(), nil, pkg, home, cachePolicy); return err }, 1},
+		"seal into a buffer": {func() error { _, err := s.Seal(t.Context(), buffer, r, value); return err }, 0},
+		"open into a buffer": {func() error { _, err := s.Open(t.Context(), buffer, pkg, home, cachePolicy); return err }, 0},
 	} {
 		got := testing.AllocsPerRun(200, func() { require.NoError(t, c.f()) })
 		require.LessOrEqual(t, got, c.max+0.1, name) // the garbage collector empties the pool at times
@@ -185,7 +185,7 @@ func TestSaltChangesWithSealerAndPrimary(t *testing.T) {
 	k := newKeys(t, "tenant")
 	a, b := seal.NewSealer(k), seal.NewSealer(k)
 	headerOf := func(s *seal.Sealer) format.Header {
-		pkg, err := s.Seal(nil, request(classify.PHI), nil)
+		pkg, err := s.Seal(t.Context(), nil, request(classify.PHI), nil)
 		require.NoError(t, err)
 		h, _, err := format.ParseHeader(pkg)
 		require.NoError(t, err)
@@ -206,24 +206,24 @@ func TestSaltChangesWithSealerAndPrimary(t *testing.T) {
 func TestMessageKeysAreCached(t *testing.T) {
 	k := newKeys(t, "tenant")
 	writer, reader := seal.NewSealer(k), seal.NewSealer(k)
-	pkg, err := writer.Seal(nil, request(classify.PHI), []byte("value"))
+	pkg, err := writer.Seal(t.Context(), nil, request(classify.PHI), []byte("value"))
 	require.NoError(t, err)
 	for range 10 {
-		_, err = writer.Seal(nil, request(classify.PHI), nil)
+		_, err = writer.Seal(t.Context(), nil, request(classify.PHI), nil)
 		require.NoError(t, err)
-		_, err = writer.Open(nil, pkg, home, cachePolicy)
+		_, err = writer.Open(t.Context(), nil, pkg, home, cachePolicy)
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, 1, k.derived.Load())
 	altered := bytes.Clone(pkg)
 	altered[len(altered)-1] ^= 1
 	for range 3 {
-		_, err = reader.Open(nil, altered, home, cachePolicy)
+		_, err = reader.Open(t.Context(), nil, altered, home, cachePolicy)
 		require.ErrorIs(t, err, envelope.ErrAuthentication)
 	}
 	require.EqualValues(t, 4, k.derived.Load(), "the key of a forged package is not cached")
 	for range 3 {
-		_, err = reader.Open(nil, pkg, home, cachePolicy)
+		_, err = reader.Open(t.Context(), nil, pkg, home, cachePolicy)
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, 5, k.derived.Load())
@@ -233,9 +233,9 @@ func TestMessageKeysAreCached(t *testing.T) {
 func TestKeyStateIsCheckedForCachedCiphers(t *testing.T) {
 	k := newKeys(t, "tenant")
 	s := seal.NewSealer(k)
-	pkg, err := s.Seal(nil, request(classify.PHI), []byte("value"))
+	pkg, err := s.Seal(t.Context(), nil, request(classify.PHI), []byte("value"))
 	require.NoError(t, err)
-	old, err := k.Primary(format.UseCache, classify.PHI)
+	old, err := k.Primary(t.Context(), format.UseCache, classify.PHI)
 	require.NoError(t, err)
 	k.rotate(t, format.UseCache, classify.PHI)
 	for _, step := range []struct {
@@ -243,12 +243,12 @@ func TestKeyStateIsCheckedForCachedCiphers(t *testing.T) {
 		err   error
 	}{{envelope.Enabled, nil}, {envelope.Compromised, nil}, {envelope.Disabled, envelope.ErrKeyUnusable}, {envelope.Destroyed, envelope.ErrKeyDestroyed}} {
 		k.advance(t, format.UseCache, classify.PHI, old, step.state)
-		_, err := s.Open(nil, pkg, home, cachePolicy)
+		_, err := s.Open(t.Context(), nil, pkg, home, cachePolicy)
 		require.ErrorIs(t, err, step.err)
 	}
 	primary := k.rotate(t, format.UseCache, classify.PHI)
 	k.advance(t, format.UseCache, classify.PHI, primary, envelope.Compromised)
-	_, err = s.Seal(nil, request(classify.PHI), nil)
+	_, err = s.Seal(t.Context(), nil, request(classify.PHI), nil)
 	require.ErrorIs(t, err, envelope.ErrKeyUnusable)
 }
 
@@ -260,13 +260,13 @@ func TestConcurrentSealAndOpen(t *testing.T) {
 		wg.Go(func() {
 			for i := range 200 {
 				value := fmt.Append(nil, g, i)
-				pkg, err := s.Seal(nil, request(classify.All[i%5]), value)
+				pkg, err := s.Seal(t.Context(), nil, request(classify.All[i%5]), value)
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				for _, reader := range []*seal.Sealer{s, other} {
-					if o, err := reader.Open(nil, pkg, home, cachePolicy); err != nil || !bytes.Equal(value, o.Value) {
+					if o, err := reader.Open(t.Context(), nil, pkg, home, cachePolicy); err != nil || !bytes.Equal(value, o.Value) {
 						t.Errorf("%q: %v", o.Value, err)
 						return
 					}

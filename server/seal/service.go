@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"context"
 	"encoding/base64"
 	"unicode/utf8"
 
@@ -23,6 +24,9 @@ type Metadata = jsonform.Metadata
 // Service encrypts single values for a program that stores them itself: as ciphertext and metadata, or as whole
 // packages in the binary or the JSON form. It is safe for concurrent use. It caches keys, so a program makes one and
 // reuses it.
+//
+// A service with the keys of a tenant waits if these must be unlocked, which may call a KMS, until ctx ends; see
+// Sealer.
 //
 // The packages of a service are not bound to a place: a package that is swapped for another one of the same service
 // opens. To detect that, put the identity of the value in its context and compare it after decryption, or use a Sealer.
@@ -103,8 +107,8 @@ func NewOpenPolicy(use format.Use, options ...ReadOption) envelope.OpenPolicy {
 
 // EncryptString encrypts text, which must be UTF-8, and returns the ciphertext in base64 and the metadata. The context
 // is authenticated, but not encrypted. It returns the errors of Sealer.Seal.
-func (s *Service) EncryptString(plaintext string, class classify.Class, context map[string]string) (string, Metadata, error) {
-	ciphertext, m, err := s.sealSplit(format.Text, []byte(plaintext), class, context)
+func (s *Service) EncryptString(ctx context.Context, plaintext string, class classify.Class, context map[string]string) (string, Metadata, error) {
+	ciphertext, m, err := s.sealSplit(ctx, format.Text, []byte(plaintext), class, context)
 	if err != nil {
 		return "", Metadata{}, err
 	}
@@ -113,7 +117,7 @@ func (s *Service) EncryptString(plaintext string, class classify.Class, context 
 
 // DecryptString decrypts the result of EncryptString. It returns the errors of Sealer.Open, ErrNotText, and
 // format.ErrMalformed if the text is not UTF-8.
-func (s *Service) DecryptString(ciphertext string, m Metadata, options ...ReadOption) (string, error) {
+func (s *Service) DecryptString(ctx context.Context, ciphertext string, m Metadata, options ...ReadOption) (string, error) {
 	if len(ciphertext) > base64.StdEncoding.EncodedLen(format.MaxValue+format.MaxContext) {
 		return "", format.ErrTooLarge
 	}
@@ -121,7 +125,7 @@ func (s *Service) DecryptString(ciphertext string, m Metadata, options ...ReadOp
 	if err != nil {
 		return "", err
 	}
-	o, err := s.openJoined(b, m, options)
+	o, err := s.openJoined(ctx, b, m, options)
 	if err != nil {
 		return "", err
 	}
@@ -136,33 +140,33 @@ func (s *Service) DecryptString(ciphertext string, m Metadata, options ...ReadOp
 
 // EncryptData encrypts bytes and returns the ciphertext, which is 16 bytes longer, and the metadata. The context is
 // authenticated, but not encrypted. It returns the errors of Sealer.Seal.
-func (s *Service) EncryptData(data []byte, class classify.Class, context map[string]string) ([]byte, Metadata, error) {
-	return s.sealSplit(format.Bytes, data, class, context)
+func (s *Service) EncryptData(ctx context.Context, data []byte, class classify.Class, context map[string]string) ([]byte, Metadata, error) {
+	return s.sealSplit(ctx, format.Bytes, data, class, context)
 }
 
 // DecryptData decrypts the result of EncryptData, or a value of any other type to its bytes. It returns the errors of
 // Sealer.Open.
-func (s *Service) DecryptData(ciphertext []byte, m Metadata, options ...ReadOption) ([]byte, error) {
-	o, err := s.openJoined(ciphertext, m, options)
+func (s *Service) DecryptData(ctx context.Context, ciphertext []byte, m Metadata, options ...ReadOption) ([]byte, error) {
+	o, err := s.openJoined(ctx, ciphertext, m, options)
 	return o.Value, err
 }
 
 // Encrypt encrypts bytes and returns a package in the binary form. The context is authenticated, but not encrypted. It
 // returns the errors of Sealer.Seal.
-func (s *Service) Encrypt(data []byte, class classify.Class, context map[string]string) ([]byte, error) {
-	pkg, _, err := s.seal(format.Bytes, data, class, context)
+func (s *Service) Encrypt(ctx context.Context, data []byte, class classify.Class, context map[string]string) ([]byte, error) {
+	pkg, _, err := s.seal(ctx, format.Bytes, data, class, context)
 	return pkg, err
 }
 
 // Decrypt decrypts a package in the binary form, with a value of any type. It returns the errors of Sealer.Open.
-func (s *Service) Decrypt(pkg []byte, options ...ReadOption) (Opened, error) {
-	return s.sealer.Open(nil, pkg, format.Place{}, NewOpenPolicy(format.UseService, options...))
+func (s *Service) Decrypt(ctx context.Context, pkg []byte, options ...ReadOption) (Opened, error) {
+	return s.sealer.Open(ctx, nil, pkg, format.Place{}, NewOpenPolicy(format.UseService, options...))
 }
 
 // EncryptJSON encrypts text, which must be UTF-8, and returns a package in the JSON form, like
 // EncryptionService.encrypt in the browser. It returns the errors of Sealer.Seal.
-func (s *Service) EncryptJSON(plaintext string, class classify.Class, context map[string]string) ([]byte, error) {
-	pkg, h, err := s.seal(format.Text, []byte(plaintext), class, context)
+func (s *Service) EncryptJSON(ctx context.Context, plaintext string, class classify.Class, context map[string]string) ([]byte, error) {
+	pkg, h, err := s.seal(ctx, format.Text, []byte(plaintext), class, context)
 	if err != nil {
 		return nil, err
 	}
@@ -170,42 +174,42 @@ func (s *Service) EncryptJSON(plaintext string, class classify.Class, context ma
 }
 
 // DecryptJSON decrypts a package in the JSON form, with a value of any type. It returns the errors of Sealer.Open.
-func (s *Service) DecryptJSON(text []byte, options ...ReadOption) (Opened, error) {
+func (s *Service) DecryptJSON(ctx context.Context, text []byte, options ...ReadOption) (Opened, error) {
 	p, err := jsonform.Unmarshal(text)
 	if err != nil {
 		return Opened{}, err
 	}
-	return s.openParsed(p, options)
+	return s.openParsed(ctx, p, options)
 }
 
-func (s *Service) seal(t format.ValueType, value []byte, class classify.Class, context map[string]string) ([]byte, format.Header, error) {
+func (s *Service) seal(ctx context.Context, t format.ValueType, value []byte, class classify.Class, context map[string]string) ([]byte, format.Header, error) {
 	c, err := format.NewContext(context)
 	if err != nil {
 		return nil, format.Header{}, err
 	}
-	return s.sealer.SealWithHeader(nil, Request{Use: format.UseService, Class: class, Type: t, Context: c}, value)
+	return s.sealer.SealWithHeader(ctx, nil, Request{Use: format.UseService, Class: class, Type: t, Context: c}, value)
 }
 
-func (s *Service) openParsed(p format.Package, options []ReadOption) (Opened, error) {
+func (s *Service) openParsed(ctx context.Context, p format.Package, options []ReadOption) (Opened, error) {
 	pkg, err := p.Append(nil)
 	if err != nil {
 		return Opened{}, err
 	}
-	return s.Decrypt(pkg, options...)
+	return s.Decrypt(ctx, pkg, options...)
 }
 
-func (s *Service) sealSplit(t format.ValueType, value []byte, class classify.Class, context map[string]string) ([]byte, Metadata, error) {
-	pkg, h, err := s.seal(t, value, class, context)
+func (s *Service) sealSplit(ctx context.Context, t format.ValueType, value []byte, class classify.Class, context map[string]string) ([]byte, Metadata, error) {
+	pkg, h, err := s.seal(ctx, t, value, class, context)
 	if err != nil {
 		return nil, Metadata{}, err
 	}
 	return jsonform.Split(format.Package{Header: h, Body: pkg[h.Size():]})
 }
 
-func (s *Service) openJoined(ciphertext []byte, m Metadata, options []ReadOption) (Opened, error) {
+func (s *Service) openJoined(ctx context.Context, ciphertext []byte, m Metadata, options []ReadOption) (Opened, error) {
 	p, err := jsonform.Join(ciphertext, m)
 	if err != nil {
 		return Opened{}, err
 	}
-	return s.openParsed(p, options)
+	return s.openParsed(ctx, p, options)
 }

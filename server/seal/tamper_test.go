@@ -27,13 +27,13 @@ func TestOpenRefusesEveryFlippedBit(t *testing.T) {
 	for _, class := range []classify.Class{classify.Public, classify.PHI} {
 		r := request(class)
 		r.Context = contextOf(t, map[string]string{"patient": "P1"})
-		pkg, err := s.Seal(nil, r, []byte("a value"))
+		pkg, err := s.Seal(t.Context(), nil, r, []byte("a value"))
 		require.NoError(t, err)
 		for i := range pkg {
 			for bit := range 8 {
 				altered := bytes.Clone(pkg)
 				altered[i] ^= 1 << bit
-				o, err := s.Open(nil, altered, home, cachePolicy)
+				o, err := s.Open(t.Context(), nil, altered, home, cachePolicy)
 				require.Zero(t, o)
 				code := codes.Of(err).Code
 				switch {
@@ -49,7 +49,7 @@ func TestOpenRefusesEveryFlippedBit(t *testing.T) {
 			}
 		}
 		for n := range pkg {
-			_, err := s.Open(nil, pkg[:n], home, cachePolicy)
+			_, err := s.Open(t.Context(), nil, pkg[:n], home, cachePolicy)
 			require.Contains(t, []string{"authentication_failed", "malformed"}, codes.Of(err).Code)
 		}
 	}
@@ -61,16 +61,16 @@ func TestOpenRefusesSwappedFields(t *testing.T) {
 	a, b := seal.NewSealer(k), seal.NewSealer(k)
 	r := request(classify.PHI)
 	r.Revision = 1
-	first, err := a.Seal(nil, r, []byte("first value"))
+	first, err := a.Seal(t.Context(), nil, r, []byte("first value"))
 	require.NoError(t, err)
 	r.Revision, r.Type = 2, format.Text
-	second, err := b.Seal(nil, r, []byte("other value"))
+	second, err := b.Seal(t.Context(), nil, r, []byte("other value"))
 	require.NoError(t, err)
 	fields := [][2]int{{9, 10}, {atSalt, atTime}, {66, 74}, {80, 92}, {92, len(first) - 16}, {len(first) - 16, len(first)}, {80, len(first)}}
 	for _, f := range fields {
 		mixed := slices.Concat(first[:f[0]], second[f[0]:f[1]], first[f[1]:])
 		require.NotEqual(t, first, mixed)
-		_, err := a.Open(nil, mixed, home, cachePolicy)
+		_, err := a.Open(t.Context(), nil, mixed, home, cachePolicy)
 		require.ErrorIs(t, err, envelope.ErrAuthentication, "bytes %d to %d", f[0], f[1])
 	}
 }
@@ -79,7 +79,7 @@ func TestOpenRefusesSwappedFields(t *testing.T) {
 func TestOpenRefusesMovedPackages(t *testing.T) {
 	s := seal.NewSealer(newKeys(t, "tenant"))
 	for _, class := range []classify.Class{classify.Public, classify.PHI} {
-		pkg, err := s.Seal(nil, request(class), []byte("value"))
+		pkg, err := s.Seal(t.Context(), nil, request(class), []byte("value"))
 		require.NoError(t, err)
 		for name, from := range map[string]struct {
 			use   format.Use
@@ -92,11 +92,11 @@ func TestOpenRefusesMovedPackages(t *testing.T) {
 			"tenant":     {format.UseCache, format.Place{Owner: "tenant2", Collection: "cache", Name: "patient:1", Named: true}},
 			"use":        {format.UseField, home},
 		} {
-			_, err := s.Open(nil, pkg, from.place, envelope.OpenPolicy{Use: from.use})
+			_, err := s.Open(t.Context(), nil, pkg, from.place, envelope.OpenPolicy{Use: from.use})
 			require.ErrorIs(t, err, envelope.ErrAuthentication, name)
 		}
 		other := seal.NewSealer(newKeys(t, "tenant"))
-		_, err = other.Open(nil, pkg, home, cachePolicy)
+		_, err = other.Open(t.Context(), nil, pkg, home, cachePolicy)
 		require.ErrorIs(t, err, envelope.ErrUnknownKey)
 	}
 }
@@ -105,22 +105,22 @@ func TestOpenRefusesMovedPackages(t *testing.T) {
 func TestOpenRefusesLoweredClass(t *testing.T) {
 	k := newKeys(t, "tenant")
 	s := seal.NewSealer(k)
-	pkg, err := s.Seal(nil, request(classify.PHI), []byte("value"))
+	pkg, err := s.Seal(t.Context(), nil, request(classify.PHI), []byte("value"))
 	require.NoError(t, err)
 	lowered := bytes.Clone(pkg)
 	lowered[8] = byte(classify.Internal)
-	_, err = s.Open(nil, lowered, home, cachePolicy)
+	_, err = s.Open(t.Context(), nil, lowered, home, cachePolicy)
 	require.ErrorIs(t, err, envelope.ErrAuthentication)
 	// It does not open with the key id of that class either.
-	internal, err := k.Primary(format.UseCache, classify.Internal)
+	internal, err := k.Primary(t.Context(), format.UseCache, classify.Internal)
 	require.NoError(t, err)
 	copy(lowered[atKeyID:], internal[:])
-	_, err = s.Open(nil, lowered, home, cachePolicy)
+	_, err = s.Open(t.Context(), nil, lowered, home, cachePolicy)
 	require.ErrorIs(t, err, envelope.ErrAuthentication)
 
-	low, err := s.Seal(nil, request(classify.Internal), []byte("value"))
+	low, err := s.Seal(t.Context(), nil, request(classify.Internal), []byte("value"))
 	require.NoError(t, err)
-	_, err = s.Open(nil, low, home, envelope.OpenPolicy{Use: format.UseCache, MinClass: classify.PII})
+	_, err = s.Open(t.Context(), nil, low, home, envelope.OpenPolicy{Use: format.UseCache, MinClass: classify.PII})
 	require.ErrorIs(t, err, classify.ErrTooLow)
 }
 
@@ -129,9 +129,9 @@ func TestOpenRefusesLoweredClass(t *testing.T) {
 func TestOpenRefusesForgedPublicPackages(t *testing.T) {
 	k := newKeys(t, "tenant")
 	s := seal.NewSealer(k)
-	sealed, err := s.Seal(nil, request(classify.PHI), []byte("value"))
+	sealed, err := s.Seal(t.Context(), nil, request(classify.PHI), []byte("value"))
 	require.NoError(t, err)
-	real, err := s.Seal(nil, request(classify.Public), []byte("value"))
+	real, err := s.Seal(t.Context(), nil, request(classify.Public), []byte("value"))
 	require.NoError(t, err)
 	h, n, err := format.ParseHeader(real)
 	require.NoError(t, err)
@@ -143,13 +143,13 @@ func TestOpenRefusesForgedPublicPackages(t *testing.T) {
 		p := format.Package{Header: h, Body: body}
 		forged, err := p.Append(nil)
 		require.NoError(t, err)
-		_, err = s.Open(nil, forged, home, cachePolicy)
+		_, err = s.Open(t.Context(), nil, forged, home, cachePolicy)
 		require.ErrorIs(t, err, envelope.ErrAuthentication, name)
 	}
 	p := format.Package{Header: h, Body: real[n:]}
 	copy(p.Header.KeyID[:], sealed[atKeyID:atSalt])
 	forged, err := p.Append(nil)
 	require.NoError(t, err)
-	_, err = s.Open(nil, forged, home, cachePolicy)
+	_, err = s.Open(t.Context(), nil, forged, home, cachePolicy)
 	require.ErrorIs(t, err, envelope.ErrAuthentication)
 }

@@ -67,7 +67,7 @@ func TestVectorPackagesOpen(t *testing.T) {
 		t.Run(v.Name, func(t *testing.T) {
 			s := r.of(t, v.Document, v.Secret)
 			policy := envelope.OpenPolicy{Use: format.Use(v.Header.Use), MinClass: classify.Class(v.Header.Class)}
-			o, err := s.Open(nil, v.Package.Bytes(), v.Place.Format(), policy)
+			o, err := s.Open(t.Context(), nil, v.Package.Bytes(), v.Place.Format(), policy)
 			if class := classify.Class(v.Header.Class); v.Header.Iterations > 0 && class.CheckIterations(v.Header.Iterations) != nil {
 				require.ErrorIs(t, err, classify.ErrIterations) // the class requires more than the format
 				return
@@ -106,7 +106,7 @@ func TestInvalidVectorPackagesAreRefused(t *testing.T) {
 	for _, v := range vectors.LoadPackages() {
 		packages[v.Name] = v.Package.Bytes()
 		if v.Package.SHA256 == nil && v.Open && (v.Header.Iterations == 0 || v.Header.Iterations >= classify.PHI.Rules().MinReadIterations) {
-			_, err := r.of(t, v.Document, v.Secret).Open(nil, packages[v.Name], v.Place.Format(), envelope.OpenPolicy{Use: format.Use(v.Header.Use)})
+			_, err := r.of(t, v.Document, v.Secret).Open(t.Context(), nil, packages[v.Name], v.Place.Format(), envelope.OpenPolicy{Use: format.Use(v.Header.Use)})
 			require.NoError(t, err)
 		}
 	}
@@ -116,7 +116,7 @@ func TestInvalidVectorPackagesAreRefused(t *testing.T) {
 			t.Run(v.Name+"/"+name, func(t *testing.T) {
 				s := from.of(t, v.Document, v.Secret)
 				pkg := v.Bytes(packages)
-				o, err := s.Open(nil, pkg, v.Place.Format(), envelope.OpenPolicy{Use: format.Use(v.Use), MinClass: classify.Class(v.Least)})
+				o, err := s.Open(t.Context(), nil, pkg, v.Place.Format(), envelope.OpenPolicy{Use: format.Use(v.Use), MinClass: classify.Class(v.Least)})
 				code := codes.Of(err).Code
 				if format.Algorithm(pkg[4]) != format.Chunked || code != format.ErrUnsupportedVersion.Code() {
 					require.Equal(t, v.Code, code)
@@ -127,7 +127,7 @@ func TestInvalidVectorPackagesAreRefused(t *testing.T) {
 	}
 	for _, v := range vectors.LoadInvalid().Binary {
 		t.Run(v.Name, func(t *testing.T) {
-			_, err := r["all uses"].Open(nil, v.Bytes.Bytes(), format.Place{}, envelope.OpenPolicy{Use: format.UseService})
+			_, err := r["all uses"].Open(t.Context(), nil, v.Bytes.Bytes(), format.Place{}, envelope.OpenPolicy{Use: format.UseService})
 			require.Equal(t, v.Code, codes.Of(err).Code)
 		})
 	}
@@ -139,7 +139,7 @@ func TestVectorValuesThatAreNotText(t *testing.T) {
 	for _, v := range vectors.LoadInvalid().Decode {
 		t.Run(v.Name, func(t *testing.T) {
 			s := r.of(t, v.Document, v.Secret)
-			o, err := s.Open(nil, v.Package.Bytes(), v.Place.Format(), envelope.OpenPolicy{Use: format.Use(v.Use)})
+			o, err := s.Open(t.Context(), nil, v.Package.Bytes(), v.Place.Format(), envelope.OpenPolicy{Use: format.Use(v.Use)})
 			require.NoError(t, err)
 			if o.Header.Type == format.JSON && utf8.Valid(o.Value) {
 				require.False(t, json.Valid(o.Value))

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"context"
 	"crypto/cipher"
 	"crypto/rand"
 	"sync/atomic"
@@ -33,8 +34,8 @@ func (s *Sealer) writerSlot(use format.Use, class classify.Class) *atomic.Pointe
 
 // writer returns the writer for a use and class, after it has counted a package of size bytes. It makes a new writer if
 // the slot is empty, another key has become the primary, or the budget of the salt is spent.
-func (s *Sealer) writer(use format.Use, class classify.Class, size int) (*writer, error) {
-	primary, err := s.source.primary(use, class)
+func (s *Sealer) writer(ctx context.Context, use format.Use, class classify.Class, size int) (*writer, error) {
+	primary, err := s.source.primary(ctx, use, class)
 	if err != nil {
 		return nil, err
 	}
@@ -42,15 +43,19 @@ func (s *Sealer) writer(use format.Use, class classify.Class, size int) (*writer
 	if w := slot.Load(); w != nil && w.primary == primary && w.budget.Spend(size) {
 		return w, nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if !s.making.TryAcquire(1) { // Acquire fails if ctx has ended, even if it need not wait
+		if err := s.making.Acquire(ctx, 1); err != nil {
+			return nil, err
+		}
+	}
+	defer s.making.Release(1)
 	if w := slot.Load(); w != nil && w.primary == primary && w.budget.Spend(size) {
 		return w, nil // another call made it in the meantime
 	}
 	w, drops := &writer{primary: primary}, s.drops.Load()
 	_, _ = rand.Read(w.header.Salt[:]) // crypto/rand never returns an error
 	w.header.KeyID = primary
-	if w.cipher, err = s.source.begin(&w.header); err != nil {
+	if w.cipher, err = s.source.begin(ctx, &w.header); err != nil {
 		return nil, err
 	}
 	w.budget.Spend(size)

@@ -16,16 +16,16 @@ func TestSpentSaltIsReplaced(t *testing.T) {
 	s := serviceOf(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").sealer
 	r := Request{Use: format.UseService, Class: classify.PHI, Type: format.Bytes}
 	policy := envelope.OpenPolicy{Use: format.UseService}
-	first, err := s.Seal(nil, r, []byte("first"))
+	first, err := s.Seal(t.Context(), nil, r, []byte("first"))
 	require.NoError(t, err)
 	spent := s.writerSlot(format.UseService, classify.PHI).Load()
 	for spent.budget.Spend(format.MaxValue) {
 	}
-	second, err := s.Seal(nil, r, []byte("second"))
+	second, err := s.Seal(t.Context(), nil, r, []byte("second"))
 	require.NoError(t, err)
 	require.NotEqual(t, first[42:58], second[42:58])
 	for _, pkg := range [][]byte{first, second, first} {
-		_, err := s.Open(nil, pkg, format.Place{}, policy)
+		_, err := s.Open(t.Context(), nil, pkg, format.Place{}, policy)
 		require.NoError(t, err)
 	}
 }
@@ -45,9 +45,9 @@ func TestCipherCacheIsBounded(t *testing.T) {
 	reader := serviceOf(t, key).sealer
 	reader.ciphers = newLRU[messageID, cipher.AEAD](8)
 	for range 20 {
-		pkg, err := serviceOf(t, key).Encrypt([]byte("x"), classify.PHI, nil)
+		pkg, err := serviceOf(t, key).Encrypt(t.Context(), []byte("x"), classify.PHI, nil)
 		require.NoError(t, err)
-		_, err = reader.Open(nil, pkg, format.Place{}, envelope.OpenPolicy{Use: format.UseService})
+		_, err = reader.Open(t.Context(), nil, pkg, format.Place{}, envelope.OpenPolicy{Use: format.UseService})
 		require.NoError(t, err)
 	}
 	require.Equal(t, 8, reader.ciphers.Len())
