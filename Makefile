@@ -3,7 +3,7 @@
 # make test   all tests (Go, Node and three browsers) and the linters
 # make bench  measures ratios against hand-written baselines, in bench/results.json
 # make faults tests a server while disks, Redis, clocks and processes fail, and writes docs/faults.md (as root)
-# make lint   formatting, vet, staticcheck, types
+# make lint   formatting, vet, staticcheck, golangci-lint, types
 # make wasm   the WebAssembly core, with its sizes
 # make build  the binary bin/coffer, static and reproducible
 # make man    its manual pages, in build/man

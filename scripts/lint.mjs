@@ -1,4 +1,4 @@
-// Runs the linters: formatting, vet, staticcheck and types. `make lint` and `make test` use it. The output of a check is shown if it fails.
+// Runs the linters. The output of a check is shown if it fails. `make test` runs the quick ones; `make lint` adds golangci-lint, which takes minutes.
 import { execFile } from 'node:child_process';
 import { pathToFileURL } from 'node:url';
 
@@ -15,9 +15,11 @@ const checks = [
   { name: 'biome', shell: 'npx biome check' },
 ];
 
-/** Runs the checks one after the other at low priority, and calls `done(name, ok)` after each. */
-export async function lint(done) {
-  for (const { name, shell, env } of checks) {
+const golangci = 'go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run';
+
+/** Runs the quick checks, or those given, one after the other at low priority, and calls `done(name, ok)` after each. */
+export async function lint(done, all = checks) {
+  for (const { name, shell, env } of all) {
     const { error, output } = await new Promise((resolve) => {
       execFile(
         'nice',
@@ -32,8 +34,9 @@ export async function lint(done) {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
-  await lint((name, ok) => {
+  const report = (name, ok) => {
     console.log(`${ok ? 'ok  ' : 'FAIL'} ${name}`);
     if (!ok) process.exitCode = 1;
-  });
+  };
+  await lint(report, [...checks, { name: 'golangci-lint', shell: golangci }]);
 }

@@ -173,8 +173,8 @@ func TestServersRefuseDisabledAndDestroyedKeys(t *testing.T) {
 	}
 	log := auditLog(t, data)
 	for _, verb := range []string{"disable", "destroy"} {
-		require.Contains(t, string(log), `"action":"key.`+verb+`","outcome":"ok","operation":"keys `+verb+`","tenant":"clinic","class":"phi","keyId":"`+former["service"]+`"`)
-		require.Regexp(t, `"operation":"keys `+verb+`"[^\n]*"reason":"personnel"`, string(log))
+		require.Contains(t, log, `"action":"key.`+verb+`","outcome":"ok","operation":"keys `+verb+`","tenant":"clinic","class":"phi","keyId":"`+former["service"]+`"`)
+		require.Regexp(t, `"operation":"keys `+verb+`"[^\n]*"reason":"personnel"`, log)
 	}
 	odd := refused(t, environ, "clinic\n", command("disable", "service", former["service"], "--reason", "pl4nted")...)
 	require.Contains(t, odd, "--reason: a reason is incident, personnel, policy, schedule or other")

@@ -103,8 +103,8 @@ func TestShredReturnsWhenEveryServerRefuses(t *testing.T) {
 	}
 	require.Contains(t, coffer(t, environ, append(shred, "--confirm", "clinic")...), "shredded already")
 	log := auditLog(t, data)
-	require.Contains(t, string(log), `"action":"tenant.shred","outcome":"ok","operation":"keys shred","tenant":"clinic"`)
-	require.NotContains(t, string(log), record)
+	require.Contains(t, log, `"action":"tenant.shred","outcome":"ok","operation":"keys shred","tenant":"clinic"`)
+	require.NotContains(t, log, record)
 }
 
 // A confirmation of one server is valid at the other.
@@ -140,7 +140,7 @@ func TestShredOverHTTPWorksAcrossServers(t *testing.T) {
 		require.Equal(t, record, p.answers(http.StatusOK, other, "GET", "/v1/cache/patient-1", ""))
 	}
 	log := auditLog(t, data)
-	require.Regexp(t, `"action":"tenant.shred","outcome":"ok","requestId":"[^"]+","operation":"shredTenant","issuer":"coffer","subject":"[^"]+","tenant":"clinic"`, string(log))
+	require.Regexp(t, `"action":"tenant.shred","outcome":"ok","requestId":"[^"]+","operation":"shredTenant","issuer":"coffer","subject":"[^"]+","tenant":"clinic"`, log)
 }
 
 func first(status int, _ string) int { return status }
@@ -189,7 +189,7 @@ func TestRewrapBesideARunningServer(t *testing.T) {
 	p.requireValue(token, "patient-1", record)
 	p.requireValue(clinic, "patient-2", record)
 	log := auditLog(t, data)
-	require.Regexp(t, `"action":"kek.rewrap"[^\n]*"phase":"begin","reason":"schedule"`, string(log))
+	require.Regexp(t, `"action":"kek.rewrap"[^\n]*"phase":"begin","reason":"schedule"`, log)
 }
 
 func TestRestoreTakesABackupUnderAFormerKEK(t *testing.T) {
@@ -237,7 +237,7 @@ func TestRestoreBringsBackALostKeystore(t *testing.T) {
 	require.Contains(t, coffer(t, environ, "keys", "drill", "--data", data, "--in", path), "nothing is missing")
 	coffer(t, environ, "keys", "shred", "--data", data, "--tenant", "clinic", "--confirm", "clinic", "--reason", "policy")
 	log := auditLog(t, data)
-	require.Regexp(t, `"action":"tenant.shred"[^\n]*"reason":"policy"`, string(log))
+	require.Regexp(t, `"action":"tenant.shred"[^\n]*"reason":"policy"`, log)
 	require.Zero(t, p.stop(syscall.SIGTERM))
 
 	require.NoError(t, os.RemoveAll(filepath.Join(data, "keys")))

@@ -48,7 +48,7 @@ func waitForReencryption(ctx context.Context, out io.Writer, rotator *rotation.R
 			did, err := rotator.RunPending(ctx)
 			if err != nil && ctx.Err() == nil && !said[err.Error()] {
 				said[err.Error()] = true
-				fmt.Fprintln(out, "tried again:", err)
+				_, _ = fmt.Fprintln(out, "tried again:", err)
 			}
 			if !did || err != nil {
 				pause(ctx)

@@ -38,9 +38,9 @@ func TestPlantedSecretsAppearNowhere(t *testing.T) {
 	p.wait()
 	audit := auditLog(t, data)
 	require.Contains(t, p.log.String(), "goroutine ", "it dumped itself")
-	require.Contains(t, string(audit), `"key.open"`)
+	require.Contains(t, audit, `"key.open"`)
 	require.Greater(t, responseCollector.errors, 30)
-	for where, text := range map[string]string{"the log": p.log.String(), "the metrics": metrics, "the audit log": string(audit), "errors": responseCollector.text.String()} {
+	for where, text := range map[string]string{"the log": p.log.String(), "the metrics": metrics, "the audit log": audit, "errors": responseCollector.text.String()} {
 		require.NotContains(t, text, marker, where)
 		for _, token := range []string{p.token, operator} {
 			require.NotContains(t, text, strings.TrimPrefix(token, "coffer_"), where)

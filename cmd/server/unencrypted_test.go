@@ -42,7 +42,7 @@ func TestUnencryptedAndEncryptedServersRefuseEachOthersValues(t *testing.T) {
 	require.Contains(t, storedPackage(t, off, "plain"), disabled, "there is no package")
 	require.Zero(t, off.stop(syscall.SIGTERM))
 	log := auditLog(t, data)
-	require.NotContains(t, string(log), `"action":"key.`, "no key was used")
+	require.NotContains(t, log, `"action":"key.`, "no key was used")
 
 	on := serve(t, data, address)
 	requireDisabled(t, on, off.token, "plain")

@@ -118,7 +118,7 @@ func TestEveryOperationIsComplete(t *testing.T) {
 		}
 		require.Nil(t, o.Security, "the document's own applies")
 		for _, scope := range scopes {
-			require.Contains(t, identity.Scopes(identity.AllScopes).Names(), scope)
+			require.Contains(t, identity.AllScopes.Names(), scope)
 			require.Contains(t, d.Info.Description, "`"+scope+"`")
 		}
 		for _, status := range []string{"401", "403", "429", "500"} {

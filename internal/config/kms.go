@@ -23,8 +23,9 @@ type KMS struct {
 	ignored []string // variables of providers' SDKs that are in .env, which the SDKs do not read
 }
 
-// AWS, Azure, Google and Vault are credentials. The provider's SDK finds those that are empty, such as the role of the machine.
+// Credentials of a KMS. The SDK of the provider finds those that are empty, such as the role of the machine.
 type (
+	// AWS has the credentials of an IAM user or role.
 	AWS    struct{ AccessKeyID, SecretAccessKey, SessionToken Secret }
 	Azure  struct{ TenantID, ClientID, ClientSecret Secret }
 	Google struct{ Credentials string } // path of a file

@@ -88,7 +88,7 @@ func (c *Cache) reencryptIfDue(ctx context.Context, r *ReencryptResult, sealed, 
 	}
 	switch {
 	case err != nil && !complete: // the header may be longer than the beginning that was read
-	case err != nil, c.plain, h.Source != format.FromKeyset, h.Algorithm == format.Chunked, format.Use(h.Use) != format.UseCache:
+	case err != nil, c.plain, h.Source != format.FromKeyset, h.Algorithm == format.Chunked, h.Use != format.UseCache:
 		r.Outcome = NotAPackage
 		return false
 	case complete && c.isExpired(&h):

@@ -142,7 +142,7 @@ func (r *Keyring) location(owner string) string { return r.store.Location(keysto
 
 // unreadable returns an ErrUnreadable with the document's location and the reason.
 func (r *Keyring) unreadable(owner string, reason error) error {
-	return fmt.Errorf("keyring: %s: %w: %s", r.location(owner), ErrUnreadable, reason)
+	return fmt.Errorf("keyring: %s: %w: %v", r.location(owner), ErrUnreadable, reason) //nolint:errorlint // the reason is for people
 }
 
 // rejectDamaged rejects an owner's document for an error of package envelope, and returns the error for callers.

@@ -106,7 +106,7 @@ func Of(err error) Info { return Table[max(0, Number(findCode(err)))] }
 
 // findCode walks err's tree as errors.As does, without the reflection that package errors would add to the browser's core.
 func findCode(err error) (code string) {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // this is the walk
 	case interface{ Code() string }:
 		return e.Code()
 	case interface{ Unwrap() error }:

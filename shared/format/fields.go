@@ -3,6 +3,7 @@ package format
 // Algorithm identifies how a package's body was made (SPEC.md sections 6.4 to 6.6).
 type Algorithm uint8
 
+// Algorithms.
 const (
 	AES256GCM Algorithm = 1 // encrypted: nonce, ciphertext, tag
 	Public    Algorithm = 2 // authenticated but not encrypted (GMAC): nonce, tag, plaintext
@@ -12,6 +13,7 @@ const (
 // Use is the purpose of a data key. A key of one use does not open packages of another use.
 type Use uint8
 
+// Uses.
 const (
 	UseStorage Use = 1 // the browser's encrypted storage
 	UseCache   Use = 2 // the server's encrypted cache
@@ -26,6 +28,7 @@ const NumUses = 5
 // Flags is a bit set that modifies how a package is read (SPEC.md section 3.1).
 type Flags uint8
 
+// Flags.
 const (
 	Tombstone     Flags = 1 << 0 // the record was deleted; its value is empty
 	SealedContext Flags = 1 << 1 // the context is in the plaintext instead of the header
@@ -38,6 +41,7 @@ const (
 // Source is where the key of a package comes from.
 type Source uint8
 
+// Sources.
 const (
 	FromKeyset     Source = 1 // a data key of a keyset
 	FromPassphrase Source = 2 // derived from a passphrase by PBKDF2-HMAC-SHA256 (RFC 8018 section 5.2)
@@ -48,6 +52,7 @@ const (
 // 6.2).
 type ValueType uint8
 
+// Value types.
 const (
 	Text   ValueType = 1 // UTF-8 text
 	Bytes  ValueType = 2 // a byte array
