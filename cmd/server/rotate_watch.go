@@ -51,7 +51,7 @@ func waitForReencryption(ctx context.Context, out io.Writer, rotator *rotation.R
 				_, _ = fmt.Fprintln(out, "tried again:", err)
 			}
 			if !did || err != nil {
-				pause(ctx)
+				_ = pause(ctx) // the loop checks ctx
 			}
 		}
 	})()
