@@ -7,6 +7,7 @@
 # make wasm   the WebAssembly core, with its sizes
 # make build  the binary bin/coffer, static and reproducible
 # make man    its manual pages, in build/man
+# make release  binaries for six platforms, the npm package, the container's context, SBOMs and checksums, in build/release
 # make soak   long tests: hundreds of kills, random histories, many tenants, fuzzing
 
 SHELL := /bin/bash -o pipefail
@@ -18,7 +19,7 @@ PACKAGES := chromium firefox-esr webkit2gtk-driver xvfb redis-server systemd pro
 # A few minutes for each fuzz test of a parser.
 FUZZTIME ?= 3m
 
-.PHONY: run build man wasm deps test bench faults lint generate soak clean
+.PHONY: run build man wasm deps test bench faults lint generate release soak clean
 
 run: bin/coffer
 	bin/coffer serve --listen 127.0.0.1:8080 --data coffer-data
@@ -63,6 +64,9 @@ lint: web/dist/index.js
 generate: node_modules/.package-lock.json
 	go generate ./...
 	npx openapi-typescript internal/api/openapi.yaml --output web/src/client/openapi.gen.ts --default-non-nullable false
+
+release: web/demo/dist/index.html
+	scripts/release.sh
 
 soak: deps
 	COFFER_KILLS=100 COFFER_HISTORIES=500 go test -count=1 ./internal/recovery ./internal/rotation
