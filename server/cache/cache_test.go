@@ -83,6 +83,16 @@ func TestGetReturnsWhatWasSet(t *testing.T) {
 	})
 }
 
+func TestMediaTypeIsReturnedWithTheValue(t *testing.T) {
+	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
+		ctx, c := t.Context(), cache.New(store, sealer("tenant"))
+		require.NoError(t, c.SetEncrypted(ctx, "scan", []byte("DICM"), classify.PHI, cache.MediaType("application/dicom")))
+		entry, err := c.Get(ctx, "scan")
+		require.NoError(t, err)
+		require.Equal(t, []string{"DICM", "application/dicom"}, []string{string(entry.Value), entry.MediaType})
+	})
+}
+
 func TestMissingEntries(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx, c := t.Context(), cache.New(store, sealer("tenant"))

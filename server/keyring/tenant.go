@@ -175,7 +175,7 @@ func (t *Tenant) runDropHooks() {
 	})
 }
 
-// IsForeignKey reports whether a key belongs to another tenant whose keys are in memory. It implements seal.Strangers.
+// IsForeignKey reports whether a key belongs to another tenant whose keys are in memory. It implements seal.ForeignKeyChecker.
 // It visits all unlocked tenants, so call it only for a key that the tenant itself does not have. Keys of locked
 // tenants are not found: a header names no owner.
 func (t *Tenant) IsForeignKey(id format.KeyID) bool {
