@@ -26,10 +26,13 @@ type KMS struct {
 // Credentials of a KMS. The SDK of the provider finds those that are empty, such as the role of the machine.
 type (
 	// AWS has the credentials of an IAM user or role.
-	AWS    struct{ AccessKeyID, SecretAccessKey, SessionToken Secret }
-	Azure  struct{ TenantID, ClientID, ClientSecret Secret }
+	AWS struct{ AccessKeyID, SecretAccessKey, SessionToken Secret }
+	// Azure has the credentials of a registered application.
+	Azure struct{ TenantID, ClientID, ClientSecret Secret }
+	// Google names the credentials of a service account.
 	Google struct{ Credentials string } // path of a file
-	Vault  struct {
+	// Vault has the address and the token of a Vault server.
+	Vault struct {
 		Address   Secret // an address with a password is refused when the KEK is opened
 		Token     Secret
 		TokenFile string // path of the file of the token, which is read again when it changes; empty if the token is not from a file
