@@ -20,7 +20,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// event returns an event with what is known of the call.
+// event returns an event with the caller, the tenant and the operation of the call.
 func (c *call) event(action audit.Action) audit.Event {
 	return audit.Event{
 		Action: action, RequestID: c.requestID, Operation: c.operation(), Issuer: c.id.Issuer, Subject: c.id.Subject, Tenant: c.id.Tenant,
@@ -37,7 +37,7 @@ type keyUse struct {
 	err     error
 }
 
-// refusedBeforeKey reports whether the class, time to live or size of a value was refused, so that no key was needed.
+// refusedBeforeKey reports whether the class, time to live or size of a value was refused before a key was needed.
 func (u *keyUse) refusedBeforeKey() bool {
 	return u.action == audit.KeySeal && u.err != nil && isClientFault(u.err)
 }

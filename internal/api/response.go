@@ -24,7 +24,7 @@ const (
 	timeLayout = "2006-01-02T15:04:05.000Z07:00"
 )
 
-// write sends a whole response, whose body may have several parts. The response to HEAD has no body. The error is
+// write sends a whole response. Its body may have several parts. The response to HEAD has no body. The error is
 // errNotReceived.
 func write(c echo.Context, status int, body ...[]byte) error {
 	response := c.Response()
@@ -165,7 +165,7 @@ type result struct {
 	Detail  string          `json:"detail,omitempty"`
 }
 
-// failedResult returns the result of an operation that failed. It says the same as the problem document of a single request.
+// failedResult returns the result of an operation that failed, with the members of a single request's problem document.
 func failedResult(err error) result {
 	info, detail := describe(err)
 	return result{Status: info.Status, Code: info.Code, Detail: detail}
