@@ -78,7 +78,7 @@ func (r *keyRetirement) run(ctx context.Context, cmd *cobra.Command, o *operator
 	keys := lifecycle.New(lifecycle.Options{
 		Rotator: newRotator(o.config, o.keys, nil, o.audit, nil), Audit: o.audit, Operation: operationName(cmd), Reason: o.reason,
 	})
-	plan, err := keys.Prepare(ctx, key, r.to)
+	retirement, err := keys.Prepare(ctx, key, r.to)
 	if err != nil {
 		return err
 	}
@@ -86,31 +86,31 @@ func (r *keyRetirement) run(ctx context.Context, cmd *cobra.Command, o *operator
 	if wantsJSON(cmd) {
 		out = cmd.ErrOrStderr() // standard output is for the JSON
 	}
-	printRetirement(out, o, plan)
-	if plan.Done() {
-		return errors.Join(plan.Apply(ctx), r.report(cmd, o, plan)) // Apply records the event again
+	printRetirement(out, o, retirement)
+	if retirement.Done() {
+		return errors.Join(retirement.Apply(ctx), r.report(cmd, o, retirement)) // Apply records the event again
 	}
 	question := "This cannot be undone. The key will be " + r.to.String() + ". Type the tenant's id to confirm: "
 	if err := confirmTenant(cmd, r.confirm, r.tenant, question); err != nil {
 		return err
 	}
-	if err := plan.Apply(ctx); err != nil {
+	if err := retirement.Apply(ctx); err != nil {
 		return err
 	}
 	recovery.WaitForPropagation(ctx)
 	if wantsJSON(cmd) {
-		return r.report(cmd, o, plan)
+		return r.report(cmd, o, retirement)
 	}
 	_, err = fmt.Fprintf(out, "%s: every server that reaches the keystore now refuses the data that it sealed\n", r.to)
 	return err
 }
 
 // report prints the key if --json is given.
-func (r *keyRetirement) report(cmd *cobra.Command, o *operator, plan *lifecycle.Retirement) error {
+func (r *keyRetirement) report(cmd *cobra.Command, o *operator, retirement *lifecycle.Retirement) error {
 	if !wantsJSON(cmd) {
 		return nil
 	}
-	k := &plan.Key
+	k := &retirement.Key
 	return printJSON(cmd.OutOrStdout(), struct {
 		Tenant      string    `json:"tenant"`
 		Environment string    `json:"environment"`
@@ -119,7 +119,7 @@ func (r *keyRetirement) report(cmd *cobra.Command, o *operator, plan *lifecycle.
 		Class       string    `json:"class"`
 		MadeAt      time.Time `json:"madeAt"`
 		State       string    `json:"state"`
-	}{k.Tenant, o.config.Environment, hex.EncodeToString(k.ID[:]), k.Use.String(), k.Class.String(), plan.Created.UTC(), r.to.String()})
+	}{k.Tenant, o.config.Environment, hex.EncodeToString(k.ID[:]), k.Use.String(), k.Class.String(), retirement.Created.UTC(), r.to.String()})
 }
 
 // find returns the key that the flags name.
@@ -155,13 +155,13 @@ func (r *keyRetirement) find(ctx context.Context, o *operator) (key lifecycle.Ke
 	return key, nil
 }
 
-func printRetirement(out io.Writer, o *operator, plan *lifecycle.Retirement) {
-	k := &plan.Key
+func printRetirement(out io.Writer, o *operator, retirement *lifecycle.Retirement) {
+	k := &retirement.Key
 	fmt.Fprintf(out, "tenant %s of environment %s\n", strconv.Quote(k.Tenant), strconv.Quote(o.config.Environment))
-	fmt.Fprintf(out, "key: %x\nuse and class: %s, %s\nmade: %s\nstate: %s\n", k.ID, k.Use, k.Class, formatTime(plan.Created, ""), plan.From)
-	if plan.Done() {
-		fmt.Fprintf(out, "the key is %s already\n", plan.To)
+	fmt.Fprintf(out, "key: %x\nuse and class: %s, %s\nmade: %s\nstate: %s\n", k.ID, k.Use, k.Class, formatTime(retirement.Created, ""), retirement.From)
+	if retirement.Done() {
+		fmt.Fprintf(out, "the key is %s already\n", retirement.To)
 		return
 	}
-	fmt.Fprintln(out, plan.Warning())
+	fmt.Fprintln(out, retirement.Warning())
 }

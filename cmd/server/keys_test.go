@@ -122,9 +122,9 @@ func TestShredOverHTTPWorksAcrossServers(t *testing.T) {
 	const path, shred = "/v1/keys:shred", `{"tenant":"clinic"}`
 	status, body := servers[0].do(operator, "POST", path, shred)
 	require.Equal(t, http.StatusOK, status, body)
-	var plan struct{ Confirmation string }
-	require.NoError(t, json.Unmarshal([]byte(body), &plan))
-	confirmed := `{"tenant":"clinic","confirm":"` + plan.Confirmation + `"}`
+	var preview struct{ Confirmation string }
+	require.NoError(t, json.Unmarshal([]byte(body), &preview))
+	confirmed := `{"tenant":"clinic","confirm":"` + preview.Confirmation + `"}`
 	for i, p := range servers {
 		require.Equal(t, record, p.answers(http.StatusOK, clinic, "GET", fmt.Sprint("/v1/cache/patient-", i), ""))
 	}

@@ -133,12 +133,12 @@ func (t *Tenant) pinned() bool { return t.id == systemID }
 func (t *Tenant) createKeyset(ctx context.Context, use format.Use, class classify.Class) error {
 	ctx, cancel := context.WithTimeout(ctx, t.ring.unlockTimeout)
 	defer cancel()
-	flight := t.ring.creating.DoChan(string([]byte{byte(use), byte(class)})+t.id, func() (any, error) {
+	created := t.ring.creating.DoChan(string([]byte{byte(use), byte(class)})+t.id, func() (any, error) {
 		ctx, done := t.ring.startWork()
 		defer done()
 		return nil, t.addMissingKeys(ctx, []format.Use{use}, []classify.Class{class})
 	})
-	_, err := waitFor(ctx, flight)
+	_, err := waitFor(ctx, created)
 	return err
 }
 
